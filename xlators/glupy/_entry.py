@@ -1,0 +1,191 @@
+"""What GlusterFS's own calls become: init, fini, reconfigure, notify and the other callbacks.
+
+The C side imports this module when the first translator is initialised (``start_python`` in
+``bridge.c``); from then on each C function there has its Python here. Fops are in ``glupy.fops``.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+from glupy import fops, loading, log
+from glupy._bridge import ffi, lib
+from glupy.enums import Event
+from glupy.errors import LoadError, OptionError
+from glupy.translator import CALLBACKS, Translator
+from glupy.views import Client, Fd, Inode
+from glupy.views.base import text
+
+_instances: dict[Any, Translator] = {}  # keeps each alive; C has only its handle
+
+
+def _refuse(this: Any, error: BaseException) -> None:
+    """Log why a translator does not start: one line, then the traceback."""
+    logger = log.logger(text(this.name) or "glupy")
+    line = str(error) if isinstance(error, (LoadError, OptionError)) else ""
+    if not line:
+        line = traceback.format_exception_only(error)[-1].strip()
+    logger.error("this translator does not start: %s", line)
+    logger.error("%s", "".join(traceback.format_exception(error)))
+
+
+@ffi.def_extern(name="python_init", error=-1)
+def _init(this: Any) -> int:
+    try:
+        module = ffi.new("char **")
+        volume_type = text(this.type) or ""
+        cls = loading.find(volume_type, _module_option(this))
+        del module
+        translator = cls.__new__(cls)
+        translator._attach(this)
+        if cls.leaf and translator.children:
+            raise OptionError(f"{volume_type} is a storage translator: it has no subvolumes")
+        if not cls.leaf and not translator.children:
+            raise OptionError(f"{volume_type} needs a subvolume")
+        if cls.leaf:
+            lib.glupy_make_leaf(this)
+        for fop in cls.handled():
+            lib.glupy_set_fop(this, fop.number)
+        for callback in CALLBACKS:
+            if hasattr(cls, callback):
+                lib.glupy_set_callback(this, callback.encode())
+        lib.glupy_set_dump(this)
+        lib.glupy_set_self(this, translator._handle)
+        _instances[this] = translator
+        cls.__init__(translator)
+        translator.init()
+    except BaseException as error:
+        _instances.pop(this, None)
+        _refuse(this, error)
+        return -1
+    return 0
+
+
+def _module_option(this: Any) -> str | None:
+    """Return option ``module`` of features/glupy and user/glupy; other types are registered."""
+    if (text(this.type) or "").rpartition("/")[2] != "glupy":
+        return None
+    data = lib.glupy_data(this.options, b"module")
+    if not data:
+        raise OptionError("option module is missing: package.module:Class or /abs/file.py:Class")
+    try:
+        return text(data.data)
+    finally:
+        lib.data_unref(data)
+
+
+def _guarded(translator: Translator, where: str, function: Any, *arguments: Any) -> Any:
+    """Call a method that must not fail: what it raises is a bug, and logged."""
+    try:
+        return function(*arguments)
+    except BaseException as error:
+        log.bug(translator, where, error)
+        return None
+
+
+@ffi.def_extern(name="python_fini")
+def _fini(self: Any) -> None:
+    translator: Translator = ffi.from_handle(self)
+    translator._cancel_sleepers()
+    _guarded(translator, "fini", translator.fini)
+    translator._drop_contexts()
+    _instances.pop(translator._this, None)
+
+
+@ffi.def_extern(name="python_reconfigure", error=-1)
+def _reconfigure(self: Any, options: Any) -> int:
+    translator: Translator = ffi.from_handle(self)
+    before = translator._values
+    try:
+        translator._read_options(options)
+        translator.reconfigure()
+    except BaseException as error:
+        translator._values = before
+        if isinstance(error, OptionError):
+            translator.log.error("%s", error)
+        else:
+            log.bug(translator, "reconfigure", error)
+        return -1
+    return 0
+
+
+@ffi.def_extern(name="python_notify", error=-1)
+def _notify(self: Any, event: int, data: Any) -> int:
+    translator: Translator = ffi.from_handle(self)
+    if event == Event.PARENT_DOWN:
+        translator._cancel_sleepers()
+    try:
+        return int(translator.notify(event, data) or 0)
+    except BaseException as error:
+        log.bug(translator, "notify", error)
+        return -1
+
+
+@ffi.def_extern(name="python_forget")
+def _forget(self: Any, inode: Any) -> None:
+    translator: Translator = ffi.from_handle(self)
+    if inode in translator._inode_contexts:
+        _guarded(translator, "forget", translator.forget, translator._view(Inode, inode))
+        translator._inode_contexts.pop(inode, None)
+
+
+@ffi.def_extern(name="python_release")
+def _release(self: Any, fd: Any, directory: int) -> None:
+    translator: Translator = ffi.from_handle(self)
+    if fd in translator._fd_contexts:
+        method = translator.releasedir if directory else translator.release
+        _guarded(translator, method.__name__, method, translator._view(Fd, fd))
+        translator._fd_contexts.pop(fd, None)
+
+
+@ffi.def_extern(name="python_merge")
+def _merge(self: Any, inode: Any, linked: Any) -> None:
+    translator: Translator = ffi.from_handle(self)
+    views = translator._view(Inode, inode), translator._view(Inode, linked)
+    _guarded(translator, "ictxmerge", translator.ictxmerge, *views)
+
+
+@ffi.def_extern(name="python_invalidate")
+def _invalidate(self: Any, inode: Any) -> int:
+    return _callback(self, "invalidate", inode)
+
+
+@ffi.def_extern(name="python_client")
+def _client(self: Any, client: Any, destroyed: int) -> int:
+    return _callback(self, "client_destroy" if destroyed else "client_disconnect", client)
+
+
+@ffi.def_extern(name="python_fdclose")
+def _fdclose(self: Any, fd: Any, directory: int) -> None:
+    _callback(self, "fdclosedir" if directory else "fdclose", fd)
+
+
+def _callback(self: Any, name: str, c: Any) -> int:
+    translator: Translator = ffi.from_handle(self)
+    view = translator._view(CALLBACKS[name], c)
+    _guarded(translator, name, getattr(translator, name), view)
+    return 0
+
+
+@ffi.def_extern(name="python_dump")
+def _dump(self: Any) -> int:
+    translator: Translator = ffi.from_handle(self)
+    shown = _guarded(translator, "dump_priv", translator.dump_priv) or {}
+    lib.glupy_dump_section(f"{text(translator._this.type)}.{translator.name}".encode())
+    counts = {name: lib.glupy_counted(translator._this, getattr(lib, name)) for name in
+              ("ENTERED", "PASSED", "UNWOUND")}
+    lines = {f"fops-{name.lower()}": count for name, count in counts.items()}
+    for key, value in {**lines, **shown}.items():
+        lib.glupy_dump_line(str(key).encode(), str(value).encode("utf-8", "replace"))
+    return 0
+
+
+__all__ = ["Client", "fops"]
+
+if sys.flags.isolated:
+    log.start_everything()
+else:
+    log.start()
+lib.glupy_attach()

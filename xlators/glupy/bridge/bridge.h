@@ -1,0 +1,339 @@
+/* What the generated code of every fop rests on. See glupy/__init__.py for the whole way. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/uio.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <glusterfs/xlator.h>
+#include <glusterfs/defaults.h>
+#include <glusterfs/statedump.h>
+#include <glusterfs/logging.h>
+
+/* One translator instance of a graph: this->private. */
+enum glupy_event { ENTERED, PASSED, UNWOUND, EVENTS };
+struct glupy_instance {
+    void *self; /* cffi's handle of the Python translator */
+    struct xlator_fops fops;
+    struct xlator_cbks cbks;
+    struct xlator_dumpops dumpops;
+    _Atomic uint64_t counts[EVENTS];
+};
+
+static inline void glupy_count(xlator_t *this, enum glupy_event event)
+{
+    struct glupy_instance *instance = this->private;
+    if (instance)
+        atomic_fetch_add_explicit(&instance->counts[event], 1, memory_order_relaxed);
+}
+
+/* What a Python handler says of its fop; a negative number is an errno to fail it with. 0, which
+   is what cffi returns when Python could not answer, is none of them and fails it with EIO. */
+enum glupy_verdict { VERDICT_TAKEN = 1, VERDICT_PASS = 2 };
+
+/* ---- copies that outlive a call ---- */
+
+struct glupy_kept {
+    void (*wipe)(struct glupy_kept *);
+};
+
+/* Held arguments begin with the caller's credentials: the frame is not read after a wind. */
+struct glupy_held {
+    struct glupy_kept kept;
+    call_stack_t root;
+};
+
+static void glupy_hold(struct glupy_held *to, call_frame_t *frame, void (*wipe)(struct glupy_kept *))
+{
+    call_stack_t *root = frame->root;
+    to->kept.wipe = wipe;
+    memcpy(&to->root, root, sizeof *root);
+    to->root.groups_large = NULL;
+    if (root->groups && root->ngrps > SMALL_GROUP_COUNT) {
+        to->root.groups_large = malloc(root->ngrps * sizeof *root->groups);
+        if (to->root.groups_large)
+            memcpy(to->root.groups_large, root->groups, root->ngrps * sizeof *root->groups);
+        else
+            to->root.ngrps = 0;
+        to->root.groups = to->root.groups_large;
+    } else if (root->groups) {
+        memmove(to->root.groups_small, root->groups, root->ngrps * sizeof *root->groups);
+        to->root.groups = to->root.groups_small;
+    }
+}
+
+static void glupy_drop_held(struct glupy_held *held)
+{
+    held->kept.wipe(&held->kept);
+    free(held->root.groups_large);
+    free(held);
+}
+
+static char *glupy_string_keep(const char *from)
+{
+    return from ? strdup(from) : NULL;
+}
+
+static void glupy_loc_free(loc_t *loc)
+{
+    if (!loc)
+        return;
+    if (loc->inode)
+        inode_unref(loc->inode);
+    if (loc->parent)
+        inode_unref(loc->parent);
+    free((char *)loc->path);
+    free((char *)loc->name);
+    free(loc);
+}
+
+/* Not loc_copy(): that one leaves a name without a path pointing into the original. */
+static loc_t *glupy_loc_keep(const loc_t *from)
+{
+    loc_t *to;
+    if (!from || !(to = malloc(sizeof *to)))
+        return NULL;
+    *to = *from;
+    to->path = glupy_string_keep(from->path);
+    to->name = glupy_string_keep(from->name);
+    if (to->inode)
+        inode_ref(to->inode);
+    if (to->parent)
+        inode_ref(to->parent);
+    return to;
+}
+
+static struct iovec *glupy_vector_keep(const struct iovec *from, int count)
+{
+    struct iovec *to;
+    if (!from || count <= 0 || !(to = malloc(count * sizeof *to)))
+        return NULL;
+    return memcpy(to, from, count * sizeof *to);
+}
+
+static uint8_t *glupy_checksum_keep(const uint8_t *from)
+{
+    /* protocol/server sends SHA256_DIGEST_LENGTH bytes of whatever the leaf gives it. */
+    uint8_t *to;
+    if (!from || !(to = malloc(32)))
+        return NULL;
+    return memcpy(to, from, 32);
+}
+
+static gf_dirent_t *glupy_dirents_new(void)
+{
+    gf_dirent_t *head = calloc(1, sizeof *head);
+    if (head)
+        INIT_LIST_HEAD(&head->list);
+    return head;
+}
+
+static void glupy_dirents_free(gf_dirent_t *head)
+{
+    if (head)
+        gf_dirent_free(head);
+    free(head);
+}
+
+static gf_dirent_t *glupy_dirents_keep(gf_dirent_t *from)
+{
+    gf_dirent_t *to, *entry, *copy;
+    if (!from || !(to = glupy_dirents_new()))
+        return NULL;
+    list_for_each_entry(entry, &from->list, list)
+    {
+        if (!(copy = entry_copy(entry)))
+            break;
+        list_add_tail(&copy->list, &to->list);
+    }
+    return to;
+}
+
+static void glupy_locks_free(lock_migration_info_t *head)
+{
+    lock_migration_info_t *lock, *next;
+    if (!head)
+        return;
+    list_for_each_entry_safe(lock, next, &head->list, list)
+    {
+        free(lock->client_uid);
+        free(lock);
+    }
+    free(head);
+}
+
+static lock_migration_info_t *glupy_locks_keep(lock_migration_info_t *from)
+{
+    lock_migration_info_t *to, *lock, *copy;
+    if (!from || !(to = calloc(1, sizeof *to)))
+        return NULL;
+    INIT_LIST_HEAD(&to->list);
+    list_for_each_entry(lock, &from->list, list)
+    {
+        if (!(copy = malloc(sizeof *copy)))
+            break;
+        copy->flock = lock->flock;
+        copy->lk_flags = lock->lk_flags;
+        copy->client_uid = glupy_string_keep(lock->client_uid);
+        list_add_tail(&copy->list, &to->list);
+    }
+    return to;
+}
+
+/* ---- large stacks ----
+   io-threads run fops on 256 KiB and quota's marker on 16 KiB, too little for Python's own
+   recursion limit. So Python always runs on a stack of this size, taken from a pool: only what is
+   touched of it becomes memory. A stack is not bound to a thread, since a synctask may leave its
+   thread in the middle of a handler's wind. */
+
+#define LARGE_STACK ((size_t)16 << 20)
+#define ENOUGH_STACK ((size_t)8 << 20)
+
+struct glupy_stack {
+    struct glupy_stack *next;
+    char *low;
+};
+
+static pthread_mutex_t stacks_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct glupy_stack *free_stacks;
+static __thread char *current_stack;
+
+static struct glupy_stack *glupy_take_stack(void)
+{
+    struct glupy_stack *stack;
+    char *low;
+    pthread_mutex_lock(&stacks_lock);
+    if ((stack = free_stacks))
+        free_stacks = stack->next;
+    pthread_mutex_unlock(&stacks_lock);
+    if (stack)
+        return stack;
+    low = mmap(NULL, LARGE_STACK, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (low == MAP_FAILED)
+        return NULL;
+    mprotect(low, sysconf(_SC_PAGESIZE), PROT_NONE);
+    /* The descriptor lies at the very top, above everything that runs there. */
+    stack = (struct glupy_stack *)(low + LARGE_STACK - 64);
+    stack->low = low;
+    return stack;
+}
+
+static void glupy_give_stack(struct glupy_stack *stack)
+{
+    pthread_mutex_lock(&stacks_lock);
+    stack->next = free_stacks;
+    free_stacks = stack;
+    pthread_mutex_unlock(&stacks_lock);
+}
+
+#if defined(__x86_64__) && !defined(GLUPY_PORTABLE_STACKS)
+/* The frame pointer keeps debuggers' backtraces whole across the switch. */
+__attribute__((noinline, optimize("no-omit-frame-pointer"))) static void
+glupy_switch_stack(struct glupy_stack *stack, void (*function)(void *), void *data)
+{
+    void *top = stack;
+    __asm__ volatile(
+        "movq %%rsp, %%rbx\n\t"
+        "movq %[top], %%rsp\n\t"
+        "call *%[function]\n\t"
+        "movq %%rbx, %%rsp"
+        : [top] "+r"(top), [function] "+r"(function), "+D"(data)
+        :
+        : "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2",
+          "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
+          "xmm13", "xmm14", "xmm15", "memory", "cc");
+}
+#else
+#include <ucontext.h>
+struct glupy_switch {
+    void (*function)(void *);
+    void *data;
+};
+static void glupy_switched(unsigned high, unsigned low)
+{
+    struct glupy_switch *call = (void *)(((uintptr_t)high << 32) | low);
+    call->function(call->data);
+}
+static void glupy_switch_stack(struct glupy_stack *stack, void (*function)(void *), void *data)
+{
+    struct glupy_switch call = {function, data};
+    ucontext_t here, there;
+    getcontext(&there);
+    there.uc_stack.ss_sp = stack->low;
+    there.uc_stack.ss_size = (char *)stack - stack->low;
+    there.uc_link = &here;
+    makecontext(&there, (void (*)(void))glupy_switched, 2, (unsigned)((uintptr_t)&call >> 32),
+                (unsigned)(uintptr_t)&call);
+    swapcontext(&here, &there);
+}
+#endif
+
+static void glupy_on_large_stack(void (*function)(void *), void *data)
+{
+    char *here = __builtin_frame_address(0), *outer = current_stack;
+    struct glupy_stack *stack;
+    /* Already there (one Python translator over another), with room left? */
+    if (outer && here > outer + ENOUGH_STACK && here < outer + LARGE_STACK) {
+        function(data);
+    } else if ((stack = glupy_take_stack())) {
+        current_stack = stack->low;
+        glupy_switch_stack(stack, function, data);
+        current_stack = outer;
+        glupy_give_stack(stack);
+    } else {
+        function(data);
+    }
+}
+
+/* ---- waiting for a reply ----
+   The reply may come inside the wind, or on another thread before the wind has returned, or later.
+   Whoever is second of the two, the callback or the return of the wind, resumes the coroutine. */
+
+enum glupy_wait { WINDING, WAITING, REPLIED };
+struct glupy_reply {
+    struct glupy_kept kept;
+    uintptr_t waiter; /* who is resumed: a key that Python chose */
+    int32_t op_ret;
+    int32_t op_errno;
+    _Atomic int state;
+};
+
+static void python_resume(uintptr_t waiter, struct glupy_reply *reply);
+
+static void glupy_expect(struct glupy_reply *reply, uintptr_t waiter)
+{
+    reply->waiter = waiter;
+    atomic_init(&reply->state, WINDING);
+}
+
+static int glupy_wound(struct glupy_reply *reply)
+{
+    return atomic_exchange(&reply->state, WAITING) == REPLIED;
+}
+
+static void glupy_resume_now(void *reply)
+{
+    python_resume(((struct glupy_reply *)reply)->waiter, reply);
+}
+
+static void glupy_replied(struct glupy_reply *reply, xlator_t *this)
+{
+    (void)this;
+    if (atomic_exchange(&reply->state, REPLIED) == WAITING)
+        glupy_on_large_stack(glupy_resume_now, reply);
+}
+
+static void glupy_drop_reply(struct glupy_reply *reply)
+{
+    reply->kept.wipe(&reply->kept);
+    free(reply);
+}

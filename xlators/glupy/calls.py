@@ -1,0 +1,391 @@
+"""A fop on its way through Python: entered, answered or passed on, wound, resumed, unwound once.
+
+``Call`` is one fop in one translator. Its handler answers at once, or is a coroutine that a ``Task``
+drives: each ``await`` comes down to a *suspension*, an object with ``begin(task)`` that either has
+its result at once or promises to call ``task.resume`` later, from any thread. There is no event
+loop: whoever brings the result runs the coroutine on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from glupy import fops, log, timers
+from glupy._bridge import ffi, lib
+from glupy.errors import Cancelled, FopError, errno_of
+from glupy.views.frame import Frame, root_of
+
+if TYPE_CHECKING:
+    from glupy.translator import Translator
+
+EIO = 5
+TAKEN: int = lib.VERDICT_TAKEN
+PASSED: int = lib.VERDICT_PASS
+
+
+class _Pass:
+    """The type of PASS."""
+
+    def __repr__(self) -> str:
+        return "PASS"
+
+
+PASS = _Pass()
+"""Returned by a handler: the fop goes to the first child as it is, and its reply comes back past us."""
+
+
+class _Suspended:
+    """What ``begin`` returns when the result is not there yet."""
+
+
+SUSPENDED = _Suspended()
+
+
+class Call:
+    """One fop in one translator, and the scope of its views."""
+
+    __slots__ = (
+        "__weakref__",
+        "alive",
+        "arguments",
+        "c_arguments",
+        "fop",
+        "frame",
+        "held",
+        "suspended",
+        "this",
+        "translator",
+        "view",
+    )
+
+    def __init__(self, translator: Translator, fop: Any, frame: Any) -> None:
+        self.translator = translator
+        self.this = translator._this
+        self.fop = fop
+        self.frame = frame
+        self.alive = True
+        self.held: Any = None
+        self.suspended = False
+        self.arguments: tuple[Any, ...] = ()
+        self.c_arguments: tuple[Any, ...] = ()
+
+    def run(self, handler: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
+        """Ask the handler; return the verdict for C."""
+        try:
+            self.view = Frame(root_of(self.frame), self)
+            result = handler(self.view, *arguments)
+        except BaseException as error:
+            verdict = self.settle(None, error)
+        else:
+            if type(result) is CoroutineType:
+                verdict = Task(self, result, self.settle).start()
+            else:
+                verdict = self.settle(result, None)
+        if not self.suspended:
+            self.alive = False
+        return verdict
+
+    def settle(self, result: Any, error: BaseException | None) -> int:
+        """Turn a handler's outcome into an unwind, or into a verdict where C can do it.
+
+        After the first wind there is no C caller to take a verdict: it is carried out here.
+        """
+        verdict = self._verdict(result, error)
+        if self.suspended:
+            try:
+                if verdict == PASSED:
+                    self.fop.tail(self, self.translator.child._xlator)
+                elif verdict != TAKEN:
+                    lib.glupy_fail(self.this, self.frame, self.fop.number, -verdict)
+            finally:
+                self.close()
+            return TAKEN
+        return verdict
+
+    def _verdict(self, result: Any, error: BaseException | None) -> int:
+        fop = self.fop
+        try:
+            if error is not None:
+                if isinstance(error, FopError):
+                    fop.unwind(self, fop.failed(error))
+                    return TAKEN
+                number = errno_of(error)
+                if number is not None:
+                    return -number
+                if isinstance(error, Cancelled):
+                    return -EIO
+                raise error
+            if type(result) is fop.reply:
+                fop.unwind(self, result)
+                return TAKEN
+            if result is PASS:
+                return PASSED if self.translator.child is not None else self._no_child()
+            raise TypeError(
+                f"{fop.name} returned {result!r}: a handler returns PASS or fops.{fop.reply.__name__}"
+            )
+        except BaseException as bug:
+            # unwind raises only before it reaches C: the fop is still ours to fail.
+            log.bug(self.translator, fop.name, bug)
+            return -EIO
+
+    def _no_child(self) -> int:
+        raise TypeError(f"{self.fop.name} returned PASS, but this translator has no child")
+
+    def suspend(self) -> None:
+        """Before the first wind: hold the arguments, stop reading the frame."""
+        if not self.suspended:
+            self.held = held = self.fop.hold(self)
+            self.view._c = ffi.addressof(held.head, "root")
+            self.suspended = True
+
+    def close(self) -> None:
+        """The fop is unwound: end its views, give its arguments back."""
+        self.alive = False
+        held, self.held = self.held, None
+        if held is not None:
+            lib.glupy_drop_held(ffi.addressof(held, "head"))
+
+
+class OwnCall(Call):
+    """A fop that the translator starts itself, on a call stack of its own."""
+
+    __slots__ = ("done",)
+
+    def __init__(self, translator: Translator, done: Callable[[Any, Any], None] | None) -> None:
+        frame = lib.glupy_own_frame(translator._this)
+        if not frame:
+            raise MemoryError
+        super().__init__(translator, None, frame)
+        self.suspended = True
+        self.view = Frame(root_of(frame), self)
+        self.done = done
+
+    def settle(self, result: Any, error: BaseException | None) -> int:
+        """End the call stack; tell who waits, or the log."""
+        self.alive = False
+        lib.glupy_end_own_frame(self.this, self.frame)
+        self.translator._own_calls.discard(self)
+        if self.done is not None:
+            self.done(result, error)
+        elif error is not None and not isinstance(error, Cancelled):
+            log.bug(self.translator, "a fop of its own", error)
+        return TAKEN
+
+
+class Task:
+    """A coroutine on its way. ``finish(result, error)`` gets its outcome, once."""
+
+    __slots__ = ("call", "coroutine", "finish")
+
+    def __init__(
+        self,
+        call: Call,
+        coroutine: Coroutine[Any, Any, Any],
+        finish: Callable[[Any, BaseException | None], int],
+    ) -> None:
+        self.call = call
+        self.coroutine = coroutine
+        self.finish = finish
+
+    def start(self) -> int:
+        """Run until the end or the first real suspension; return what finish returned, or TAKEN."""
+        return self.resume(None, None)
+
+    def resume(self, value: Any, error: BaseException | None) -> int:
+        """Run on with the result of what was awaited. THIS is the translator."""
+        coroutine = self.coroutine
+        while True:
+            try:
+                if error is None:
+                    suspension = coroutine.send(value)
+                else:
+                    suspension = coroutine.throw(error)
+            except StopIteration as stop:
+                return self.finish(stop.value, None)
+            except BaseException as raised:
+                return self.finish(None, raised)
+            error = None
+            try:
+                # From here on, unless there is a result, another thread may already run on.
+                value = suspension.begin(self)
+                if value is SUSPENDED:
+                    return TAKEN
+            except BaseException as raised:
+                if isinstance(raised, AttributeError) and not hasattr(suspension, "begin"):
+                    raised = TypeError(f"a handler cannot await {suspension!r}: it is not glupy's")
+                value, error = None, raised
+
+
+# Whom a C reply resumes. A key is taken out by whoever resumes, so that is done once.
+_waiting: dict[int, Wind] = {}
+
+
+class Wind:
+    """A fop to be wound to a child: ``reply = await self.child.fop(...)``. Awaited once."""
+
+    __slots__ = ("arguments", "child", "fop", "task")
+
+    def __init__(self, fop: Any, child: Any, arguments: tuple[Any, ...]) -> None:
+        self.fop = fop
+        self.child = child
+        self.arguments = arguments
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self)
+
+    def begin(self, task: Task) -> Any:
+        """Wind; return the reply if it came inside the wind."""
+        call = task.call
+        if not call.suspended:
+            call.suspend()
+        self.task = task
+        waiter = id(self)
+        _waiting[waiter] = self
+        try:
+            reply = self.fop.wind(call, self.child, waiter, self.arguments)
+        except BaseException:
+            _waiting.pop(waiter, None)
+            raise
+        if not reply:
+            return SUSPENDED
+        del _waiting[waiter]
+        return self.replied(reply)
+
+    def replied(self, c: Any) -> Any:
+        """Return the reply as its named tuple; a failed one is raised."""
+        reply = self.fop.take(self.task.call, c)
+        if reply.op_ret < 0:
+            error = FopError(reply.op_errno)
+            error.reply = reply
+            raise error
+        return reply
+
+
+@ffi.def_extern(name="python_resume")
+def _resume(waiter: int, head: Any) -> None:
+    wind = _waiting.pop(waiter)
+    task = wind.task
+    lib.glupy_set_this(task.call.this)
+    try:
+        value = wind.replied(ffi.cast(f"struct reply_{wind.fop.name} *", head))
+    except BaseException as error:
+        task.resume(None, error)
+    else:
+        task.resume(value, None)
+
+
+class Sleep:
+    """The suspension of ``sleep``."""
+
+    __slots__ = ("seconds", "task", "timer")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield self
+
+    def begin(self, task: Task) -> Any:
+        """Queue; the timer's worker or a cancellation, whichever takes us out, resumes."""
+        task.call.suspend()
+        self.task = task
+        translator = task.call.translator
+        with translator._sleeping_lock:
+            if translator._closing:
+                raise Cancelled
+            translator._sleeping.add(self)
+        self.timer = timers.call_later(self.seconds, self._wake)
+        return SUSPENDED
+
+    def _wake(self) -> None:
+        self._resume(None)
+
+    def cancel(self) -> None:
+        """Resume with Cancelled, unless the time is over already."""
+        self._resume(Cancelled())
+
+    def _resume(self, error: BaseException | None) -> None:
+        translator = self.task.call.translator
+        with translator._sleeping_lock:
+            if self not in translator._sleeping:
+                return
+            translator._sleeping.remove(self)
+        lib.glupy_set_this(translator._this)
+        self.task.resume(None, error)
+
+
+def sleep(seconds: float) -> Awaitable[None]:
+    """Suspend a coroutine for that many seconds; no thread is held.
+
+    It runs on in a worker thread. If the translator is shut down before, ``Cancelled`` is raised.
+    """
+    return Sleep(seconds)
+
+
+class Gather:
+    """The suspension of ``gather``."""
+
+    __slots__ = ("awaitables", "keep_errors", "lock", "pending", "results", "task")
+
+    def __init__(self, awaitables: tuple[Awaitable[Any], ...], keep_errors: bool) -> None:
+        self.awaitables = awaitables
+        self.keep_errors = keep_errors
+        self.results: list[tuple[Any, BaseException | None]] = [(None, None)] * len(awaitables)
+        self.pending = len(awaitables) + 1  # one is begin's own, so that nobody resumes inside it
+        self.lock = threading.Lock()
+
+    def __await__(self) -> Generator[Any, Any, list[Any]]:
+        return (yield self)
+
+    def begin(self, task: Task) -> Any:
+        """Start all; return the results if all are there already."""
+        self.task = task
+        task.call.suspend()
+        for index, awaitable in enumerate(self.awaitables):
+            Task(task.call, _await(awaitable), self._finisher(index)).start()
+        return self.outcome() if self._last() else SUSPENDED
+
+    def _finisher(self, index: int) -> Callable[[Any, BaseException | None], int]:
+        def finish(result: Any, error: BaseException | None) -> int:
+            self.results[index] = result, error
+            if self._last():
+                try:
+                    value = self.outcome()
+                except BaseException as raised:
+                    return self.task.resume(None, raised)
+                return self.task.resume(value, None)
+            return TAKEN
+
+        return finish
+
+    def _last(self) -> bool:
+        with self.lock:
+            self.pending -= 1
+            return not self.pending
+
+    def outcome(self) -> list[Any]:
+        """Return all results; the first error is raised unless errors are asked for."""
+        if not self.keep_errors:
+            for _, error in self.results:
+                if error is not None:
+                    raise error
+        return [value if error is None else error for value, error in self.results]
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -> Awaitable[list[Any]]:
+    """Await several at once (winds, sleeps, coroutines) and return their results in order.
+
+    It waits for all, whatever fails: frames cannot be taken back from a child. Then the first error
+    is raised; with ``return_exceptions`` errors stand among the results instead.
+    """
+    return Gather(awaitables, return_exceptions)
+
+
+fops.bind(Call)

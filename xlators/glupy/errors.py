@@ -1,0 +1,100 @@
+"""Errors as exceptions, both ways: what a handler may raise, and what an awaited fop raises."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+
+class ExpiredView(RuntimeError):
+    """A view was used after the handler that got it had ended; what it showed is gone."""
+
+
+class OptionError(ValueError):
+    """An option of the volfile is missing, unknown or out of its limits. One line."""
+
+
+class LoadError(RuntimeError):
+    """The class of a translator cannot be loaded. One line."""
+
+
+class Cancelled(BaseException):
+    """Raised at the ``await glupy.sleep()`` of a handler whose translator is being shut down.
+
+    The client gets EIO. Like ``asyncio.CancelledError`` it is no ``Exception``: clean up in
+    ``finally``, and let it pass.
+    """
+
+
+class FopError(OSError):
+    """A fop failed: an errno, and the callback arguments that came with it.
+
+    ``FopError(errno.ENOENT, postparent=iatt)`` unwinds ENOENT with that ``postparent`` and NULL (or
+    0) for all other callback arguments. What ``await self.child.fop()`` raises is of this class
+    too, and holds the whole failed reply: ``error.reply`` is the fop's named tuple. Raising it again
+    unwinds that reply unchanged.
+
+    It is also the class that Python has for its errno, so ``except FileNotFoundError`` catches
+    ENOENT. The reply's views live as long as those of a reply that did not fail.
+    """
+
+    reply: Any = None
+    arguments: dict[str, Any]
+
+    def __new__(cls, number: int, message: str | None = None, **arguments: Any) -> FopError:
+        return super().__new__(_class_of(number), number, message)
+
+    def __init__(self, number: int, message: str | None = None, **arguments: Any) -> None:
+        super().__init__(number, os.strerror(number) if message is None else message)
+        self.arguments = arguments
+
+
+_classes: dict[type[OSError], type[FopError]] = {OSError: FopError}
+
+
+def _class_of(number: int) -> type[FopError]:
+    builtin = type(OSError(number, ""))
+    found = _classes.get(builtin)
+    if found is None:
+        found = _classes[builtin] = type(f"Fop{builtin.__name__}", (FopError, builtin), {})
+    return found
+
+
+# `raise FileNotFoundError` without an errno has its class's own. Where several errnos share a
+# class, it is the first that Python's documentation lists for it.
+_DEFAULT_ERRNO: dict[type[OSError], int] = {
+    BlockingIOError: errno.EAGAIN,
+    ChildProcessError: errno.ECHILD,
+    BrokenPipeError: errno.EPIPE,
+    ConnectionAbortedError: errno.ECONNABORTED,
+    ConnectionRefusedError: errno.ECONNREFUSED,
+    ConnectionResetError: errno.ECONNRESET,
+    FileExistsError: errno.EEXIST,
+    FileNotFoundError: errno.ENOENT,
+    InterruptedError: errno.EINTR,
+    IsADirectoryError: errno.EISDIR,
+    NotADirectoryError: errno.ENOTDIR,
+    PermissionError: errno.EACCES,
+    ProcessLookupError: errno.ESRCH,
+    TimeoutError: errno.ETIMEDOUT,
+}
+
+
+def errno_of(error: BaseException) -> int | None:
+    """Return the errno that a handler's exception stands for; None if it is a bug."""
+    if not isinstance(error, OSError):
+        return None
+    if error.errno is not None:
+        return error.errno if error.errno > 0 else None
+    for cls in type(error).__mro__:
+        if cls in _DEFAULT_ERRNO:
+            return _DEFAULT_ERRNO[cls]
+    return None
+
+
+def os_error(number: int, path: str | None = None) -> OSError:
+    """Return the OSError of an errno, of the class that Python has for it."""
+    return OSError(number, os.strerror(number), path) if path else OSError(
+        number, os.strerror(number)
+    )

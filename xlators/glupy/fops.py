@@ -1,0 +1,266 @@
+"""Every fop of the installed GlusterFS: its number, its arguments, its reply.
+
+The table was read from GlusterFS's headers when the extension was built, and lies inside it. From it
+this module makes, for each fop, a named tuple for its reply (``fops.Discard``) and the few lines of
+Python that lead from C to a handler and back. ``fops.pyi`` states the same for type checkers;
+``python -m glupy.fops`` writes it anew.
+
+A reply holds the callback's arguments in C's order, ``None`` for NULL, then ``op_ret`` (None: 0, or
+the length of what is returned: bytes read, entries listed, the link's target) and ``op_errno``.
+``xdata`` and what follows it may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+from glupy._bridge import ffi, lib
+from glupy.errors import FopError
+from glupy.views import Dict, Fd, Flock, Iatt, Inode, Iobref, Lease, Loc, Locks, Statvfs, Vector
+from glupy.views import dirents as dirents_module
+from glupy.views import locks as locks_module
+from glupy.views.base import NULL, encoded, text
+from glupy.views.data import CVector
+from glupy.views.dirents import Dirents
+
+CHECKSUM_BYTES = 32
+
+# How each kind of C value becomes Python, in a scope S with an owner O, and C again. ``{}`` is the
+# value. Kinds that are not here are numbers.
+_TO_PYTHON = {
+    "loc": "Loc({0}, S, O) if {0} else None",
+    "fd": "Fd({0}, S, O) if {0} else None",
+    "inode": "Inode({0}, S, O) if {0} else None",
+    "dict": "Dict({0}, S, O) if {0} else None",
+    "iatt": "Iatt({0}, S, O) if {0} else None",
+    "statvfs": "Statvfs({0}, S, O) if {0} else None",
+    "flock": "Flock({0}, S, O) if {0} else None",
+    "lease": "Lease({0}, S, O) if {0} else None",
+    "locks": "Locks({0}, S, O) if {0} else None",
+    "dirents": "Dirents({0}, S, O) if {0} else None",
+    "iobref": "Iobref({0}, S, O) if {0} else None",
+    "vector": "Vector({0}, {1}count, {1}iobref, S, O) if {0} else None",
+    "string": "text({0})",
+    "checksum": "bytes(buffer({0}, 32)) if {0} else None",
+}
+_TO_C = {
+    **dict.fromkeys(
+        ["loc", "fd", "inode", "dict", "iatt", "statvfs", "flock", "lease"],
+        "NULL if {0} is None else {0}.c",
+    ),
+    "dirents": "dirents_to_c({0})",
+    "locks": "locks_to_c({0})",
+    "string": "NULL if {0} is None else encoded({0})",
+    "checksum": "NULL if {0} is None else checksum({0})",
+    "opaque": "NULL if {0} is None else {0}",
+    "vector": "vector_.c",
+    "iobref": "vector_.iobref",
+}
+# What has a pointer of its own in held arguments; the others are referenced where they are.
+_MOVED = {"loc", "iatt", "statvfs", "flock", "lease", "locks", "dirents", "vector"}
+# What an answer is as long as, if op_ret is not given.
+_LENGTH = {
+    "vector": "vector_.nbytes",
+    "dirents": "0 if {0} is None else len({0})",
+    "string": "0 if {0} is None else len(encoded({0}))",
+}
+
+
+def _checksum(value: bytes) -> bytes:
+    return bytes(value).ljust(CHECKSUM_BYTES, b"\0")
+
+
+class Fop:
+    """One fop: what the rest of glupy knows of it.
+
+    ``arguments`` and ``reply_fields`` are pairs of a name and a kind, in C's order; ``reply`` is the
+    named tuple. The functions are made from the table:
+
+    ``enter``   python_NAME: what C calls
+    ``unwind``  (call, reply): answers the fop in C
+    ``wind``    (call, child, waiter, arguments): winds; returns the C reply if it is there already
+    ``take``    (call, C reply): makes the named tuple, which owns the C reply
+    ``hold``    (call): keeps the arguments beyond the call
+    ``tail``    (call, child): passes the fop on, from held arguments
+    """
+
+    def __init__(self, name: str, number: int, arguments: list[Any], reply: list[Any]) -> None:
+        self.name = name
+        self.number = number
+        self.arguments: list[tuple[str, str]] = [(n, kind) for n, kind in arguments]
+        self.reply_fields: list[tuple[str, str]] = [(n, kind) for n, kind in reply]
+        self.enter: Callable[..., int]
+        self.unwind: Callable[..., None]
+        self.wind: Callable[..., Any]
+        self.take: Callable[..., Any]
+        self.hold: Callable[..., Any]
+        self.tail: Callable[..., None]
+        self.reply: Any = self._make_reply()
+
+    def __repr__(self) -> str:
+        return f"Fop({self.name})"
+
+    def _make_reply(self) -> Any:
+        names = [name for name, _ in self.reply_fields]
+        optional = len(names) - names.index("xdata") if "xdata" in names else 0
+        made = namedtuple(  # type: ignore[misc]  # the fields are GlusterFS's
+            camel(self.name),
+            [*names, "op_ret", "op_errno"],
+            defaults=[None] * (optional + 1) + [0],
+            module=__name__,
+        )
+        made.__doc__ = f"The reply of {self.name}: {', '.join(names)}, op_ret, op_errno."
+        return made
+
+    def failed(self, error: FopError) -> Any:
+        """Return the reply that a FopError stands for: its own, or NULLs and its arguments."""
+        if error.reply is not None and type(error.reply) is self.reply:
+            return error.reply
+        values: dict[str, Any] = {
+            name: 0 if kind == "scalar" else None for name, kind in self.reply_fields
+        }
+        unknown = error.arguments.keys() - values.keys()
+        if unknown:
+            raise TypeError(f"{self.name}'s reply has no {', '.join(sorted(unknown))}")
+        values.update(error.arguments)
+        return self.reply(**values, op_ret=-1, op_errno=error.errno)
+
+
+def camel(name: str) -> str:
+    """Return the name of a fop's reply: copy_file_range's is CopyFileRange."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _to_c(parameters: list[tuple[str, str]]) -> str:
+    has_vector = any(kind == "vector" for _, kind in parameters)
+    made = []
+    for name, kind in parameters:
+        if has_vector and name == "count":
+            made.append("vector_.count")
+        else:
+            made.append(_TO_C.get(kind, "{0}").format(name))
+    return ", ".join(f"({each})" for each in made)
+
+
+def _to_python(parameters: list[tuple[str, str]], prefix: str) -> str:
+    made = []
+    for name, kind in parameters:
+        made.append("(" + _TO_PYTHON.get(kind, "{0}").format(prefix + name, prefix) + ")")
+    return "".join(each + "," for each in made)
+
+
+def _vector_line(parameters: list[tuple[str, str]]) -> str:
+    if not any(kind == "vector" for _, kind in parameters):
+        return "pass"
+    return "vector_ = CVector(vector, iobref)"
+
+
+_SOURCE = """
+def enter(self, frame, {names}):
+    S = call = Call(from_handle(self), FOP, frame)
+    O = None
+    call.c_arguments = {names},
+    call.arguments = arguments = ({views})
+    return call.run(call.translator.{fop}, arguments)
+
+def unwind(call, reply):
+    {reply_names}op_ret, op_errno = reply
+    {reply_vector}
+    lib.unwind_{fop}(
+        call.this, call.frame, ({length}) if op_ret is None else op_ret, op_errno, {reply_to_c})
+
+def wind(call, child, waiter, arguments):
+    {names}, = arguments
+    {vector}
+    return lib.wind_{fop}(call.this, call.frame, child, waiter, {to_c})
+
+def take(call, c):
+    S, O = call, gc(c, drop)
+    head = c.head
+    return REPLY({reply_views} head.op_ret, head.op_errno)
+
+def hold(call):
+    held = lib.hold_{fop}(call.frame, *call.c_arguments)
+    if not held:
+        raise MemoryError
+    {names}, = call.arguments
+    {moves}
+    return held
+
+def tail(call, child):
+    held = call.held
+    lib.tail_{fop}(call.this, call.frame, child, {held})
+"""
+
+
+def _functions(fop: Fop) -> str:
+    names = ", ".join(name for name, _ in fop.arguments)
+    lengths = [
+        _LENGTH[kind].format(name) for name, kind in fop.reply_fields if kind in _LENGTH
+    ]
+    moves = [
+        f"if {name} is not None: {name}._c = held.{name}"
+        for name, kind in fop.arguments
+        if kind in _MOVED
+    ]
+    return _SOURCE.format(
+        fop=fop.name,
+        names=names,
+        views=_to_python(fop.arguments, ""),
+        reply_names="".join(f"{name}, " for name, _ in fop.reply_fields),
+        reply_vector=_vector_line(fop.reply_fields),
+        reply_to_c=_to_c(fop.reply_fields),
+        length=lengths[0] if lengths else "0",
+        vector=_vector_line(fop.arguments),
+        to_c=_to_c(fop.arguments),
+        reply_views=_to_python(fop.reply_fields, "c."),
+        moves="\n    ".join(moves) or "pass",
+        held=", ".join(f"held.{name}" for name, _ in fop.arguments),
+    )
+
+
+def bind(call_class: Any) -> None:
+    """Make every fop's functions; ``call_class`` is ``glupy.calls.Call``."""
+    shared = {
+        "Call": call_class,
+        "CVector": CVector,
+        "Dict": Dict,
+        "Dirents": Dirents,
+        "Fd": Fd,
+        "Flock": Flock,
+        "Iatt": Iatt,
+        "Inode": Inode,
+        "Iobref": Iobref,
+        "Lease": Lease,
+        "Loc": Loc,
+        "Locks": Locks,
+        "NULL": NULL,
+        "Statvfs": Statvfs,
+        "Vector": Vector,
+        "buffer": ffi.buffer,
+        "checksum": _checksum,
+        "dirents_to_c": dirents_module.to_c,
+        "drop": lambda c: lib.glupy_drop_reply(ffi.addressof(c, "head")),
+        "encoded": encoded,
+        "from_handle": ffi.from_handle,
+        "gc": ffi.gc,
+        "lib": lib,
+        "locks_to_c": locks_module.to_c,
+        "text": text,
+    }
+    for fop in TABLE.values():
+        scope = {**shared, "FOP": fop, "REPLY": fop.reply}
+        exec(compile(_functions(fop), f"<glupy fop {fop.name}>", "exec"), scope)
+        for name in "enter", "unwind", "wind", "take", "hold", "tail":
+            setattr(fop, name, scope[name])
+        ffi.def_extern(name=f"python_{fop.name}")(fop.enter)
+
+
+TABLE: dict[str, Fop] = {
+    entry[0]: Fop(*entry) for entry in json.loads(ffi.string(lib.glupy_fop_table))
+}
+NUMBERS: dict[int, Fop] = {fop.number: fop for fop in TABLE.values()}
+globals().update({fop.reply.__name__: fop.reply for fop in TABLE.values()})

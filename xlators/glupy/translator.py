@@ -1,0 +1,227 @@
+"""``Translator``: the class that a translator is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from glupy import calls, fops, log, timers
+from glupy._bridge import ffi, lib
+from glupy.enums import Event
+from glupy.options import Declared, Option
+from glupy.views import Client, Fd, Inode
+from glupy.views.base import Scope, text
+
+
+class Subvolume:
+    """A child of a translator. ``await child.fop(...)`` winds: one method for each fop.
+
+    Arguments are those of the C fop in C's order, ``xdata`` may be left out. The reply is the fop's
+    named tuple; a failed one is raised as ``FopError``.
+    """
+
+    __slots__ = ("_xlator", "name", "type")
+
+    def __init__(self, xlator: Any) -> None:
+        self._xlator = xlator
+        self.name = text(xlator.name) or ""
+        self.type = text(xlator.type) or ""
+
+    def __repr__(self) -> str:
+        return f"Subvolume({self.name}, {self.type})"
+
+
+def _winder(fop: fops.Fop) -> Callable[..., calls.Wind]:
+    """Return the method of Subvolume that winds a fop; its parameters are the fop's own."""
+    names = [name for name, _ in fop.arguments]
+    declared = ", ".join(f"{name}=None" if name == "xdata" else name for name in names)
+    scope: dict[str, Any] = {"Wind": calls.Wind, "fop": fop}
+    exec(
+        f"def {fop.name}(self, {declared}):\n"
+        f"    return Wind(fop, self._xlator, ({', '.join(names)},))",
+        scope,
+    )
+    made: Callable[..., calls.Wind] = scope[fop.name]
+    made.__doc__ = f"Wind {fop.name}: await it for its reply, ``fops.{fop.reply.__name__}``."
+    return made
+
+
+for _fop in fops.TABLE.values():
+    setattr(Subvolume, _fop.name, _winder(_fop))
+
+
+class Translator:
+    """A GlusterFS translator. Subclass it; a method named after a fop answers that fop.
+
+    A handler gets ``frame`` and the C fop's arguments in C's order, as views that are valid while it
+    runs. ``def`` answers at once: it returns the fop's reply (``fops.NAME``), or ``PASS`` for the
+    first child to answer as if we were not there. ``async def`` may also wind: ``reply = await
+    self.child.NAME(...)``. An ``OSError`` fails the fop with its errno; any other exception is a
+    bug: the client gets EIO, the log the traceback. Fops without a handler never enter Python.
+
+    Handlers run on GlusterFS's threads, several at once: what they share needs the care that
+    threaded Python needs. A handler that blocks holds one of those threads (performance/io-threads
+    has 16), one that awaits holds none.
+    """
+
+    leaf: ClassVar[bool] = False
+    """Whether this is a storage translator: the bottom of its graph, without children."""
+
+    options: ClassVar[Sequence[Option]] = ()
+    """The options that the volfile may set; read with ``self.option(name)``."""
+
+    _declared: ClassVar[Declared | None] = None
+
+    name: str
+    """The name of this instance: the ``volume`` line of the volfile."""
+
+    # ---- what a subclass may define besides fops ----
+
+    def init(self) -> None:
+        """Set up. Options are there, children are not initialised yet: do not wind here.
+
+        Whatever it raises, the brick does not start; the exception's text is in the log.
+        """
+
+    def fini(self) -> None:
+        """Tear down. Suspended handlers have been cancelled and contexts are dropped afterwards.
+
+        Called when a graph is removed; not when the process is ended by a signal.
+        """
+
+    def reconfigure(self) -> None:
+        """Take over changed options: ``self.option`` has the new values, all of them valid."""
+
+    def notify(self, event: Event | int, data: Any) -> int:
+        """An event from a parent or a child; return 0, or -1 if it failed.
+
+        Call ``super().notify(event, data)`` to pass it on: that is what this does, and in a leaf it
+        answers PARENT_UP with CHILD_UP and PARENT_DOWN with CHILD_DOWN.
+        """
+        if self.leaf:
+            answer = {Event.PARENT_UP: Event.CHILD_UP, Event.PARENT_DOWN: Event.CHILD_DOWN}
+            if event not in answer:
+                return 0
+            event, data = answer[Event(event)], ffi.NULL
+        return int(lib.glupy_default_notify(self._this, event, data))
+
+    def dump_priv(self) -> Mapping[str, object]:
+        """Return what a statedump shows of this translator."""
+        return {}
+
+    def forget(self, inode: Inode) -> None:
+        """An inode with a context goes; the context is dropped afterwards."""
+
+    def release(self, fd: Fd) -> None:
+        """An fd with a context is closed for good; the context is dropped afterwards."""
+
+    def releasedir(self, fd: Fd) -> None:
+        """The same for a directory."""
+
+    def ictxmerge(self, inode: Inode, linked_inode: Inode) -> None:
+        """Of two inodes of one file, ``linked_inode`` stays. Its context moves over by itself."""
+        moved = inode.ctx
+        if moved is not None and linked_inode.ctx_or(lambda: moved) is moved:
+            del inode.ctx
+
+    # invalidate(inode), client_disconnect(client), client_destroy(client), fdclose(fd) and
+    # fdclosedir(fd) are called if a subclass defines them.
+
+    # ---- what a subclass uses ----
+
+    @property
+    def child(self) -> Any:
+        """The first child: a ``Subvolume``; None in a leaf."""
+        return self._child
+
+    @property
+    def children(self) -> tuple[Any, ...]:
+        """All children, in the volfile's order."""
+        return self._children
+
+    def option(self, name: str) -> Any:
+        """Return the value of a declared option."""
+        return self._values[name]
+
+    def spawn(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        done: Callable[[Any, BaseException | None], None] | None = None,
+    ) -> None:
+        """Start fops of the translator's own: run ``coroutine`` on a worker, on a new call stack.
+
+        It may wind and sleep like a handler, as root. Not from ``init``. ``done(result, error)`` is
+        called at the end; without it, an exception goes to the log as a bug.
+        """
+        call = calls.OwnCall(self, done)
+        self._own_calls.add(call)
+        task = calls.Task(call, coroutine, call.settle)
+
+        def start() -> None:
+            lib.glupy_set_this(self._this)
+            task.start()
+
+        timers.call_soon(start)
+
+    # ---- the bridge's side ----
+
+    def _attach(self, this: Any) -> None:
+        self._this = this
+        self._handle = ffi.new_handle(self)
+        self.name = text(this.name) or ""
+        self.log = log.logger(self.name)
+        self._inode_contexts: dict[Any, Any] = {}
+        self._fd_contexts: dict[Any, Any] = {}
+        self._sleeping: set[calls.Sleep] = set()
+        self._sleeping_lock = threading.Lock()
+        self._closing = False
+        self._own_calls: set[calls.OwnCall] = set()
+        self._scope = Scope(self)
+        self._children = tuple(Subvolume(xlator) for xlator in _xlators(this.children))
+        self._child = self._children[0] if self._children else None
+        cls = type(self)
+        if cls.__dict__.get("_declared") is None:
+            cls._declared = Declared(cls.options)
+        assert cls._declared is not None
+        cls._declared.declare(this)
+        self._values = cls._declared.read(this, this.options)
+
+    def _read_options(self, options: Any) -> None:
+        assert self._declared is not None
+        self._values = self._declared.read(self._this, options)
+
+    def _cancel_sleepers(self) -> None:
+        with self._sleeping_lock:
+            self._closing = True
+            sleeping = list(self._sleeping)
+        for each in sleeping:
+            each.cancel()
+
+    def _drop_contexts(self) -> None:
+        self._inode_contexts.clear()
+        self._fd_contexts.clear()
+        self._scope.alive = False
+
+    @classmethod
+    def handled(cls) -> list[fops.Fop]:
+        """Return the fops that this class answers."""
+        return [fop for fop in fops.TABLE.values() if callable(getattr(cls, fop.name, None))]
+
+    def _view(self, kind: type, c: Any) -> Any:
+        return kind(c, self._scope)
+
+
+def _xlators(list_: Any) -> Iterable[Any]:
+    while list_:
+        yield list_.xlator
+        list_ = list_.next
+
+
+CALLBACKS: Mapping[str, type] = {
+    "invalidate": Inode,
+    "client_disconnect": Client,
+    "client_destroy": Client,
+    "fdclose": Fd,
+    "fdclosedir": Fd,
+}

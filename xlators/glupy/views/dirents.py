@@ -1,0 +1,99 @@
+"""What readdir and readdirp return: a list of directory entries (``gf_dirent_t``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from glupy._bridge import ffi, lib
+from glupy.views.base import NULL, View, encoded, text
+from glupy.views.dict import Dict
+from glupy.views.iatt import Iatt
+from glupy.views.inode import Inode
+
+
+@dataclass(slots=True)
+class Dirent:
+    """One entry of a directory.
+
+    ``d_off`` is where the next entry begins (what the client passes to read on), ``d_type`` a
+    ``DT_*`` of readdir(3). readdirp fills ``d_stat``, ``dict`` and ``inode`` too.
+    """
+
+    d_name: str
+    d_ino: int = 0
+    d_off: int = 0
+    d_type: int = 0
+    d_stat: Iatt | None = None
+    dict: Dict | None = None
+    inode: Inode | None = None
+
+
+class Dirents(View, Sequence[Dirent]):
+    """The entries of a reply. Read as a sequence; a changed list is unwound as a new list."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, c: Any, scope: Any, owner: Any = None) -> None:
+        super().__init__(c, scope, owner)
+        self._entries: list[Dirent] | None = None
+
+    def _all(self) -> list[Dirent]:
+        head = self.c
+        if self._entries is None:
+            found = []
+            entry = head.next
+            while entry != head:
+                found.append(self._entry(entry))
+                entry = entry.next
+            self._entries = found
+        return self._entries
+
+    def _entry(self, c: Any) -> Dirent:
+        scope, owner = self._scope, self._owner
+        name = text(c.d_name)
+        assert name is not None
+        return Dirent(
+            name,
+            c.d_ino,
+            c.d_off,
+            c.d_type,
+            Iatt(ffi.addressof(c, "d_stat"), scope, owner),
+            Dict(c.dict, scope, owner) if c.dict else None,
+            Inode(c.inode, scope, owner) if c.inode else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Dirent]:
+        return iter(self._all())
+
+    __eq__ = View.__eq__
+    __hash__ = View.__hash__
+
+
+def to_c(entries: Dirents | Iterable[Dirent] | None) -> Any:
+    """Return the entries as a C list, valid as long as the returned pointer."""
+    if entries is None:
+        return NULL
+    if isinstance(entries, Dirents):
+        return entries.c
+    head = ffi.gc(lib.glupy_dirents_new(), lib.glupy_dirents_free)
+    for entry in entries:
+        c = lib.glupy_dirent_add(head, encoded(entry.d_name))
+        if not c:
+            raise MemoryError
+        c.d_ino, c.d_off, c.d_type = entry.d_ino, entry.d_off, entry.d_type
+        c.d_len = len(ffi.string(c.d_name))
+        if entry.d_stat is not None:
+            c.d_stat = entry.d_stat.c[0]
+        if entry.dict is not None:
+            c.dict = lib.dict_ref(entry.dict.c)
+        if entry.inode is not None:
+            c.inode = lib.inode_ref(entry.inode.c)
+    return head

@@ -1,0 +1,242 @@
+"""Files as GlusterFS knows them: inode, fd and loc; and what a translator remembers of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from glupy._bridge import ffi, lib
+from glupy.enums import FileType
+from glupy.views.base import ALWAYS, NULL, Gfid, Scope, View, encoded, gfid_of, store_gfid, text
+
+_ONE = ffi.new("uint64_t *", 1)
+_CHARS = ffi.typeof("char **")
+
+
+class _WithContext(View):
+    """An inode or fd: it carries one Python object for each translator, its context.
+
+    ``inode.ctx = object`` keeps it until the inode is forgotten (an fd: released), until
+    ``del inode.ctx``, or until the translator's fini. Where two inodes of one file race, the context
+    moves to the one that stays (``ictxmerge``). Each translator sees its own only.
+    """
+
+    __slots__ = ()
+
+    def _contexts(self) -> dict[Any, Any]:
+        raise TypeError(f"{type(self).__name__} belongs to no translator")
+
+    def _mark(self) -> None:
+        """Have GlusterFS call forget (release) when this object goes."""
+
+    @property
+    def ctx(self) -> Any:
+        """What this translator remembers here; None if nothing."""
+        return self._contexts().get(self.c)
+
+    @ctx.setter
+    def ctx(self, value: Any) -> None:
+        contexts, c = self._contexts(), self.c
+        known = c in contexts
+        contexts[c + 0] = value  # a plain pointer: the key must not hold a reference
+        if not known:
+            self._mark()
+
+    @ctx.deleter
+    def ctx(self) -> None:
+        self._contexts().pop(self.c, None)
+
+    def ctx_or(self, make: Callable[[], Any]) -> Any:
+        """Return the context; if there is none, ``make()`` one. All threads get the same."""
+        contexts, c = self._contexts(), self.c
+        found = contexts.get(c)
+        if found is None:
+            made = make()
+            found = contexts.setdefault(c + 0, made)
+            if found is made:
+                self._mark()
+        return found
+
+
+class Inode(_WithContext):
+    """``inode_t``: a file that GlusterFS has in memory."""
+
+    __slots__ = ()
+
+    def _contexts(self) -> dict[Any, Any]:
+        translator = self._scope.translator
+        return super()._contexts() if translator is None else translator._inode_contexts
+
+    def _mark(self) -> None:
+        lib.inode_ctx_set0(self.c, self._scope.translator._this, _ONE)
+
+    @property
+    def gfid(self) -> Gfid:
+        """The file's gfid; ``Gfid.NULL`` until the inode is linked (a lookup's reply is)."""
+        return gfid_of(self.c.gfid)
+
+    @property
+    def ia_type(self) -> FileType:
+        """What kind of file it is; INVAL until the inode is linked."""
+        return FileType(self.c.ia_type)
+
+    @property
+    def path(self) -> str | None:
+        """A path of the file from the root of the volume, as far as this process knows it."""
+        found = ffi.new(_CHARS)
+        if lib.inode_path(self.c, NULL, found) < 0:
+            return None
+        try:
+            return text(found[0])
+        finally:
+            lib.glupy_free(found[0])
+
+    def find(self, gfid: bytes) -> Inode | None:
+        """Return the inode of ``gfid`` in the same table, holding a reference; None if unknown."""
+        return self._owned(lib.inode_find(self.c.table, ffi.from_buffer(gfid)))
+
+    def new(self) -> Inode:
+        """Return a new inode in the same table, not linked yet, holding a reference."""
+        made = self._owned(lib.inode_new(self.c.table))
+        if made is None:
+            raise MemoryError
+        return made
+
+    def ref(self) -> Inode:
+        """Return a view with a reference of its own: valid until it is garbage, on any thread."""
+        made = self._owned(lib.inode_ref(self.c))
+        if made is None:
+            raise MemoryError
+        return made
+
+    def _owned(self, c: Any) -> Inode | None:
+        if not c:
+            return None
+        return Inode(ffi.gc(c, lib.inode_unref), Scope(self._scope.translator))
+
+    def __repr__(self) -> str:
+        return f"Inode({self.gfid})"
+
+
+class Fd(_WithContext):
+    """``fd_t``: an open file or directory, or an anonymous fd that nobody opened."""
+
+    __slots__ = ()
+
+    def _contexts(self) -> dict[Any, Any]:
+        translator = self._scope.translator
+        return super()._contexts() if translator is None else translator._fd_contexts
+
+    def _mark(self) -> None:
+        lib.fd_ctx_set(self.c, self._scope.translator._this, 1)
+
+    @property
+    def inode(self) -> Inode:
+        """The file that is open."""
+        return Inode(self.c.inode, self._scope, self._owner)
+
+    @property
+    def flags(self) -> int:
+        """The flags of open(2)."""
+        return int(self.c.flags)
+
+    @property
+    def pid(self) -> int:
+        """The process that opened it, on the client."""
+        return int(self.c.pid)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody opened it: a leaf opens such a file itself, by its gfid."""
+        return bool(self.c.anonymous)
+
+    def ref(self) -> Fd:
+        """Return a view with a reference of its own: valid until it is garbage, on any thread."""
+        return Fd(ffi.gc(lib.fd_ref(self.c), lib.fd_unref), Scope(self._scope.translator))
+
+    def __repr__(self) -> str:
+        return f"Fd({self.inode.gfid}, flags=0{self.flags:o})"
+
+
+class Loc(View):
+    """``loc_t``: a file by path, by parent and name, or by gfid.
+
+    ``Loc(parent=inode, name="x", ...)`` makes one to wind with; it holds references to its inodes.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        c: Any = None,
+        scope: Any = ALWAYS,
+        owner: Any = None,
+        *,
+        path: str | None = None,
+        name: str | None = None,
+        inode: Inode | None = None,
+        parent: Inode | None = None,
+        gfid: bytes | None = None,
+        pargfid: bytes | None = None,
+    ) -> None:
+        if c is None:
+            given = ffi.new("loc_t *")
+            strings = [ffi.new("char[]", encoded(s)) if s is not None else NULL for s in (path, name)]
+            given.path, given.name = strings
+            given.inode = inode.c if inode else NULL
+            given.parent = parent.c if parent else NULL
+            if gfid is not None:
+                store_gfid(given.gfid, gfid)
+            if pargfid is not None:
+                store_gfid(given.pargfid, pargfid)
+            c = ffi.gc(lib.glupy_loc_keep(given), lib.glupy_loc_free)
+            view = inode or parent
+            scope = Scope(view._scope.translator if view else None)
+        super().__init__(c, scope, owner)
+
+    @property
+    def path(self) -> str | None:
+        """The path from the root of the volume, if known."""
+        return text(self.c.path)
+
+    @property
+    def name(self) -> str | None:
+        """The last component; None or empty where the file is meant by its gfid alone."""
+        return text(self.c.name)
+
+    @property
+    def inode(self) -> Inode | None:
+        """The file itself; not linked yet where the fop is to make or find it."""
+        c = self.c.inode
+        return Inode(c, self._scope, self._owner or self) if c else None
+
+    @property
+    def parent(self) -> Inode | None:
+        """The directory."""
+        c = self.c.parent
+        return Inode(c, self._scope, self._owner or self) if c else None
+
+    @property
+    def gfid(self) -> Gfid:
+        """The gfid that the caller gives for the file; ``Gfid.NULL`` if none."""
+        return gfid_of(self.c.gfid)
+
+    @property
+    def pargfid(self) -> Gfid:
+        """The gfid that the caller gives for the directory."""
+        return gfid_of(self.c.pargfid)
+
+    def target(self) -> Gfid:
+        """Return the file's gfid, from the loc or else from its inode."""
+        return self._either(self.gfid, self.c.inode)
+
+    def directory(self) -> Gfid:
+        """Return the directory's gfid, from the loc or else from the parent inode."""
+        return self._either(self.pargfid, self.c.parent)
+
+    @staticmethod
+    def _either(given: Gfid, inode: Any) -> Gfid:
+        return given if given or not inode else gfid_of(inode.gfid)
+
+    def __repr__(self) -> str:
+        return f"Loc({self.path or self.name or self.target()})"
