@@ -26,12 +26,16 @@ The way of a fop, from C to Python and back:
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 # Only names: `glupy.stores` and `glupy.testing` are for programs that need no bridge, so nothing of
 # it is loaded before it is asked for.
 _HOMES = {
     "PASS": "calls",
+    "Lock": "calls",
+    "OptionError": "errors",
+    "Pass": "calls",
     "Client": "views",
     "Dict": "views",
     "Dirent": "views",
@@ -42,6 +46,7 @@ _HOMES = {
     "Flock": "views",
     "FopError": "errors",
     "Frame": "views",
+    "Future": "calls",
     "Gfid": "views",
     "Iatt": "views",
     "Inode": "views",
@@ -57,12 +62,16 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from glupy.calls import PASS as PASS
+    from glupy.calls import Future as Future
+    from glupy.calls import Lock as Lock
+    from glupy.calls import Pass as Pass
     from glupy.calls import gather as gather
     from glupy.calls import sleep as sleep
     from glupy.enums import Event as Event
     from glupy.enums import FileType as FileType
     from glupy.errors import ExpiredView as ExpiredView
     from glupy.errors import FopError as FopError
+    from glupy.errors import OptionError as OptionError
     from glupy.options import Option as Option
     from glupy.translator import Translator as Translator
     from glupy.views import Client as Client
@@ -79,14 +88,12 @@ if TYPE_CHECKING:
     from glupy.views import Statvfs as Statvfs
     from glupy.views import Vector as Vector
 
-__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'glupy' has no attribute '{name}'")
-    from importlib import import_module
-
-    value = getattr(import_module(f"glupy.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"glupy.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -88,7 +88,7 @@ def _guarded(translator: Translator, where: str, function: Any, *arguments: Any)
 @ffi.def_extern(name="python_fini")
 def _fini(self: Any) -> None:
     translator: Translator = ffi.from_handle(self)
-    translator._cancel_sleepers()
+    translator._close()
     _guarded(translator, "fini", translator.fini)
     translator._drop_contexts()
     _instances.pop(translator._this, None)
@@ -115,7 +115,7 @@ def _reconfigure(self: Any, options: Any) -> int:
 def _notify(self: Any, event: int, data: Any) -> int:
     translator: Translator = ffi.from_handle(self)
     if event == Event.PARENT_DOWN:
-        translator._cancel_sleepers()
+        translator._close()
     try:
         return int(translator.notify(event, data) or 0)
     except BaseException as error:
@@ -174,8 +174,10 @@ def _dump(self: Any) -> int:
     translator: Translator = ffi.from_handle(self)
     shown = _guarded(translator, "dump_priv", translator.dump_priv) or {}
     lib.glupy_dump_section(f"{text(translator._this.type)}.{translator.name}".encode())
-    counts = {name: lib.glupy_counted(translator._this, getattr(lib, name)) for name in
-              ("ENTERED", "PASSED", "UNWOUND")}
+    counts = {
+        name: lib.glupy_counted(translator._this, getattr(lib, name))
+        for name in ("ENTERED", "PASSED", "UNWOUND")
+    }
     lines = {f"fops-{name.lower()}": count for name, count in counts.items()}
     for key, value in {**lines, **shown}.items():
         lib.glupy_dump_line(str(key).encode(), str(value).encode("utf-8", "replace"))

@@ -1,13 +1,15 @@
-"""A fop on its way through Python: entered, answered or passed on, wound, resumed, unwound once.
+"""A fop on its way through Python: entered, answered or passed on, wound, unwound once.
 
-``Call`` is one fop in one translator. Its handler answers at once, or is a coroutine that a ``Task``
-drives: each ``await`` comes down to a *suspension*, an object with ``begin(task)`` that either has
-its result at once or promises to call ``task.resume`` later, from any thread. There is no event
-loop: whoever brings the result runs the coroutine on.
+``Call`` is one fop in one translator. Its handler answers at once, or is a coroutine that a
+``Task`` drives: each ``await`` comes down to a *suspension*, an object with ``begin(task)`` that
+either has its result at once or promises to call ``task.resume`` later, from any thread. There is
+no event loop: whoever brings the result runs the coroutine on.
 """
 
 from __future__ import annotations
 
+import collections
+import functools
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from glupy import fops, log, timers
 from glupy._bridge import ffi, lib
 from glupy.errors import Cancelled, FopError, errno_of
-from glupy.views.frame import Frame, root_of
+from glupy.views.frame import Frame
 
 if TYPE_CHECKING:
     from glupy.translator import Translator
@@ -26,15 +28,15 @@ TAKEN: int = lib.VERDICT_TAKEN
 PASSED: int = lib.VERDICT_PASS
 
 
-class _Pass:
-    """The type of PASS."""
+class Pass:
+    """The type of PASS: for the annotations of handlers."""
 
     def __repr__(self) -> str:
         return "PASS"
 
 
-PASS = _Pass()
-"""Returned by a handler: the fop goes to the first child as it is, and its reply comes back past us."""
+PASS = Pass()
+"""Returned by a handler: the fop goes to the first child as it is, its reply comes back past us."""
 
 
 class _Suspended:
@@ -69,19 +71,20 @@ class Call:
         self.alive = True
         self.held: Any = None
         self.suspended = False
-        self.arguments: tuple[Any, ...] = ()
-        self.c_arguments: tuple[Any, ...] = ()
+        # What C passed, and the views of it that the handler gets: set by the fop's enter.
+        self.c_arguments: tuple[Any, ...]
+        self.arguments: tuple[Any, ...]
 
     def run(self, handler: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
         """Ask the handler; return the verdict for C."""
         try:
-            self.view = Frame(root_of(self.frame), self)
+            self.view = Frame(self.frame.root, self)
             result = handler(self.view, *arguments)
         except BaseException as error:
             verdict = self.settle(None, error)
         else:
             if type(result) is CoroutineType:
-                verdict = Task(self, result, self.settle).start()
+                verdict = Task(self, result, self.settle).resume()
             else:
                 verdict = self.settle(result, None)
         if not self.suspended:
@@ -94,20 +97,26 @@ class Call:
         After the first wind there is no C caller to take a verdict: it is carried out here.
         """
         verdict = self._verdict(result, error)
-        if self.suspended:
-            try:
-                if verdict == PASSED:
-                    self.fop.tail(self, self.translator.child._xlator)
-                elif verdict != TAKEN:
-                    lib.glupy_fail(self.this, self.frame, self.fop.number, -verdict)
-            finally:
-                self.close()
-            return TAKEN
-        return verdict
+        if not self.suspended:
+            return verdict
+        try:
+            if verdict == PASSED:
+                self.fop.tail(self, self.translator.child._xlator)
+            elif verdict != TAKEN:
+                lib.glupy_fail(self.this, self.frame, self.fop.number, -verdict)
+        finally:
+            # The fop is unwound: end its views, give its arguments back.
+            self.alive = False
+            lib.glupy_drop_held(self.held)
+            self.held = None
+        return TAKEN
 
     def _verdict(self, result: Any, error: BaseException | None) -> int:
         fop = self.fop
         try:
+            if type(result) is fop.reply:
+                fop.unwind(self, result)
+                return TAKEN
             if error is not None:
                 if isinstance(error, FopError):
                     fop.unwind(self, fop.failed(error))
@@ -118,13 +127,10 @@ class Call:
                 if isinstance(error, Cancelled):
                     return -EIO
                 raise error
-            if type(result) is fop.reply:
-                fop.unwind(self, result)
-                return TAKEN
             if result is PASS:
-                return PASSED if self.translator.child is not None else self._no_child()
+                return PASSED if self.translator.children else self._no_child()
             raise TypeError(
-                f"{fop.name} returned {result!r}: a handler returns PASS or fops.{fop.reply.__name__}"
+                f"{fop.name} returned {result!r}, and not PASS or fops.{fop.reply.__name__}"
             )
         except BaseException as bug:
             # unwind raises only before it reaches C: the fop is still ours to fail.
@@ -138,15 +144,8 @@ class Call:
         """Before the first wind: hold the arguments, stop reading the frame."""
         if not self.suspended:
             self.held = held = self.fop.hold(self)
-            self.view._c = ffi.addressof(held.head, "root")
+            self.view._c = held.head.root
             self.suspended = True
-
-    def close(self) -> None:
-        """The fop is unwound: end its views, give its arguments back."""
-        self.alive = False
-        held, self.held = self.held, None
-        if held is not None:
-            lib.glupy_drop_held(ffi.addressof(held, "head"))
 
 
 class OwnCall(Call):
@@ -160,7 +159,7 @@ class OwnCall(Call):
             raise MemoryError
         super().__init__(translator, None, frame)
         self.suspended = True
-        self.view = Frame(root_of(frame), self)
+        self.view = Frame(frame.root, self)
         self.done = done
 
     def settle(self, result: Any, error: BaseException | None) -> int:
@@ -188,25 +187,21 @@ class Task:
     ) -> None:
         self.call = call
         self.coroutine = coroutine
-        self.finish = finish
+        self.finish: Callable[[Any, BaseException | None], int] | None = finish
 
-    def start(self) -> int:
-        """Run until the end or the first real suspension; return what finish returned, or TAKEN."""
-        return self.resume(None, None)
+    def resume(self, value: Any = None, error: BaseException | None = None) -> int:
+        """Start, or run on with the result of what was awaited. THIS is the translator.
 
-    def resume(self, value: Any, error: BaseException | None) -> int:
-        """Run on with the result of what was awaited. THIS is the translator."""
+        Returns what ``finish`` returned, or TAKEN if the coroutine is suspended again.
+        """
         coroutine = self.coroutine
         while True:
             try:
-                if error is None:
-                    suspension = coroutine.send(value)
-                else:
-                    suspension = coroutine.throw(error)
+                suspension = coroutine.throw(error) if error else coroutine.send(value)
             except StopIteration as stop:
-                return self.finish(stop.value, None)
+                return self._end(stop.value, None)
             except BaseException as raised:
-                return self.finish(None, raised)
+                return self._end(None, raised)
             error = None
             try:
                 # From here on, unless there is a result, another thread may already run on.
@@ -217,6 +212,16 @@ class Task:
                 if isinstance(raised, AttributeError) and not hasattr(suspension, "begin"):
                     raised = TypeError(f"a handler cannot await {suspension!r}: it is not glupy's")
                 value, error = None, raised
+
+    def _end(self, value: Any, error: BaseException | None) -> int:
+        finish, self.finish = self.finish, None
+        assert finish is not None
+        return finish(value, error)
+
+    def __del__(self) -> None:
+        """Nobody is left who could resume us: end as a bug would."""
+        if self.finish is not None:
+            self._end(None, RuntimeError("the coroutine was dropped before its end"))
 
 
 # Whom a C reply resumes. A key is taken out by whoever resumes, so that is done once.
@@ -277,44 +282,52 @@ def _resume(waiter: int, head: Any) -> None:
         task.resume(value, None)
 
 
-class Sleep:
+class Parked:
+    """A suspension that waits for something else than a reply. Resumed once, on a worker."""
+
+    __slots__ = ("__weakref__", "task")
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self)
+
+    def begin(self, task: Task) -> Any:
+        """Park; whoever takes us out of the translator's set resumes."""
+        self.task = task
+        task.call.suspend()
+        translator = task.call.translator
+        with translator._parking:
+            if translator._closing:
+                raise Cancelled
+            translator._parked.add(self)
+        self.park()
+        return SUSPENDED
+
+    def park(self) -> None:
+        """Arrange for ``wake`` to be called; from then on another thread may run on."""
+        raise NotImplementedError
+
+    def wake(self, value: Any = None, error: BaseException | None = None) -> None:
+        """Run on, on this thread, unless that was done already."""
+        translator = self.task.call.translator
+        with translator._parking:
+            if self not in translator._parked:
+                return
+            translator._parked.remove(self)
+        lib.glupy_set_this(translator._this)
+        self.task.resume(value, error)
+
+
+class Sleep(Parked):
     """The suspension of ``sleep``."""
 
-    __slots__ = ("seconds", "task", "timer")
+    __slots__ = ("seconds",)
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def __await__(self) -> Generator[Any, Any, None]:
-        yield self
-
-    def begin(self, task: Task) -> Any:
-        """Queue; the timer's worker or a cancellation, whichever takes us out, resumes."""
-        task.call.suspend()
-        self.task = task
-        translator = task.call.translator
-        with translator._sleeping_lock:
-            if translator._closing:
-                raise Cancelled
-            translator._sleeping.add(self)
-        self.timer = timers.call_later(self.seconds, self._wake)
-        return SUSPENDED
-
-    def _wake(self) -> None:
-        self._resume(None)
-
-    def cancel(self) -> None:
-        """Resume with Cancelled, unless the time is over already."""
-        self._resume(Cancelled())
-
-    def _resume(self, error: BaseException | None) -> None:
-        translator = self.task.call.translator
-        with translator._sleeping_lock:
-            if self not in translator._sleeping:
-                return
-            translator._sleeping.remove(self)
-        lib.glupy_set_this(translator._this)
-        self.task.resume(None, error)
+    def park(self) -> None:
+        """Have the timer wake us."""
+        timers.call_later(self.seconds, self.wake)
 
 
 def sleep(seconds: float) -> Awaitable[None]:
@@ -323,6 +336,105 @@ def sleep(seconds: float) -> Awaitable[None]:
     It runs on in a worker thread. If the translator is shut down before, ``Cancelled`` is raised.
     """
     return Sleep(seconds)
+
+
+class Future:
+    """A result that is not there yet: handlers await it, anybody sets it, once, on any thread.
+
+    ``await future`` returns what ``set_result`` was given, or raises what ``set_exception`` was;
+    several may await it. They run on in worker threads. Shut down before, they get ``Cancelled``;
+    if the future is dropped without a result, their fops fail with EIO.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outcome: tuple[Any, BaseException | None] | None = None
+        self._waiters: list[_Wait] = []
+
+    def done(self) -> bool:
+        """Return whether the result is there."""
+        return self._outcome is not None
+
+    def set_result(self, value: Any) -> None:
+        """Set the result. ``RuntimeError`` if there is one."""
+        self._set(value, None)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Set an exception to raise. ``RuntimeError`` if there is a result."""
+        self._set(None, error)
+
+    def _set(self, value: Any, error: BaseException | None) -> None:
+        with self._lock:
+            if self._outcome is not None:
+                raise RuntimeError("this future has its result already")
+            self._outcome = value, error
+            waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            timers.call_soon(functools.partial(waiter.wake, value, error))
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return _Wait(self).__await__()
+
+
+class Lock:
+    """A lock that coroutines hold across awaits: ``async with lock:``. First come, first served.
+
+    No thread is held while waiting. Nothing else may be in its block than what always ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held = False
+        self._queue: collections.deque[Future] = collections.deque()
+
+    async def __aenter__(self) -> None:
+        with self._lock:
+            if not self._held:
+                self._held = True
+                return
+            turn = Future()
+            self._queue.append(turn)
+        try:
+            await turn
+        except BaseException:
+            # Shut down while waiting; our turn may have come meanwhile.
+            with self._lock:
+                ours = turn.done()
+                if not ours:
+                    self._queue.remove(turn)
+            if ours:
+                self._release()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().set_result(None)
+            else:
+                self._held = False
+
+
+class _Wait(Parked):
+    """One await of a future."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: Future) -> None:
+        self.future: Future | None = future
+
+    def park(self) -> None:
+        """Wait in the future's list, or be woken at once."""
+        future, self.future = self.future, None  # a dropped future must not be kept by its waiter
+        assert future is not None
+        with future._lock:
+            outcome = future._outcome
+            if outcome is None:
+                future._waiters.append(self)
+                return
+        timers.call_soon(functools.partial(self.wake, *outcome))
 
 
 class Gather:
@@ -338,14 +450,15 @@ class Gather:
         self.lock = threading.Lock()
 
     def __await__(self) -> Generator[Any, Any, list[Any]]:
-        return (yield self)
+        results: list[Any] = yield self
+        return results
 
     def begin(self, task: Task) -> Any:
         """Start all; return the results if all are there already."""
         self.task = task
         task.call.suspend()
         for index, awaitable in enumerate(self.awaitables):
-            Task(task.call, _await(awaitable), self._finisher(index)).start()
+            Task(task.call, _await(awaitable), self._finisher(index)).resume()
         return self.outcome() if self._last() else SUSPENDED
 
     def _finisher(self, index: int) -> Callable[[Any, BaseException | None], int]:
@@ -388,4 +501,4 @@ def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -> Awai
     return Gather(awaitables, return_exceptions)
 
 
-fops.bind(Call)
+fops.bind(Call, Wind)

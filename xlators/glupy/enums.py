@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         INT = 2
         SIZET = 3
         PERCENT = 4
+        PERCENT_OR_SIZET = 5
         BOOL = 6
         PATH = 8
         TIME = 9

@@ -32,7 +32,7 @@ class FopError(OSError):
 
     ``FopError(errno.ENOENT, postparent=iatt)`` unwinds ENOENT with that ``postparent`` and NULL (or
     0) for all other callback arguments. What ``await self.child.fop()`` raises is of this class
-    too, and holds the whole failed reply: ``error.reply`` is the fop's named tuple. Raising it again
+    too and holds the whole failed reply: ``error.reply`` is the fop's named tuple. Raising it again
     unwinds that reply unchanged.
 
     It is also the class that Python has for its errno, so ``except FileNotFoundError`` catches
@@ -95,6 +95,6 @@ def errno_of(error: BaseException) -> int | None:
 
 def os_error(number: int, path: str | None = None) -> OSError:
     """Return the OSError of an errno, of the class that Python has for it."""
-    return OSError(number, os.strerror(number), path) if path else OSError(
-        number, os.strerror(number)
+    return (
+        OSError(number, os.strerror(number), path) if path else OSError(number, os.strerror(number))
     )

@@ -1,8 +1,8 @@
 """Every fop of the installed GlusterFS: its number, its arguments, its reply.
 
-The table was read from GlusterFS's headers when the extension was built, and lies inside it. From it
-this module makes, for each fop, a named tuple for its reply (``fops.Discard``) and the few lines of
-Python that lead from C to a handler and back. ``fops.pyi`` states the same for type checkers;
+The table was read from GlusterFS's headers when the extension was built, and lies inside it. From
+it this module makes, for each fop, a named tuple for its reply (``fops.Discard``) and the few lines
+of Python that lead from C to a handler and back. ``fops.pyi`` states the same for type checkers;
 ``python -m glupy.fops`` writes it anew.
 
 A reply holds the callback's arguments in C's order, ``None`` for NULL, then ``op_ret`` (None: 0, or
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections import namedtuple
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from glupy._bridge import ffi, lib
@@ -76,8 +77,8 @@ def _checksum(value: bytes) -> bytes:
 class Fop:
     """One fop: what the rest of glupy knows of it.
 
-    ``arguments`` and ``reply_fields`` are pairs of a name and a kind, in C's order; ``reply`` is the
-    named tuple. The functions are made from the table:
+    ``arguments`` and ``reply_fields`` are pairs of a name and a kind, in C's order; ``reply`` is
+    the named tuple. The functions are made from the table:
 
     ``enter``   python_NAME: what C calls
     ``unwind``  (call, reply): answers the fop in C
@@ -180,7 +181,7 @@ def wind(call, child, waiter, arguments):
 def take(call, c):
     S, O = call, gc(c, drop)
     head = c.head
-    return REPLY({reply_views} head.op_ret, head.op_errno)
+    return new(REPLY, ({reply_views} head.op_ret, head.op_errno))
 
 def hold(call):
     held = lib.hold_{fop}(call.frame, *call.c_arguments)
@@ -198,9 +199,7 @@ def tail(call, child):
 
 def _functions(fop: Fop) -> str:
     names = ", ".join(name for name, _ in fop.arguments)
-    lengths = [
-        _LENGTH[kind].format(name) for name, kind in fop.reply_fields if kind in _LENGTH
-    ]
+    lengths = [_LENGTH[kind].format(name) for name, kind in fop.reply_fields if kind in _LENGTH]
     moves = [
         f"if {name} is not None: {name}._c = held.{name}"
         for name, kind in fop.arguments
@@ -222,8 +221,20 @@ def _functions(fop: Fop) -> str:
     )
 
 
-def bind(call_class: Any) -> None:
-    """Make every fop's functions; ``call_class`` is ``glupy.calls.Call``."""
+class Winder:
+    """Has a method for each fop that winds it to ``self._xlator``: what ``Subvolume`` rests on."""
+
+    __slots__ = ()
+
+
+_METHOD = """
+def {fop}(self, {declared}):
+    return Wind(FOP, self._xlator, ({names},))
+"""
+
+
+def bind(call_class: Any, wind_class: Any) -> None:
+    """Make every fop's functions; the classes are ``Call`` and ``Wind`` of ``glupy.calls``."""
     shared = {
         "Call": call_class,
         "CVector": CVector,
@@ -240,10 +251,12 @@ def bind(call_class: Any) -> None:
         "NULL": NULL,
         "Statvfs": Statvfs,
         "Vector": Vector,
+        "Wind": wind_class,
         "buffer": ffi.buffer,
         "checksum": _checksum,
         "dirents_to_c": dirents_module.to_c,
-        "drop": lambda c: lib.glupy_drop_reply(ffi.addressof(c, "head")),
+        "drop": lib.glupy_drop_reply,
+        "new": tuple.__new__,
         "encoded": encoded,
         "from_handle": ffi.from_handle,
         "gc": ffi.gc,
@@ -257,6 +270,12 @@ def bind(call_class: Any) -> None:
         for name in "enter", "unwind", "wind", "take", "hold", "tail":
             setattr(fop, name, scope[name])
         ffi.def_extern(name=f"python_{fop.name}")(fop.enter)
+        names = [name for name, _ in fop.arguments]
+        declared = ", ".join(f"{name}=None" if name == "xdata" else name for name in names)
+        exec(_METHOD.format(fop=fop.name, declared=declared, names=", ".join(names)), scope)
+        method = scope[fop.name]
+        method.__doc__ = f"Wind {fop.name}: awaited, it is its reply, fops.{fop.reply.__name__}."
+        setattr(Winder, fop.name, method)
 
 
 TABLE: dict[str, Fop] = {
@@ -264,3 +283,94 @@ TABLE: dict[str, Fop] = {
 }
 NUMBERS: dict[int, Fop] = {fop.number: fop for fop in TABLE.values()}
 globals().update({fop.reply.__name__: fop.reply for fop in TABLE.values()})
+
+
+# ---- fops.pyi ----
+
+_TYPES = {
+    "loc": "views.Loc",
+    "fd": "views.Fd",
+    "inode": "views.Inode",
+    "dict": "views.Dict | None",
+    "iatt": "views.Iatt | None",
+    "statvfs": "views.Statvfs | None",
+    "flock": "views.Flock | None",
+    "lease": "views.Lease | None",
+    "locks": "views.Locks | Sequence[views.Lock] | None",
+    "dirents": "views.Dirents | Sequence[views.Dirent] | None",
+    "iobref": "views.Iobref | None",
+    "vector": "Buffers",
+    "string": "str | None",
+    "checksum": "bytes | None",
+    "opaque": "Any",
+}
+
+_STUB_HEAD = """# Written by `python -m glupy.fops` from the fop table of the installed GlusterFS.
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from glupy import views
+from glupy.errors import FopError
+
+Buffer = views.IoBuffer | bytes | bytearray | memoryview
+Buffers = views.Vector | Buffer | Sequence[Buffer] | None
+
+class Fop:
+    name: str
+    number: int
+    arguments: list[tuple[str, str]]
+    reply_fields: list[tuple[str, str]]
+    reply: Any
+    enter: Callable[..., int]
+    unwind: Callable[..., None]
+    wind: Callable[..., Any]
+    take: Callable[..., Any]
+    hold: Callable[..., Any]
+    tail: Callable[..., None]
+    def failed(self, error: FopError) -> Any: ...
+
+TABLE: dict[str, Fop]
+NUMBERS: dict[int, Fop]
+
+def camel(name: str) -> str: ...
+def bind(call_class: Any, wind_class: Any) -> None: ...
+def stub() -> str: ...
+"""
+
+
+def _stub_reply(fop: Fop) -> str:
+    lines = [f"class {fop.reply.__name__}(NamedTuple):"]
+    for name, kind in fop.reply_fields:
+        hint = _TYPES.get(kind, "int")
+        if kind in ("inode", "fd"):
+            hint += " | None"
+        default = " = ..." if name in fop.reply._field_defaults else ""
+        # Named as a method of tuple; the field is what GlusterFS calls it.
+        ignore = "  # type: ignore[assignment]" if name == "count" else ""
+        lines.append(f"    {name}: {hint}{default}{ignore}")
+    return "\n".join([*lines, "    op_ret: int | None = ...", "    op_errno: int = ...", ""])
+
+
+def _stub_method(fop: Fop) -> str:
+    parameters = "".join(
+        f", {name}: {_TYPES.get(kind, 'int')}{' = ...' if name == 'xdata' else ''}"
+        for name, kind in fop.arguments
+    )
+    return f"    def {fop.name}(self{parameters}) -> Awaitable[{fop.reply.__name__}]: ..."
+
+
+def stub() -> str:
+    """Return the text of fops.pyi for the installed GlusterFS."""
+    return "\n".join(
+        [
+            _STUB_HEAD,
+            *(_stub_reply(fop) for fop in TABLE.values()),
+            "class Winder:",
+            *(_stub_method(fop) for fop in TABLE.values()),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".pyi").write_text(stub())

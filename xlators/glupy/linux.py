@@ -6,11 +6,14 @@ Each raises ``OSError`` with the kernel's errno. The GIL is not held while the k
 from __future__ import annotations
 
 import os
+import struct
+from typing import Any, NamedTuple
 
 from glupy._bridge import ffi, lib
 from glupy.errors import os_error
-from glupy.views.base import encoded
+from glupy.views.base import NULL, encoded
 from glupy.views.data import IoBuffer, Vector
+from glupy.views.dict import Mdata
 from glupy.views.iatt import Iatt, Statvfs
 
 FALLOC_FL_KEEP_SIZE: int = lib.FALLOC_FL_KEEP_SIZE
@@ -30,20 +33,60 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
         raise _failed()
 
 
-def fstat(fd: int) -> Iatt:
-    """fstat(2), as an Iatt; its gfid is zero and ``ia_ino`` the file system's own."""
+def times(mdata: Mdata) -> Any:
+    """Return times as ``fstat`` and ``fstatat`` take them: a ``struct mdata_iatt`` to be kept."""
+    return ffi.new("struct mdata_iatt *", mdata)
+
+
+def fstat(fd: int, gfid: bytes | None = None, times: Any = NULL) -> Iatt:
+    """fstat(2), as an Iatt.
+
+    With a gfid it is as a brick shows it: with that gfid, the inode number that follows from it,
+    and one link less, that of .glusterfs. ``times`` replace the file system's own.
+    """
     iatt = Iatt()
-    if lib.glupy_fstat(fd, iatt._c):
+    if lib.glupy_fstat(fd, iatt._c, gfid or NULL, times):
         raise _failed()
     return iatt
 
 
-def fstatat(dirfd: int, path: str | bytes, flags: int = 0) -> Iatt:
-    """fstatat(2), as an Iatt; ``flags`` are AT_*."""
+def fstatat(
+    dirfd: int, path: str | bytes, flags: int = 0, gfid: bytes | None = None, times: Any = NULL
+) -> Iatt:
+    """fstatat(2), as an Iatt; ``flags`` are AT_*. ``gfid`` and ``times`` as for ``fstat``."""
     iatt = Iatt()
-    if lib.glupy_fstatat(dirfd, encoded(path), iatt._c, flags):
+    if lib.glupy_fstatat(dirfd, encoded(path), flags, iatt._c, gfid or NULL, times):
         raise _failed()
     return iatt
+
+
+class Entry(NamedTuple):
+    """One entry of a directory as the kernel lists it; ``d_off`` is where the next one begins."""
+
+    name: str
+    ino: int
+    d_off: int
+    d_type: int
+
+
+_ENTRY = struct.Struct("=QqHB")  # struct linux_dirent64 of getdents(2), up to its name
+
+
+def getdents(fd: int, size: int) -> list[Entry]:
+    """getdents64(2) from the directory's offset, at most ``size`` bytes of it; empty at the end."""
+    memory = ffi.new("char[]", size)
+    done = lib.glupy_getdents(fd, memory, size)
+    if done < 0:
+        raise _failed()
+    data = bytes(ffi.buffer(memory, done))
+    found = []
+    at = 0
+    while at < done:
+        ino, offset, length, kind = _ENTRY.unpack_from(data, at)
+        name, _, _ = data[at + _ENTRY.size : at + length].partition(b"\0")
+        found.append(Entry(os.fsdecode(name), ino, offset, kind))
+        at += length
+    return found
 
 
 def pread(fd: int, iobuf: IoBuffer, offset: int) -> int:
@@ -75,5 +118,3 @@ def statvfs(path: str | bytes) -> Statvfs:
     if lib.statvfs(encoded(path), found._c):
         raise _failed()
     return found
-
-

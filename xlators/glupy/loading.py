@@ -20,8 +20,8 @@ GROUP = "glupy.translators"
 def find(volume_type: str, module: str | None) -> type[Translator]:
     """Return the class for a type that an installed package registers, or that ``module`` names.
 
-    ``module`` is ``package.module:Class`` or ``/abs/file.py:Class``. Raises ``LoadError``, one line;
-    what importing the module raised is its cause.
+    ``module`` is ``package.module:Class`` or ``/abs/file.py:Class``. Raises ``LoadError``, one
+    line; what importing the module raised is its cause.
     """
     if module is not None:
         return _named(module)

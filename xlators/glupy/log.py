@@ -96,7 +96,9 @@ def bug(translator: Translator, where: str, error: BaseException) -> None:
         translator.log.error("%s", trace)
     except BaseException:
         # Out of memory or of stack: the fop's EIO is what is left to tell.
-        lib.glupy_log(b"glupy", LogLevel.ERROR, b"log.py", 0, b"bug", b"an error could not be logged")
+        lib.glupy_log(
+            b"glupy", LogLevel.ERROR, b"log.py", 0, b"bug", b"an error could not be logged"
+        )
 
 
 def _admit(key: tuple[str, str]) -> int | None:

@@ -20,6 +20,10 @@ class percent(float):  # noqa: N801
     """Type of an option: a percentage, written as ``10`` or ``10%``."""
 
 
+class percent_or_size(float):  # noqa: N801
+    """Type of an option: a percentage (``10%``) or a number of bytes (``10GB``)."""
+
+
 class seconds(int):  # noqa: N801
     """Type of an option: a time, written as ``90`` or ``1min``."""
 
@@ -37,6 +41,7 @@ _TYPES: dict[type, tuple[int, str, str]] = {
     bool: (OptionType.BOOL, "bool", "gf_boolean_t *"),
     size: (OptionType.SIZET, "size_uint64", "uint64_t *"),
     percent: (OptionType.PERCENT, "percent", "double *"),
+    percent_or_size: (OptionType.PERCENT_OR_SIZET, "percent_or_size", "double *"),
     seconds: (OptionType.TIME, "time", "time_t *"),
 }
 
@@ -45,7 +50,8 @@ _TYPES: dict[type, tuple[int, str, str]] = {
 class Option:
     """One option of a translator: ``Option("limit", int, default=1000, minimum=1)``.
 
-    ``type`` is str, int, float, bool, or ``glupy.options.size``, ``percent``, ``seconds``, ``path``.
+    ``type`` is str, int, float, bool, or ``glupy.options.size``, ``percent``,
+    ``percent_or_size``, ``seconds``, ``path``.
     ``default`` is a value of that type, or None: ``self.option(name)`` is None then if it is not
     set. ``minimum`` and ``maximum`` are limits of numbers, ``choices`` the only allowed strings;
     libglusterfs enforces them (options.c), at init and at each change.

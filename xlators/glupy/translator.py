@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from glupy import calls, fops, log, timers
 from glupy._bridge import ffi, lib
 from glupy.enums import Event
+from glupy.errors import Cancelled
 from glupy.options import Declared, Option
 from glupy.views import Client, Fd, Inode
 from glupy.views.base import Scope, text
 
+DRAIN_SECONDS = 5
+_EVENTS = lib.ENTERED, lib.PASSED, lib.UNWOUND
 
-class Subvolume:
+
+class Subvolume(fops.Winder):
     """A child of a translator. ``await child.fop(...)`` winds: one method for each fop.
 
     Arguments are those of the C fop in C's order, ``xdata`` may be left out. The reply is the fop's
@@ -32,31 +38,12 @@ class Subvolume:
         return f"Subvolume({self.name}, {self.type})"
 
 
-def _winder(fop: fops.Fop) -> Callable[..., calls.Wind]:
-    """Return the method of Subvolume that winds a fop; its parameters are the fop's own."""
-    names = [name for name, _ in fop.arguments]
-    declared = ", ".join(f"{name}=None" if name == "xdata" else name for name in names)
-    scope: dict[str, Any] = {"Wind": calls.Wind, "fop": fop}
-    exec(
-        f"def {fop.name}(self, {declared}):\n"
-        f"    return Wind(fop, self._xlator, ({', '.join(names)},))",
-        scope,
-    )
-    made: Callable[..., calls.Wind] = scope[fop.name]
-    made.__doc__ = f"Wind {fop.name}: await it for its reply, ``fops.{fop.reply.__name__}``."
-    return made
-
-
-for _fop in fops.TABLE.values():
-    setattr(Subvolume, _fop.name, _winder(_fop))
-
-
 class Translator:
     """A GlusterFS translator. Subclass it; a method named after a fop answers that fop.
 
-    A handler gets ``frame`` and the C fop's arguments in C's order, as views that are valid while it
-    runs. ``def`` answers at once: it returns the fop's reply (``fops.NAME``), or ``PASS`` for the
-    first child to answer as if we were not there. ``async def`` may also wind: ``reply = await
+    A handler gets ``frame`` and the C fop's arguments in C's order, as views that are valid while
+    it runs. ``def`` answers at once: it returns the fop's reply (``fops.NAME``), or ``PASS`` for
+    the first child to answer as if we were not there. ``async def`` may also wind: ``reply = await
     self.child.NAME(...)``. An ``OSError`` fails the fop with its errno; any other exception is a
     bug: the client gets EIO, the log the traceback. Fops without a handler never enter Python.
 
@@ -103,6 +90,8 @@ class Translator:
             answer = {Event.PARENT_UP: Event.CHILD_UP, Event.PARENT_DOWN: Event.CHILD_DOWN}
             if event not in answer:
                 return 0
+            if event == Event.PARENT_DOWN:
+                self._drain()
             event, data = answer[Event(event)], ffi.NULL
         return int(lib.glupy_default_notify(self._this, event, data))
 
@@ -131,12 +120,12 @@ class Translator:
     # ---- what a subclass uses ----
 
     @property
-    def child(self) -> Any:
-        """The first child: a ``Subvolume``; None in a leaf."""
-        return self._child
+    def child(self) -> Subvolume:
+        """The first child. A leaf has none: IndexError."""
+        return self._children[0]
 
     @property
-    def children(self) -> tuple[Any, ...]:
+    def children(self) -> tuple[Subvolume, ...]:
         """All children, in the volfile's order."""
         return self._children
 
@@ -160,7 +149,7 @@ class Translator:
 
         def start() -> None:
             lib.glupy_set_this(self._this)
-            task.start()
+            task.resume()
 
         timers.call_soon(start)
 
@@ -173,13 +162,12 @@ class Translator:
         self.log = log.logger(self.name)
         self._inode_contexts: dict[Any, Any] = {}
         self._fd_contexts: dict[Any, Any] = {}
-        self._sleeping: set[calls.Sleep] = set()
-        self._sleeping_lock = threading.Lock()
+        self._parked: weakref.WeakSet[calls.Parked] = weakref.WeakSet()
+        self._parking = threading.Lock()
         self._closing = False
         self._own_calls: set[calls.OwnCall] = set()
         self._scope = Scope(self)
         self._children = tuple(Subvolume(xlator) for xlator in _xlators(this.children))
-        self._child = self._children[0] if self._children else None
         cls = type(self)
         if cls.__dict__.get("_declared") is None:
             cls._declared = Declared(cls.options)
@@ -191,12 +179,23 @@ class Translator:
         assert self._declared is not None
         self._values = self._declared.read(self._this, options)
 
-    def _cancel_sleepers(self) -> None:
-        with self._sleeping_lock:
+    def _close(self) -> None:
+        """Cancel what is suspended without a reply to come; let nothing more be suspended so."""
+        with self._parking:
             self._closing = True
-            sleeping = list(self._sleeping)
-        for each in sleeping:
-            each.cancel()
+            parked = list(self._parked)
+        for each in parked:
+            each.wake(error=Cancelled())
+
+    def _drain(self) -> None:
+        """Wait, but not for ever, until every fop that came in has been answered."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < deadline:
+            counts = [lib.glupy_counted(self._this, each) for each in _EVENTS]
+            if counts[0] <= counts[1] + counts[2]:
+                return
+            time.sleep(0.01)
+        self.log.warning("fops are still on their way %d s after PARENT_DOWN", DRAIN_SECONDS)
 
     def _drop_contexts(self) -> None:
         self._inode_contexts.clear()

@@ -562,24 +562,53 @@ static void glupy_free(void *memory)
 
 /* ---- system calls that fill a struct iatt ---- */
 
-static int glupy_fstat(int fd, struct iatt *iatt)
+/* As a brick shows it: with its gfid, the inode number that follows from that, without the link of
+   .glusterfs, and with the times of trusted.glusterfs.mdata. Both may be NULL. */
+static void glupy_show(struct iatt *iatt, const struct stat *stat, const unsigned char *gfid,
+                       const struct mdata_iatt *times)
+{
+    memset(iatt, 0, sizeof *iatt);
+    iatt_from_stat(iatt, (struct stat *)stat);
+    if (gfid) {
+        memcpy(iatt->ia_gfid, gfid, 16);
+        iatt->ia_ino = gfid_to_ino(iatt->ia_gfid);
+        iatt->ia_flags |= IATT_GFID | IATT_INO;
+        if (!S_ISDIR(stat->st_mode))
+            iatt->ia_nlink--;
+    }
+    if (times) {
+        iatt->ia_atime = times->ia_atime;
+        iatt->ia_atime_nsec = times->ia_atime_nsec;
+        iatt->ia_mtime = times->ia_mtime;
+        iatt->ia_mtime_nsec = times->ia_mtime_nsec;
+        iatt->ia_ctime = times->ia_ctime;
+        iatt->ia_ctime_nsec = times->ia_ctime_nsec;
+    }
+}
+
+static int glupy_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
+                       const struct mdata_iatt *times)
 {
     struct stat stat;
     if (fstat(fd, &stat))
         return -1;
-    memset(iatt, 0, sizeof *iatt);
-    iatt_from_stat(iatt, &stat);
+    glupy_show(iatt, &stat, gfid, times);
     return 0;
 }
 
-static int glupy_fstatat(int dirfd, const char *path, struct iatt *iatt, int flags)
+static int glupy_fstatat(int dirfd, const char *path, int flags, struct iatt *iatt,
+                         const unsigned char *gfid, const struct mdata_iatt *times)
 {
     struct stat stat;
     if (fstatat(dirfd, path, &stat, flags))
         return -1;
-    memset(iatt, 0, sizeof *iatt);
-    iatt_from_stat(iatt, &stat);
+    glupy_show(iatt, &stat, gfid, times);
     return 0;
+}
+
+static long glupy_getdents(int fd, void *buffer, size_t size)
+{
+    return syscall(SYS_getdents64, fd, buffer, size);
 }
 
 /* THIS is set wherever handlers run, and all translators of a process share one pool. */

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <fcntl.h>
@@ -70,8 +71,9 @@ static void glupy_hold(struct glupy_held *to, call_frame_t *frame, void (*wipe)(
     }
 }
 
-static void glupy_drop_held(struct glupy_held *held)
+static void glupy_drop_held(void *given)
 {
+    struct glupy_held *held = given;
     held->kept.wipe(&held->kept);
     free(held->root.groups_large);
     free(held);
@@ -332,8 +334,9 @@ static void glupy_replied(struct glupy_reply *reply, xlator_t *this)
         glupy_on_large_stack(glupy_resume_now, reply);
 }
 
-static void glupy_drop_reply(struct glupy_reply *reply)
+static void glupy_drop_reply(void *given)
 {
+    struct glupy_reply *reply = given;
     reply->kept.wipe(&reply->kept);
     free(reply);
 }

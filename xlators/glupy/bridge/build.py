@@ -13,10 +13,9 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent.parent))  # setuptools runs this file by its path
 
-import generate  # noqa: E402  (this file is run by its path, outside any package)
-import headers  # noqa: E402
+from glupy.bridge import generate, headers  # noqa: E402
 
 # Enums that Python shows; their values are left to the compiler.
 ENUMS = ["glusterfs_event_t", "gf_loglevel_t", "volume_option_type_t", "gf_dict_data_type_t"]
@@ -42,7 +41,7 @@ def _libpython() -> tuple[str, str]:
 
 
 def make() -> FFI:
-    """Return the builder of ``glupy._bridge``; ``RuntimeError`` says in one line what is missing."""
+    """Return the builder of ``glupy._bridge``; ``RuntimeError`` says what is missing."""
     source = headers.preprocess()
     fops = headers.fops(source)
     library, folder = _libpython()

@@ -115,8 +115,8 @@ int glupy_default_notify(xlator_t *this, int32_t event, void *data);
 int glupy_declare_options(xlator_t *this, volume_option_t *options);
 void glupy_dump_section(const char *name);
 void glupy_dump_line(const char *key, const char *value);
-void glupy_drop_held(struct glupy_held *held);
-void glupy_drop_reply(struct glupy_reply *reply);
+void glupy_drop_held(void *held);
+void glupy_drop_reply(void *reply);
 void glupy_fail(xlator_t *this, call_frame_t *frame, int fop, int32_t op_errno);
 call_frame_t *glupy_own_frame(xlator_t *this);
 void glupy_end_own_frame(xlator_t *this, call_frame_t *frame);
@@ -141,8 +141,12 @@ lock_migration_info_t *glupy_lock_next(lock_migration_info_t *head, lock_migrati
 loc_t *glupy_loc_keep(const loc_t *from);
 void glupy_loc_free(loc_t *loc);
 void glupy_free(void *memory);
-int glupy_fstat(int fd, struct iatt *iatt);
-int glupy_fstatat(int dirfd, const char *path, struct iatt *iatt, int flags);
+int glupy_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
+                const struct mdata_iatt *times);
+int glupy_fstatat(int dirfd, const char *path, int flags, struct iatt *iatt,
+                  const unsigned char *gfid, const struct mdata_iatt *times);
+long glupy_getdents(int fd, void *buffer, size_t size);
+void gf_xxh64_wrapper(const unsigned char *data, size_t len, unsigned long long seed, char *xxh64);
 
 /* ---- libglusterfs ---- */
 
@@ -185,6 +189,7 @@ int xlator_option_init_int64(xlator_t *xl, dict_t *options, char *key, int64_t *
 int xlator_option_init_size_uint64(xlator_t *xl, dict_t *options, char *key, uint64_t *value);
 int xlator_option_init_double(xlator_t *xl, dict_t *options, char *key, double *value);
 int xlator_option_init_percent(xlator_t *xl, dict_t *options, char *key, double *value);
+int xlator_option_init_percent_or_size(xlator_t *xl, dict_t *options, char *key, double *value);
 int xlator_option_init_bool(xlator_t *xl, dict_t *options, char *key, gf_boolean_t *value);
 int xlator_option_init_time(xlator_t *xl, dict_t *options, char *key, time_t *value);
 
@@ -201,6 +206,15 @@ int fstatvfs(int fd, struct statvfs *buf);
 #define FALLOC_FL_ZERO_RANGE ...
 #define AT_SYMLINK_NOFOLLOW ...
 #define AT_EMPTY_PATH ...
+#define IATT_GFID ...
+#define IATT_INO ...
+#define GF_XATTROP_ADD_ARRAY ...
+#define GF_XATTROP_ADD_ARRAY64 ...
+#define GF_XATTROP_ADD_ARRAY_WITH_DEFAULT ...
+#define GF_XATTROP_ADD_ARRAY64_WITH_DEFAULT ...
+#define GF_XATTROP_GET_AND_SET ...
+#define GF_CLIENT_PID_MAX ...
+#define GF_SERVER_PID_TRASH ...
 #define GF_SEEK_DATA ...
 #define GF_SEEK_HOLE ...
 #define MDATA_CTIME ...

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from string import Template
 
-from headers import Fop, Parameter
+from glupy.bridge.headers import Fop, Parameter
 
 
 @dataclass(frozen=True)
@@ -228,10 +228,11 @@ struct args_$name *hold_$name(call_frame_t *frame$typed);
 struct reply_$name *wind_$name(xlator_t *this, call_frame_t *frame, xlator_t *child,
                                uintptr_t waiter$typed);
 void tail_$name(xlator_t *this, call_frame_t *frame, xlator_t *child$typed);
-void unwind_$name(xlator_t *this, call_frame_t *frame, int32_t op_ret, int32_t op_errno$reply_typed);
+void unwind_$name(xlator_t *this, call_frame_t *frame, int32_t op_ret,
+                 int32_t op_errno$reply_typed);
 """)
 
-# What storage/posix answers to fops that a leaf need not have (posix.c:30); the rest are EOPNOTSUPP.
+# What storage/posix answers to fops that a leaf need not have (posix.c:30); others are EOPNOTSUPP.
 _LOCKS = {"lk", "inodelk", "finodelk", "entrylk", "fentrylk", "lease"}
 
 
@@ -250,8 +251,10 @@ def _typed(parameters: Iterable[Parameter]) -> str:
 
 def _names(parameters: Iterable[Parameter], prefix: str = "") -> str:
     # What is kept has no const; GlusterFS's own prototypes decide.
-    return "".join(f", (void *){prefix}{each.name}" if "*" in each.ctype else
-                   f", {prefix}{each.name}" for each in parameters)
+    return "".join(
+        f", (void *){prefix}{each.name}" if "*" in each.ctype else f", {prefix}{each.name}"
+        for each in parameters
+    )
 
 
 def _nothing(parameters: Iterable[Parameter]) -> str:

@@ -8,7 +8,7 @@ themselves, as in C.
 """
 
 from glupy.views.base import Gfid
-from glupy.views.data import IoBuffer, Iobref, Vector
+from glupy.views.data import Iobref, IoBuffer, Vector
 from glupy.views.dict import Dict, Mdata
 from glupy.views.dirents import Dirent, Dirents
 from glupy.views.frame import Client, Frame

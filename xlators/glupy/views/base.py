@@ -54,6 +54,10 @@ class View:
             return self._c
         raise ExpiredView(f"this {type(self).__name__} was used after its fop had ended")
 
+    def __repr__(self) -> str:
+        shown = (name for name, value in vars(type(self)).items() if isinstance(value, property))
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in shown)})"
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, View):
             return NotImplemented

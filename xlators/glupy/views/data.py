@@ -25,10 +25,10 @@ class Iobref(View):
 class IoBuffer:
     """``struct iobuf``: writable memory of GlusterFS's own, from which it sends without copying.
 
-    ``IoBuffer(size)`` has ``size`` bytes, aligned to 4096 so that O_DIRECT may use it; ``data`` is a
-    writable memoryview of all of them. ``length``, at first ``size``, says how many count when the
-    buffer is unwound or wound as a vector. The memory lives as long as this object, any slice of
-    ``data``, or any fop that carries it.
+    ``IoBuffer(size)`` has ``size`` bytes, aligned to 4096 so that O_DIRECT may use it; ``data`` is
+    a writable memoryview of all of them. ``length``, at first ``size``, says how many count when
+    the buffer is unwound or wound as a vector. The memory lives as long as this object, any slice
+    of ``data``, or any fop that carries it.
     """
 
     __slots__ = ("_c", "length", "size")
@@ -110,6 +110,9 @@ class Vector(View, Sequence[memoryview]):
             ffi.buffer(c[i].iov_base, c[i].iov_len)[:] for i in range(self._count) if c[i].iov_len
         )
 
+    def __repr__(self) -> str:
+        return f"Vector({self.nbytes} bytes in {self._count})"
+
     def addresses(self) -> list[int]:
         """Return where each element's bytes lie in memory."""
         return [int(ffi.cast("uintptr_t", self.c[i].iov_base)) for i in range(self._count)]
@@ -129,8 +132,9 @@ class CVector:
 
     def __init__(self, buffers: Any, iobref: Iobref | None) -> None:
         given = iobref.c if iobref is not None else NULL
+        self._keep: Any = None
         if buffers is None:
-            self.c, self.count, self.iobref, self.nbytes, self._keep = NULL, 0, given, 0, None
+            self.c, self.count, self.iobref, self.nbytes = NULL, 0, given, 0
             return
         if isinstance(buffers, Vector):
             self.c, self.count, self._keep = buffers.c, len(buffers), buffers

@@ -45,18 +45,14 @@ class Dict(View, MutableMapping[str, Any]):
 
     __slots__ = ()
 
-    def __init__(
-        self, c: Any = None, scope: Any = ALWAYS, owner: Any = None
-    ) -> None:
-        if c is None or isinstance(c, Mapping):
-            made = lib.glupy_dict_new()
-            if not made:
-                raise MemoryError
-            super().__init__(ffi.gc(made, lib.dict_unref))
-            if c:
-                self.update(c)
-        else:
-            super().__init__(c, scope, owner)
+    def __init__(self, given: Any = None, scope: Any = None, owner: Any = None) -> None:
+        self._c = given
+        self._scope = scope
+        self._owner = owner
+        if scope is None:  # not a view: a dict of its own
+            self._scope = ALWAYS
+            self._c = ffi.gc(lib.glupy_dict_new(), lib.dict_unref)
+            self.update(given or {})
 
     def __getitem__(self, key: str) -> Any:
         data = lib.glupy_data(self.c, encoded(key))

@@ -73,6 +73,9 @@ class Dirents(View, Sequence[Dirent]):
     def __iter__(self) -> Iterator[Dirent]:
         return iter(self._all())
 
+    def __repr__(self) -> str:
+        return f"Dirents({self._all()})"
+
     __eq__ = View.__eq__
     __hash__ = View.__hash__
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from glupy._bridge import ffi
 from glupy.views.base import View, text
 
@@ -110,8 +108,3 @@ class Frame(View):
 
     def __repr__(self) -> str:
         return f"Frame({self.unique}, uid={self.uid}, gid={self.gid}, pid={self.pid})"
-
-
-def root_of(frame: Any) -> Any:
-    """Return the call stack of a C frame."""
-    return frame.root

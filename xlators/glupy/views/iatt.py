@@ -6,7 +6,7 @@ from typing import Any
 
 from glupy._bridge import ffi, lib
 from glupy.enums import FileType
-from glupy.views.base import View, field, gfid_of, store_gfid
+from glupy.views.base import ALWAYS, View, field, gfid_of, store_gfid
 
 _IATT = ffi.typeof("struct iatt *")
 _STATVFS = ffi.typeof("struct statvfs *")
@@ -17,11 +17,10 @@ class Iatt(View):
 
     __slots__ = ()
 
-    def __init__(self, c: Any = None, scope: Any = None, owner: Any = None) -> None:
-        if c is None:
-            super().__init__(ffi.new(_IATT))
-        else:
-            super().__init__(c, scope, owner)
+    def __init__(self, c: Any = None, scope: Any = ALWAYS, owner: Any = None) -> None:
+        self._c = ffi.new(_IATT) if c is None else c
+        self._scope = scope
+        self._owner = owner
 
     ia_flags = field("ia_flags", "Which members are valid (IATT_*).")
     ia_ino = field("ia_ino", "Inode number, derived from the gfid.")
@@ -96,11 +95,10 @@ class Statvfs(View):
 
     __slots__ = ()
 
-    def __init__(self, c: Any = None, scope: Any = None, owner: Any = None) -> None:
-        if c is None:
-            super().__init__(ffi.new(_STATVFS))
-        else:
-            super().__init__(c, scope, owner)
+    def __init__(self, c: Any = None, scope: Any = ALWAYS, owner: Any = None) -> None:
+        self._c = ffi.new(_STATVFS) if c is None else c
+        self._scope = scope
+        self._owner = owner
 
     f_bsize = field("f_bsize", "Preferred block size in bytes.")
     f_frsize = field("f_frsize", "Fragment size in bytes: the unit of the three below.")

@@ -17,14 +17,15 @@ class _WithContext(View):
     """An inode or fd: it carries one Python object for each translator, its context.
 
     ``inode.ctx = object`` keeps it until the inode is forgotten (an fd: released), until
-    ``del inode.ctx``, or until the translator's fini. Where two inodes of one file race, the context
-    moves to the one that stays (``ictxmerge``). Each translator sees its own only.
+    ``del inode.ctx``, or until the translator's fini. Where two inodes of one file race, the
+    context moves to the one that stays (``ictxmerge``). Each translator sees its own only.
     """
 
     __slots__ = ()
 
+    @property
     def _contexts(self) -> dict[Any, Any]:
-        raise TypeError(f"{type(self).__name__} belongs to no translator")
+        raise NotImplementedError
 
     def _mark(self) -> None:
         """Have GlusterFS call forget (release) when this object goes."""
@@ -32,11 +33,11 @@ class _WithContext(View):
     @property
     def ctx(self) -> Any:
         """What this translator remembers here; None if nothing."""
-        return self._contexts().get(self.c)
+        return self._contexts.get(self.c)
 
     @ctx.setter
     def ctx(self, value: Any) -> None:
-        contexts, c = self._contexts(), self.c
+        contexts, c = self._contexts, self.c
         known = c in contexts
         contexts[c + 0] = value  # a plain pointer: the key must not hold a reference
         if not known:
@@ -44,11 +45,11 @@ class _WithContext(View):
 
     @ctx.deleter
     def ctx(self) -> None:
-        self._contexts().pop(self.c, None)
+        self._contexts.pop(self.c, None)
 
     def ctx_or(self, make: Callable[[], Any]) -> Any:
         """Return the context; if there is none, ``make()`` one. All threads get the same."""
-        contexts, c = self._contexts(), self.c
+        contexts, c = self._contexts, self.c
         found = contexts.get(c)
         if found is None:
             made = make()
@@ -63,9 +64,10 @@ class Inode(_WithContext):
 
     __slots__ = ()
 
+    @property
     def _contexts(self) -> dict[Any, Any]:
-        translator = self._scope.translator
-        return super()._contexts() if translator is None else translator._inode_contexts
+        contexts: dict[Any, Any] = self._scope.translator._inode_contexts
+        return contexts
 
     def _mark(self) -> None:
         lib.inode_ctx_set0(self.c, self._scope.translator._this, _ONE)
@@ -91,9 +93,24 @@ class Inode(_WithContext):
         finally:
             lib.glupy_free(found[0])
 
+    @property
+    def fd_count(self) -> int:
+        """How many fds are open."""
+        return int(self.c.fd_count)
+
+    @property
+    def active_fd_count(self) -> int:
+        """How many fds are open and not yet closed by their clients."""
+        return int(self.c.active_fd_count)
+
+    def grep(self, name: str) -> Inode | None:
+        """Return the inode of an entry of this directory, if GlusterFS has it in memory."""
+        c = self.c
+        return self._owned(lib.inode_grep(c.table, c, encoded(name)))
+
     def find(self, gfid: bytes) -> Inode | None:
         """Return the inode of ``gfid`` in the same table, holding a reference; None if unknown."""
-        return self._owned(lib.inode_find(self.c.table, ffi.from_buffer(gfid)))
+        return self._owned(lib.inode_find(self.c.table, bytes(gfid)))
 
     def new(self) -> Inode:
         """Return a new inode in the same table, not linked yet, holding a reference."""
@@ -123,9 +140,10 @@ class Fd(_WithContext):
 
     __slots__ = ()
 
+    @property
     def _contexts(self) -> dict[Any, Any]:
-        translator = self._scope.translator
-        return super()._contexts() if translator is None else translator._fd_contexts
+        contexts: dict[Any, Any] = self._scope.translator._fd_contexts
+        return contexts
 
     def _mark(self) -> None:
         lib.fd_ctx_set(self.c, self._scope.translator._this, 1)
@@ -181,7 +199,9 @@ class Loc(View):
     ) -> None:
         if c is None:
             given = ffi.new("loc_t *")
-            strings = [ffi.new("char[]", encoded(s)) if s is not None else NULL for s in (path, name)]
+            strings = [
+                ffi.new("char[]", encoded(s)) if s is not None else NULL for s in (path, name)
+            ]
             given.path, given.name = strings
             given.inode = inode.c if inode else NULL
             given.parent = parent.c if parent else NULL

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glupy._bridge import ffi, lib
-from glupy.views.base import NULL, View, encoded, field, text
+from glupy.views.base import ALWAYS, NULL, View, encoded, field, text
 
 
 class Flock(View):
@@ -15,11 +15,8 @@ class Flock(View):
 
     __slots__ = ()
 
-    def __init__(self, c: Any = None, scope: Any = None, owner: Any = None) -> None:
-        if c is None:
-            super().__init__(ffi.new("struct gf_flock *"))
-        else:
-            super().__init__(c, scope, owner)
+    def __init__(self, c: Any = None, scope: Any = ALWAYS, owner: Any = None) -> None:
+        super().__init__(ffi.new("struct gf_flock *") if c is None else c, scope, owner)
 
     l_type = field("l_type", "F_RDLCK, F_WRLCK or F_UNLCK of fcntl(2).")
     l_whence = field("l_whence", "SEEK_SET, SEEK_CUR or SEEK_END.")
@@ -45,11 +42,8 @@ class Lease(View):
 
     __slots__ = ()
 
-    def __init__(self, c: Any = None, scope: Any = None, owner: Any = None) -> None:
-        if c is None:
-            super().__init__(ffi.new("struct gf_lease *"))
-        else:
-            super().__init__(c, scope, owner)
+    def __init__(self, c: Any = None, scope: Any = ALWAYS, owner: Any = None) -> None:
+        super().__init__(ffi.new("struct gf_lease *") if c is None else c, scope, owner)
 
     cmd = field("cmd", "GF_GET_LEASE (1), GF_SET_LEASE (2) or GF_UNLK_LEASE (3).")
     lease_type = field("lease_type", "0, GF_RD_LEASE (1) or GF_RW_LEASE (2).")
@@ -98,6 +92,9 @@ class Locks(View, Sequence[Lock]):
 
     def __iter__(self) -> Iterator[Lock]:
         return iter(self._all())
+
+    def __repr__(self) -> str:
+        return f"Locks({self._all()})"
 
     __eq__ = View.__eq__
     __hash__ = View.__hash__

@@ -1,0 +1,1 @@
+"""How the extension ``glupy._bridge`` is made: C that is written, and C that is generated."""

@@ -1,0 +1,39 @@
+"""Numbers and small functions of GlusterFS's headers and library, for translators."""
+
+from __future__ import annotations
+
+from glupy._bridge import ffi, lib
+
+GF_SET_ATTR_MODE: int = lib.GF_SET_ATTR_MODE
+GF_SET_ATTR_UID: int = lib.GF_SET_ATTR_UID
+GF_SET_ATTR_GID: int = lib.GF_SET_ATTR_GID
+GF_SET_ATTR_SIZE: int = lib.GF_SET_ATTR_SIZE
+GF_SET_ATTR_ATIME: int = lib.GF_SET_ATTR_ATIME
+GF_SET_ATTR_MTIME: int = lib.GF_SET_ATTR_MTIME
+GF_SET_ATTR_CTIME: int = lib.GF_SET_ATTR_CTIME
+GF_ATTR_ATIME_NOW: int = lib.GF_ATTR_ATIME_NOW
+GF_ATTR_MTIME_NOW: int = lib.GF_ATTR_MTIME_NOW
+MDATA_CTIME: int = lib.MDATA_CTIME
+MDATA_MTIME: int = lib.MDATA_MTIME
+MDATA_ATIME: int = lib.MDATA_ATIME
+MDATA_PAR_CTIME: int = lib.MDATA_PAR_CTIME
+MDATA_PAR_MTIME: int = lib.MDATA_PAR_MTIME
+MDATA_PAR_ATIME: int = lib.MDATA_PAR_ATIME
+GF_SEEK_DATA: int = lib.GF_SEEK_DATA
+GF_SEEK_HOLE: int = lib.GF_SEEK_HOLE
+IATT_GFID: int = lib.IATT_GFID
+IATT_INO: int = lib.IATT_INO
+GF_XATTROP_ADD_ARRAY: int = lib.GF_XATTROP_ADD_ARRAY
+GF_XATTROP_ADD_ARRAY64: int = lib.GF_XATTROP_ADD_ARRAY64
+GF_XATTROP_ADD_ARRAY_WITH_DEFAULT: int = lib.GF_XATTROP_ADD_ARRAY_WITH_DEFAULT
+GF_XATTROP_ADD_ARRAY64_WITH_DEFAULT: int = lib.GF_XATTROP_ADD_ARRAY64_WITH_DEFAULT
+GF_XATTROP_GET_AND_SET: int = lib.GF_XATTROP_GET_AND_SET
+GF_CLIENT_PID_MAX: int = lib.GF_CLIENT_PID_MAX
+GF_SERVER_PID_TRASH: int = lib.GF_SERVER_PID_TRASH
+
+
+def xxh64(data: bytes, seed: int = 0) -> str:
+    """Return the xxHash64 of ``data`` as 16 hexadecimal digits (gf_xxh64_wrapper)."""
+    digits = ffi.new("char[]", 17)
+    lib.gf_xxh64_wrapper(data, len(data), seed, digits)
+    return str(ffi.string(digits).decode("ascii"))
