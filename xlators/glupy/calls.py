@@ -375,6 +375,10 @@ class Future:
     def __await__(self) -> Generator[Any, Any, Any]:
         return _Wait(self).__await__()
 
+    def __del__(self) -> None:
+        if self._outcome is None and self._waiters:
+            self.set_exception(RuntimeError("the future was dropped without a result"))
+
 
 class Lock:
     """A lock that coroutines hold across awaits: ``async with lock:``. First come, first served.

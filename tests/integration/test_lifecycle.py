@@ -1,0 +1,410 @@
+"""A Python translator's life in a brick process: start, refusal, shutdown, and what it leaves."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import volfiles
+from glupy.testing.gfapi import Client
+from glupy.testing.logs import LogChecker, records
+from glupy.testing.processes import Brick, ProcessError, free_port
+from glupy.testing.pytest_plugin import Connect, MakeBrick
+
+HERE = Path(__file__).parent
+UNRULY = HERE / "translators" / "unruly.py"
+# protocol/server logs each failed fop as an error; here they fail on purpose.
+SERVER = r"server-rpc-fops_v2"
+
+Insert = tuple[str, dict[str, str]]
+
+
+def python(name: str, **options: str) -> Insert:
+    return "features/glupy", {"module": f"{UNRULY}:{name}", **options}
+
+
+@pytest.fixture
+def leaf() -> str:
+    return "storage/posix"
+
+
+def shown(brick: Brick, name: str = "brick-glupy") -> dict[str, str]:
+    return brick.statedump()[f"features/glupy.{name}"]
+
+
+def do(client: Client, what: str) -> concurrent.futures.Future[None]:
+    """Ask Unruly for it, on a thread of its own."""
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def call() -> None:
+        try:
+            client.setxattr("/", "user.do", what.encode())
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future
+
+
+# ---- SIGTERM ----
+
+
+@pytest.mark.allow_log(
+    SERVER, "disconnected|failed|forced unwinding|remote operation|not connected"
+)
+@pytest.mark.parametrize("what", ["block 60", "sleep 60", "spin 60", "sleep-then-block 60"])
+def test_sigterm_ends_a_brick_whatever_its_handlers_do(
+    make_brick: MakeBrick, connect: Connect, what: str
+) -> None:
+    brick = make_brick(inserts=[python("Unruly")])
+    client = connect(brick)
+    waiting = [do(client, what) for _ in range(4)]
+    time.sleep(0.5)
+    assert not any(each.done() for each in waiting)
+    began = time.monotonic()
+    brick.stop(timeout=2)
+    assert time.monotonic() - began < 2
+    for each in waiting:
+        with pytest.raises(OSError) as failure:
+            each.result(timeout=10)
+        assert failure.value.errno == errno.ENOTCONN
+    assert "Traceback" not in brick.log_text()
+    assert "Traceback" not in brick.output.read_text()
+    assert not list(Path.cwd().glob("core*"))
+
+
+# ---- timers ----
+
+
+def test_a_handler_that_blocks_after_its_sleep_delays_no_other(
+    make_brick: MakeBrick, connect: Connect
+) -> None:
+    client = connect(make_brick(inserts=[python("Unruly")]))
+    blocked = [do(client, "sleep-then-block 5") for _ in range(3)]
+    time.sleep(0.5)  # they block now
+    for each in [do(client, "sleep 0.05") for _ in range(5)]:
+        each.result(timeout=4)  # long before the others
+    assert not any(each.done() for each in blocked)
+    for each in blocked:
+        each.result(timeout=20)
+
+
+# ---- what a handler may do wrong, as a client and an operator see it ----
+
+
+@pytest.mark.expect_log(
+    r"setxattr: ZeroDivisionError: one$", r"Traceback[\s\S]*ZeroDivisionError: one"
+)
+@pytest.mark.allow_log(SERVER, "ZeroDivisionError", "remote operation failed|SETXATTR")
+def test_a_bug_is_one_line_and_a_traceback_once_a_minute(
+    make_brick: MakeBrick, connect: Connect
+) -> None:
+    brick = make_brick(inserts=[python("Unruly")])
+    client = connect(brick)
+    for _ in range(20):
+        with pytest.raises(OSError) as failure:
+            client.setxattr("/", "user.do", b"crash one")
+        assert failure.value.errno == errno.EIO
+    with pytest.raises(OSError):
+        client.setxattr("/", "user.do", b"crash two")
+    ours = [r for r in records(brick.log_text()) if "ZeroDivisionError" in r.text]
+    assert len(ours) == 4, "a line and a traceback for each of two"
+    client.mkdir("/the-brick-lives")
+
+
+@pytest.mark.expect_log("setxattr: RuntimeError: the future was dropped without a result")
+@pytest.mark.allow_log(SERVER, "dropped", "remote operation failed|SETXATTR")
+def test_a_coroutine_that_nobody_can_resume_fails_its_fop(
+    make_brick: MakeBrick, connect: Connect
+) -> None:
+    brick = make_brick(inserts=[python("Unruly")])
+    with pytest.raises(OSError) as failure:
+        do(connect(brick), "drop").result(timeout=10)
+    assert failure.value.errno == errno.EIO
+    assert brick.statedump().pending_calls == 0
+
+
+# ---- refusals ----
+
+
+@contextlib.contextmanager
+def written(path: Path, text: str, mode: int = 0o644) -> Iterator[Path]:
+    path.write_text(text)
+    path.chmod(mode)
+    yield path
+
+
+REFUSED = {
+    "no such class": ("{unruly}:Nobody", {}, "has no translator class Nobody"),
+    "no such file": ("/nowhere/x.py:X", {}, "there is no file /nowhere/x.py"),
+    "no module": ("nowhere.at_all:X", {}, "cannot import nowhere.at_all: ModuleNotFoundError"),
+    "not a name": ("unruly", {}, "'unruly' is not package.module:Class"),
+    "syntax": ("{broken}:X", {}, "cannot import {broken}: SyntaxError"),
+    "init raises": ("{unruly}:Refusing", {}, "RuntimeError: no such luck"),
+    "a number": ("{unruly}:Unruly", {"limit": "many"}, "option limit: "),
+    "too large": (
+        "{unruly}:Unruly",
+        {"limit": "101"},
+        "option limit: '101' in 'option limit 101' is out of range",
+    ),
+    "no choice": ("{unruly}:Unruly", {"mode": "odd"}, "option mode: "),
+    "writable": ("{open}:X", {}, "{open} can be written by others than root"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_brick_refuses_to_start_with_one_clear_line(
+    why: str, tmp_path: Path, brick_dir: Path
+) -> None:
+    spec, options, line = REFUSED[why]
+    with (
+        written(tmp_path / "broken.py", "def (:\n") as broken,
+        written(tmp_path / "open.py", "class X: pass\n", 0o666) as opened,
+    ):
+        names = {"unruly": UNRULY, "broken": broken, "open": opened}
+        module = spec.format(**names)
+        graph = volfiles.brick(
+            brick_dir,
+            leaf="posix",
+            port=free_port(),
+            inserts=[("features/glupy", {"module": module, **options})],
+        )
+        brick = Brick(graph, tmp_path / "brick")
+        with pytest.raises(ProcessError), brick:
+            pass
+        ours = [r.text for r in records(brick.log_text()) if "0-brick-glupy: " in r.text]
+        first = next(i for i, text in enumerate(ours) if "this translator does not start" in text)
+        assert line.format(**names) in ours[first]
+        assert "\n" not in ours[first].strip()
+        assert "Traceback (most recent call last)" in ours[first + 1]
+
+
+# ---- the environment ----
+
+
+def test_neither_pythonpath_nor_the_current_folder_reaches_a_brick(
+    tmp_path: Path,
+    brick_dir: Path,
+    logs: LogChecker,
+    monkeypatch: pytest.MonkeyPatch,
+    connect: Connect,
+) -> None:
+    for name in "glupy", "cffi", "logging", "json":
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('poisoned')\n")
+    monkeypatch.chdir(tmp_path)
+    graph = volfiles.brick(brick_dir, leaf="posix", port=free_port(), inserts=[python("Unruly")])
+    environment = {
+        "PYTHONPATH": str(tmp_path),
+        "PYTHONHOME": str(tmp_path),
+        "PYTHONSTARTUP": str(tmp_path / "json.py"),
+        "PYTHONOPTIMIZE": "2",
+    }
+    with Brick(graph, tmp_path / "brick", environment=environment) as brick:
+        logs.watch(brick.log, brick.output)
+        connect(brick)  # a brick that never had a client dies of a statedump, Python or not
+        assert shown(brick)["prefix"] == sys.prefix
+        assert str(tmp_path) not in shown(brick)["path"]
+
+
+# ---- statedump, contexts, fops of its own ----
+
+
+def test_a_statedump_shows_what_the_class_returns(make_brick: MakeBrick, connect: Connect) -> None:
+    brick = make_brick(inserts=[python("Unruly", limit="7", mode="fancy", size="3MB")])
+    connect(brick).setxattr("/", "user.do", b"nothing")
+    section = shown(brick)
+    assert (section["limit"], section["mode"], section["size"]) == ("7", "fancy", str(3 << 20))
+    assert section["fops-entered"] == section["fops-unwound"] == "1"
+
+
+def test_contexts_go_with_their_inodes_and_fds(make_brick: MakeBrick, connect: Connect) -> None:
+    brick = make_brick(inserts=[python("Remembering")])
+    client = connect(brick)
+    for number in range(20):
+        with client.creat(f"/file-{number}"):
+            pass
+        with client.open(f"/file-{number}"):
+            pass
+    client.readdir("/")
+    before = shown(brick)
+    assert int(before["release"]) == 20
+    assert int(before["releasedir"]) >= 1
+    assert int(before["alive"]) >= 20
+    for number in range(20):
+        client.unlink(f"/file-{number}")
+    deadline = time.monotonic() + 10
+    while int(shown(brick)["alive"]) > 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    after = shown(brick)
+    assert int(after["forget"]) >= 20
+    assert int(after["alive"]) == int(after["inodes"]) <= 2  # the root and nothing else
+
+
+def test_a_translator_starts_fops_of_its_own(make_brick: MakeBrick, connect: Connect) -> None:
+    brick = make_brick(inserts=[python("Starter")])
+    connect(brick)
+    deadline = time.monotonic() + 10
+    while len(section := shown(brick)) < 7 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert section["worker"] == section["timer"] == "4096"
+    assert section["failed"] == "FopError" or section["failed"].startswith("Fop")
+    assert brick.statedump().pending_calls == 0
+
+
+def test_several_translators_and_instances_share_a_process(
+    make_brick: MakeBrick, connect: Connect
+) -> None:
+    inserts = [python("Unruly", limit="1"), python("Remembering"), python("Unruly", limit="2")]
+    brick = make_brick(inserts=inserts)
+    client = connect(brick)
+    client.setxattr("/", "user.do", b"nothing")
+    client.setxattr("/", "user.plain", b"x")
+    dump = brick.statedump()
+    limits = [
+        dump[s.name]["limit"]
+        for s in dump.sections
+        if s.name.startswith("features/glupy.") and "limit" in dict(s.pairs)
+    ]
+    assert sorted(limits) == ["1", "2"]
+
+
+def test_py_spy_shows_the_handlers(make_brick: MakeBrick, connect: Connect) -> None:
+    brick = make_brick(inserts=[python("Unruly")])
+    waiting = do(connect(brick), "block 5")
+    time.sleep(0.5)
+    command = [Path(sys.prefix) / "bin" / "py-spy", "dump", "--pid", str(brick.pid)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "setxattr" in shown and "unruly.py" in shown
+    waiting.result(timeout=20)
+
+
+# ---- two bricks in one process, as cluster.brick-multiplex makes them ----
+
+
+class Multiplexed:
+    """A brick process over stock C posix, to which a second brick is attached and detached."""
+
+    def __init__(self, folder: Path, brick_dir: Path) -> None:
+        self.socket = folder / "attach.sock"
+        self.port = free_port()
+        self.c_dir, self.python_dir = brick_dir / "c", brick_dir / "python"
+        self.c_dir.mkdir()
+        self.python_dir.mkdir()
+        self.volfile = folder / "python.vol"
+        self.inserts = [python("Unruly"), python("Remembering")]
+        self.process = Brick(
+            self.graph(self.c_dir, []), folder / "brick", arguments=["-S", str(self.socket)]
+        )
+
+    def graph(self, directory: Path, inserts: list[Insert]) -> volfiles.Graph:
+        # GlusterFS knows a multiplexed brick by its path.
+        return volfiles.brick(
+            directory, leaf="posix", port=self.port, name=str(directory), inserts=inserts
+        )
+
+    def client(self, directory: Path) -> volfiles.Graph:
+        return volfiles.client(port=self.port, brick=str(directory))
+
+    def attach(self, inserts: list[Insert] | None = None) -> None:
+        self.graph(self.python_dir, self.inserts if inserts is None else inserts).write(
+            self.volfile
+        )
+        self._gf_attach(self.socket, self.volfile)
+
+    def detach(self) -> None:
+        self._gf_attach("-d", self.socket, self.python_dir)
+
+    @staticmethod
+    def _gf_attach(*arguments: str | Path) -> None:
+        subprocess.run(["gf_attach", *arguments], check=True, timeout=60, capture_output=True)
+
+
+@pytest.fixture
+def multiplexed(tmp_path: Path, brick_dir: Path, logs: LogChecker) -> Iterator[Multiplexed]:
+    made = Multiplexed(tmp_path, brick_dir)
+    logs.watch(made.process.log, made.process.output)
+    # gf_attach's bricks have no checksum of a volfile that glusterd sent; the second is what
+    # detaching a stock brick logs too.
+    logs.allow("failed to get volfile checksum", "rpc_transport_unref", SERVER)
+    # Replies to a client whose connection the detach has cut.
+    logs.allow("failed to submit message", "server_submit_reply")
+    with made.process:
+        yield made
+
+
+def test_a_detached_python_brick_leaves_the_other_unharmed(multiplexed: Multiplexed) -> None:
+    multiplexed.attach()
+    with (
+        Client(multiplexed.client(multiplexed.c_dir), background_fini=True) as ours,
+        Client(multiplexed.client(multiplexed.python_dir), background_fini=True) as theirs,
+    ):
+        stop = threading.Event()
+        done = 0
+
+        def load() -> None:
+            nonlocal done
+            with ours.creat("/load") as file:
+                while not stop.is_set():
+                    file.pwrite(b"x" * 4096, done % 64 * 4096)
+                    file.discard(done % 64 * 4096, 4096)
+                    done += 1
+
+        def load_python() -> None:
+            with contextlib.suppress(OSError), theirs.creat("/load") as file:
+                while True:
+                    file.pwrite(b"x" * 4096, 0)
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            running = pool.submit(load)
+            ending = pool.submit(load_python)
+            waiting = [do(theirs, "sleep 60") for _ in range(5)]
+            time.sleep(0.5)
+            multiplexed.detach()
+            for each in waiting:
+                with pytest.raises(OSError) as failure:
+                    each.result(timeout=15)
+                assert failure.value.errno in (errno.ENOTCONN, errno.EIO)
+            ending.result(timeout=15)
+            before = done
+            time.sleep(0.5)
+            stop.set()
+            running.result(timeout=15)  # not one of its fops failed
+            assert done > before
+    log = multiplexed.process.log_text()
+    assert "Traceback" not in log
+
+
+def test_detached_bricks_give_their_memory_back(multiplexed: Multiplexed) -> None:
+    def grow(inserts: list[Insert], cycles: int) -> int:
+        """Return by how many bytes the process grows over that many bricks, come and gone."""
+        before = multiplexed.process.rss()
+        for _ in range(cycles):
+            multiplexed.attach(inserts)
+            graph = multiplexed.client(multiplexed.python_dir)
+            with Client(graph, background_fini=True) as client:
+                for number in range(50):
+                    with client.creat(f"/file-{number}") as file:
+                        file.pwrite(b"x" * 4096, 0)
+            multiplexed.detach()
+            time.sleep(0.3)  # the server's janitor thread does it
+        return multiplexed.process.rss() - before
+
+    grow([], 5), grow(multiplexed.inserts, 5)  # warm
+    stock, ours = grow([], 15), grow(multiplexed.inserts, 15)
+    # GlusterFS itself loses some with every brick.
+    assert ours - stock < 5 << 20, f"{ours >> 10} KiB, without Python {stock >> 10} KiB"
+
+
+assert os.geteuid() == 0, "bricks need root: run the tests as root or with sudo"

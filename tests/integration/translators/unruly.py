@@ -1,0 +1,170 @@
+"""Translators that misbehave on demand: what a handler does is told by the xattr ``user.do``."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import glupy
+from glupy import PASS, Event, Fd, Frame, Inode, Loc, Option, Pass, Translator, fops
+from glupy.views import Dict
+
+
+class Unruly(Translator):
+    """Does what ``setxattr user.do`` says, and shows in the statedump what it has seen."""
+
+    options = (
+        Option("limit", int, default=10, minimum=1, maximum=100),
+        Option("mode", str, default="plain", choices=["plain", "fancy"]),
+        Option("size", glupy.options.size, default=1 << 20),
+    )
+
+    def init(self) -> None:
+        self.cancelled = 0
+
+    def dump_priv(self) -> Mapping[str, object]:
+        return {
+            "limit": self.option("limit"),
+            "mode": self.option("mode"),
+            "size": self.option("size"),
+            "cancelled": self.cancelled,
+            "prefix": sys.prefix,
+            "path": sys.path,
+            "glupy": glupy.__file__,
+            "cwd": os.getcwd(),
+        }
+
+    async def setxattr(
+        self, frame: Frame, loc: Loc, dict: Dict, flags: int, xdata: Dict | None
+    ) -> fops.Setxattr | Pass:
+        what = dict.get_bytes("user.do")
+        if what is None:
+            return PASS
+        verb, _, argument = what.decode().partition(" ")
+        if verb == "sleep":
+            try:
+                await glupy.sleep(float(argument))
+            finally:
+                self.cancelled += 1
+        elif verb == "block":
+            time.sleep(float(argument))
+        elif verb == "spin":
+            end = time.monotonic() + float(argument)
+            while time.monotonic() < end:
+                pass
+        elif verb == "sleep-then-block":
+            await glupy.sleep(0.01)
+            time.sleep(float(argument))
+        elif verb == "drop":
+            await glupy.Future()
+        elif verb == "crash":
+            raise ZeroDivisionError(argument)
+        return fops.Setxattr()
+
+
+class Remembering(Translator):
+    """Keeps a context on every inode and fd that it sees; the statedump counts what still lives."""
+
+    class Memory:
+        """What is kept; counted by weak references."""
+
+    def init(self) -> None:
+        self.alive: weakref.WeakSet[Remembering.Memory] = weakref.WeakSet()
+        self.seen = dict.fromkeys(["forget", "release", "releasedir"], 0)
+
+    def _remember(self, thing: Inode | Fd) -> None:
+        def make() -> Remembering.Memory:
+            memory = self.Memory()
+            self.alive.add(memory)
+            return memory
+
+        assert thing.ctx_or(make) is thing.ctx
+
+    async def lookup(self, frame: Frame, loc: Loc, xdata: Dict | None) -> fops.Lookup:
+        reply = await self.child.lookup(loc, xdata)
+        if loc.inode is not None:
+            self._remember(loc.inode)
+        return reply
+
+    async def open(
+        self, frame: Frame, loc: Loc, flags: int, fd: Fd, xdata: Dict | None
+    ) -> fops.Open:
+        reply = await self.child.open(loc, flags, fd, xdata)
+        self._remember(fd)
+        return reply
+
+    async def opendir(self, frame: Frame, loc: Loc, fd: Fd, xdata: Dict | None) -> fops.Opendir:
+        reply = await self.child.opendir(loc, fd, xdata)
+        self._remember(fd)
+        return reply
+
+    async def create(
+        self, frame: Frame, loc: Loc, flags: int, mode: int, umask: int, fd: Fd, xdata: Dict | None
+    ) -> fops.Create:
+        assert loc.inode is not None
+        self._remember(loc.inode)  # before it is linked: a race may merge it into another
+        return await self.child.create(loc, flags, mode, umask, fd, xdata)
+
+    def forget(self, inode: Inode) -> None:
+        assert inode.ctx is not None
+        self.seen["forget"] += 1
+
+    def release(self, fd: Fd) -> None:
+        assert fd.ctx is not None
+        self.seen["release"] += 1
+
+    def releasedir(self, fd: Fd) -> None:
+        assert fd.ctx is not None
+        self.seen["releasedir"] += 1
+
+    def dump_priv(self) -> Mapping[str, object]:
+        gc.collect()
+        return {**self.seen, "alive": len(self.alive), "inodes": len(self._inode_contexts)}
+
+
+class Starter(Translator):
+    """Starts fops of its own after CHILD_UP: from a worker, and once more after a timer."""
+
+    def init(self) -> None:
+        self.results: dict[str, Any] = {}
+
+    def notify(self, event: Event | int, data: Any) -> int:
+        result = super().notify(event, data)
+        if event == Event.CHILD_UP or (event == Event.PARENT_UP and not self.results):
+            self.results["threads"] = threading.active_count()
+            self.spawn(self._look("worker"))
+            self.spawn(self._later())
+            self.spawn(self._fail(), done=self._failed)
+        return result
+
+    async def _look(self, where: str) -> None:
+        root = Loc(path="/", gfid=glupy.Gfid.ROOT)
+        statvfs = await self.child.statfs(root)
+        assert statvfs.buf is not None
+        self.results[where] = statvfs.buf.f_bsize
+
+    async def _later(self) -> None:
+        await glupy.sleep(0.05)
+        await self._look("timer")
+
+    async def _fail(self) -> None:
+        await self.child.getxattr(Loc(path="/", gfid=glupy.Gfid.ROOT), "user.there.is.none")
+
+    def _failed(self, result: Any, error: BaseException | None) -> None:
+        self.results["failed"] = type(error).__name__
+
+    def dump_priv(self) -> Mapping[str, object]:
+        return self.results
+
+
+class Refusing(Translator):
+    """Does not start."""
+
+    def init(self) -> None:
+        raise RuntimeError("no such luck")

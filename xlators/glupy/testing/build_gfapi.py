@@ -1,0 +1,29 @@
+"""Build `glupy.testing._gfapi`, the cffi extension under `glupy.testing.gfapi`.
+
+setuptools builds it through `cffi_modules` in setup.py; `python build_gfapi.py` builds it in place.
+It needs the headers of libgfapi (Debian: libglusterfs-dev).
+"""
+
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+
+ffibuilder = FFI()
+ffibuilder.cdef((HERE / "gfapi_cdef.h").read_text())
+ffibuilder.set_source(
+    "glupy.testing._gfapi",
+    "#include <glusterfs/api/glfs.h>\n",
+    libraries=["gfapi"],
+    # A declaration that disagrees with the installed header must not become a warning.
+    extra_compile_args=[
+        "-D_FILE_OFFSET_BITS=64",
+        "-Werror=implicit-function-declaration",
+        "-Werror=incompatible-pointer-types",
+        "-Werror=int-conversion",
+    ],
+)
+
+if __name__ == "__main__":
+    print(ffibuilder.compile(tmpdir=str(HERE.parents[1])))

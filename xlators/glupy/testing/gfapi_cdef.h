@@ -1,0 +1,202 @@
+/* What glupy.testing calls of libgfapi, for cffi's API mode: the C compiler checks every line
+ * against the installed <glusterfs/api/glfs.h> and fills in what is written as "...". */
+
+typedef int... off_t;
+typedef int... off64_t;
+typedef int... time_t;
+typedef int... mode_t;
+typedef int... dev_t;
+typedef int... ino_t;
+typedef int... uid_t;
+typedef int... gid_t;
+typedef int... nlink_t;
+typedef int... blkcnt_t;
+typedef int... blksize_t;
+typedef int... fsblkcnt_t;
+typedef int... fsfilcnt_t;
+typedef int... pid_t;
+
+typedef ... glfs_t;
+typedef ... glfs_fd_t;
+
+struct timespec {
+    time_t tv_sec;
+    long tv_nsec;
+    ...;
+};
+
+struct iovec {
+    void *iov_base;
+    size_t iov_len;
+    ...;
+};
+
+struct stat {
+    dev_t st_dev;
+    ino_t st_ino;
+    mode_t st_mode;
+    nlink_t st_nlink;
+    uid_t st_uid;
+    gid_t st_gid;
+    dev_t st_rdev;
+    off_t st_size;
+    blksize_t st_blksize;
+    blkcnt_t st_blocks;
+    struct timespec st_atim;
+    struct timespec st_mtim;
+    struct timespec st_ctim;
+    ...;
+};
+
+struct statvfs {
+    unsigned long f_bsize;
+    unsigned long f_frsize;
+    fsblkcnt_t f_blocks;
+    fsblkcnt_t f_bfree;
+    fsblkcnt_t f_bavail;
+    fsfilcnt_t f_files;
+    fsfilcnt_t f_ffree;
+    fsfilcnt_t f_favail;
+    unsigned long f_fsid;
+    unsigned long f_flag;
+    unsigned long f_namemax;
+    ...;
+};
+
+struct dirent {
+    ino_t d_ino;
+    off_t d_off;
+    unsigned char d_type;
+    char d_name[...];
+    ...;
+};
+
+struct flock {
+    short l_type;
+    short l_whence;
+    off_t l_start;
+    off_t l_len;
+    pid_t l_pid;
+    ...;
+};
+
+#define GLFS_STAT_BASIC_STATS ...
+
+struct glfs_stat {
+    uint64_t glfs_st_mask;
+    struct timespec glfs_st_atime;
+    struct timespec glfs_st_ctime;
+    struct timespec glfs_st_mtime;
+    ino_t glfs_st_ino;
+    off_t glfs_st_size;
+    blkcnt_t glfs_st_blocks;
+    uint32_t glfs_st_rdev_major;
+    uint32_t glfs_st_rdev_minor;
+    uint32_t glfs_st_dev_major;
+    uint32_t glfs_st_dev_minor;
+    blksize_t glfs_st_blksize;
+    nlink_t glfs_st_nlink;
+    uid_t glfs_st_uid;
+    gid_t glfs_st_gid;
+    mode_t glfs_st_mode;
+    ...;
+};
+
+/* The client */
+glfs_t *glfs_new(const char *volname);
+int glfs_set_volfile(glfs_t *fs, const char *volfile);
+int glfs_set_volfile_server(glfs_t *fs, const char *transport, const char *host, int port);
+int glfs_set_logging(glfs_t *fs, const char *logfile, int loglevel);
+int glfs_init(glfs_t *fs);
+int glfs_fini(glfs_t *fs);
+
+/* Who asks, per thread */
+int glfs_setfsuid(uid_t fsuid);
+int glfs_setfsgid(gid_t fsgid);
+int glfs_setfsgroups(size_t size, const gid_t *list);
+
+/* Open files */
+glfs_fd_t *glfs_open(glfs_t *fs, const char *path, int flags);
+glfs_fd_t *glfs_creat(glfs_t *fs, const char *path, int flags, mode_t mode);
+int glfs_close(glfs_fd_t *fd);
+
+ssize_t glfs_pread(glfs_fd_t *fd, void *buf, size_t count, off_t offset, int flags,
+                   struct glfs_stat *poststat);
+ssize_t glfs_pwrite(glfs_fd_t *fd, const void *buf, size_t count, off_t offset, int flags,
+                    struct glfs_stat *prestat, struct glfs_stat *poststat);
+ssize_t glfs_preadv(glfs_fd_t *fd, const struct iovec *iov, int iovcnt, off_t offset, int flags);
+ssize_t glfs_pwritev(glfs_fd_t *fd, const struct iovec *iov, int iovcnt, off_t offset, int flags);
+ssize_t glfs_copy_file_range(glfs_fd_t *glfd_in, off64_t *off_in, glfs_fd_t *glfd_out,
+                             off64_t *off_out, size_t len, unsigned int flags,
+                             struct glfs_stat *statbuf, struct glfs_stat *prestat,
+                             struct glfs_stat *poststat);
+off_t glfs_lseek(glfs_fd_t *fd, off_t offset, int whence);
+int glfs_discard(glfs_fd_t *fd, off_t offset, size_t len);
+int glfs_fallocate(glfs_fd_t *fd, int keep_size, off_t offset, size_t len);
+int glfs_zerofill(glfs_fd_t *fd, off_t offset, off_t len);
+int glfs_ftruncate(glfs_fd_t *fd, off_t length, struct glfs_stat *prestat,
+                   struct glfs_stat *poststat);
+int glfs_fsync(glfs_fd_t *fd, struct glfs_stat *prestat, struct glfs_stat *poststat);
+int glfs_fdatasync(glfs_fd_t *fd, struct glfs_stat *prestat, struct glfs_stat *poststat);
+int glfs_fstat(glfs_fd_t *fd, struct stat *buf);
+int glfs_fchmod(glfs_fd_t *fd, mode_t mode);
+int glfs_fchown(glfs_fd_t *fd, uid_t uid, gid_t gid);
+int glfs_futimens(glfs_fd_t *fd, const struct timespec times[2]);
+ssize_t glfs_fgetxattr(glfs_fd_t *fd, const char *name, void *value, size_t size);
+ssize_t glfs_flistxattr(glfs_fd_t *fd, void *value, size_t size);
+int glfs_fsetxattr(glfs_fd_t *fd, const char *name, const void *value, size_t size, int flags);
+int glfs_fremovexattr(glfs_fd_t *fd, const char *name);
+int glfs_posix_lock(glfs_fd_t *fd, int cmd, struct flock *flock);
+int glfs_fd_set_lkowner(glfs_fd_t *glfd, void *data, int len);
+
+/* Open files, answered later: glfs_io_cbk runs on a thread of libgfapi's. */
+typedef void (*glfs_io_cbk)(glfs_fd_t *fd, ssize_t ret, struct glfs_stat *prestat,
+                            struct glfs_stat *poststat, void *data);
+extern "Python" void glupy_gfapi_answered(glfs_fd_t *fd, ssize_t ret, struct glfs_stat *prestat,
+                                          struct glfs_stat *poststat, void *data);
+int glfs_pread_async(glfs_fd_t *fd, void *buf, size_t count, off_t offset, int flags,
+                     glfs_io_cbk fn, void *data);
+int glfs_pwrite_async(glfs_fd_t *fd, const void *buf, int count, off_t offset, int flags,
+                      glfs_io_cbk fn, void *data);
+int glfs_discard_async(glfs_fd_t *fd, off_t offset, size_t len, glfs_io_cbk fn, void *data);
+int glfs_zerofill_async(glfs_fd_t *fd, off_t offset, off_t len, glfs_io_cbk fn, void *data);
+int glfs_ftruncate_async(glfs_fd_t *fd, off_t length, glfs_io_cbk fn, void *data);
+int glfs_fsync_async(glfs_fd_t *fd, glfs_io_cbk fn, void *data);
+int glfs_fdatasync_async(glfs_fd_t *fd, glfs_io_cbk fn, void *data);
+
+/* Open directories */
+glfs_fd_t *glfs_opendir(glfs_t *fs, const char *path);
+int glfs_closedir(glfs_fd_t *fd);
+int glfs_readdir_r(glfs_fd_t *fd, struct dirent *dirent, struct dirent **result);
+int glfs_readdirplus_r(glfs_fd_t *fd, struct stat *stat, struct dirent *dirent,
+                       struct dirent **result);
+
+/* Paths */
+int glfs_stat(glfs_t *fs, const char *path, struct stat *buf);
+int glfs_lstat(glfs_t *fs, const char *path, struct stat *buf);
+int glfs_statvfs(glfs_t *fs, const char *path, struct statvfs *buf);
+int glfs_access(glfs_t *fs, const char *path, int mode);
+int glfs_truncate(glfs_t *fs, const char *path, off_t length);
+int glfs_chmod(glfs_t *fs, const char *path, mode_t mode);
+int glfs_chown(glfs_t *fs, const char *path, uid_t uid, gid_t gid);
+int glfs_lchown(glfs_t *fs, const char *path, uid_t uid, gid_t gid);
+int glfs_utimens(glfs_t *fs, const char *path, const struct timespec times[2]);
+int glfs_lutimens(glfs_t *fs, const char *path, const struct timespec times[2]);
+int glfs_mknod(glfs_t *fs, const char *path, mode_t mode, dev_t dev);
+int glfs_mkdir(glfs_t *fs, const char *path, mode_t mode);
+int glfs_rmdir(glfs_t *fs, const char *path);
+int glfs_unlink(glfs_t *fs, const char *path);
+int glfs_rename(glfs_t *fs, const char *oldpath, const char *newpath);
+int glfs_link(glfs_t *fs, const char *oldpath, const char *newpath);
+int glfs_symlink(glfs_t *fs, const char *oldpath, const char *newpath);
+int glfs_readlink(glfs_t *fs, const char *path, char *buf, size_t bufsiz);
+ssize_t glfs_getxattr(glfs_t *fs, const char *path, const char *name, void *value, size_t size);
+ssize_t glfs_lgetxattr(glfs_t *fs, const char *path, const char *name, void *value, size_t size);
+ssize_t glfs_listxattr(glfs_t *fs, const char *path, void *value, size_t size);
+ssize_t glfs_llistxattr(glfs_t *fs, const char *path, void *value, size_t size);
+int glfs_setxattr(glfs_t *fs, const char *path, const char *name, const void *value, size_t size,
+                  int flags);
+int glfs_lsetxattr(glfs_t *fs, const char *path, const char *name, const void *value, size_t size,
+                   int flags);
+int glfs_removexattr(glfs_t *fs, const char *path, const char *name);
+int glfs_lremovexattr(glfs_t *fs, const char *path, const char *name);

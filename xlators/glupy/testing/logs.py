@@ -1,0 +1,80 @@
+"""What glusterfs processes and clients log, and the rule that an error there fails a test.
+
+A record is a line that begins with a time and a level, and the lines up to the next one (the
+traceback of a handler, the backtrace of a crash). A record is bad if its level is E or worse or
+if it has a traceback or a crash in it; so is all that a process prints. A test declares what it
+provokes, with regular expressions that are searched for in whole records.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_HEAD = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [+-]\d{4}\] (?P<level>[A-Z]) ", re.M)
+_BAD_LEVELS = "", "M", "A", "C", "E"  # none, emergency, alert, critical, error
+_BAD_TEXT = re.compile(r"^(Traceback \(most recent call last\):|signal received: )", re.M)
+
+
+class Record(NamedTuple):
+    """One record of a log; `level` is its letter, or empty for text that has none."""
+
+    level: str
+    text: str
+
+    @property
+    def bad(self) -> bool:
+        return (
+            not self.level or self.level in _BAD_LEVELS or _BAD_TEXT.search(self.text) is not None
+        )
+
+
+def records(text: str) -> Iterator[Record]:
+    """Cut a log into records. Text before the first one is a record without a level."""
+    starts = [head.start() for head in _HEAD.finditer(text)]
+    for start, end in itertools.pairwise([0, *starts, len(text)]):
+        if record := text[start:end].strip():
+            head = _HEAD.match(record)
+            yield Record(head["level"] if head else "", record)
+
+
+class LogChecker:
+    """The logs of one test. A path that does not exist (yet) counts as empty."""
+
+    def __init__(self) -> None:
+        self._paths: list[Path] = []
+        self._expected: list[re.Pattern[str]] = []
+        self._allowed: list[re.Pattern[str]] = []
+
+    def watch(self, *paths: Path) -> None:
+        """Check these files too."""
+        self._paths += paths
+
+    def expect(self, *patterns: str) -> None:
+        """Records, of any level, that must appear: each pattern in at least one."""
+        self._expected += map(re.compile, patterns)
+
+    def allow(self, *patterns: str) -> None:
+        """Records that may appear."""
+        self._allowed += map(re.compile, patterns)
+
+    def problems(self) -> list[str]:
+        """What is wrong, a text each, headed by the log's path; nothing wrong is an empty list."""
+        problems = []
+        missing = list(self._expected)
+        for path in self._paths:
+            text = path.read_text(errors="replace") if path.exists() else ""
+            for record in records(text):
+                missing = [pattern for pattern in missing if not pattern.search(record.text)]
+                declared = self._expected + self._allowed
+                if record.bad and not any(pattern.search(record.text) for pattern in declared):
+                    problems.append(f"{path}:\n{record.text}")
+        logs = ", ".join(map(str, self._paths)) or "no log at all"
+        problems += [f"{logs}: no record has {pattern.pattern!r}" for pattern in missing]
+        return problems
+
+    def check(self) -> None:
+        """Raise AssertionError if there is a problem."""
+        if problems := self.problems():
+            raise AssertionError("\n\n".join(["unexpected in the logs:", *problems]))
