@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import volfiles
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker, records
 from glupy.testing.processes import Brick, ProcessError, free_port
 from glupy.testing.pytest_plugin import Connect, MakeBrick
+
+import volfiles
 
 HERE = Path(__file__).parent
 UNRULY = HERE / "translators" / "unruly.py"
@@ -284,7 +284,7 @@ def test_py_spy_shows_the_handlers(make_brick: MakeBrick, connect: Connect) -> N
     brick = make_brick(inserts=[python("Unruly")])
     waiting = do(connect(brick), "block 5")
     time.sleep(0.5)
-    command = [Path(sys.prefix) / "bin" / "py-spy", "dump", "--pid", str(brick.pid)]
+    command = [f"{sys.prefix}/bin/py-spy", "dump", "--pid", str(brick.pid)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "setxattr" in shown and "unruly.py" in shown
     waiting.result(timeout=20)
@@ -328,7 +328,8 @@ class Multiplexed:
 
     @staticmethod
     def _gf_attach(*arguments: str | Path) -> None:
-        subprocess.run(["gf_attach", *arguments], check=True, timeout=60, capture_output=True)
+        command: list[str | Path] = ["gf_attach", *arguments]
+        subprocess.run(command, check=True, timeout=60, capture_output=True)
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import glupy
@@ -37,7 +37,7 @@ class Unruly(Translator):
             "prefix": sys.prefix,
             "path": sys.path,
             "glupy": glupy.__file__,
-            "cwd": os.getcwd(),
+            "cwd": Path.cwd(),
         }
 
     async def setxattr(
