@@ -18,7 +18,8 @@ from glupy.translator import CALLBACKS, Translator
 from glupy.views import Client, Fd, Inode
 from glupy.views.base import text
 
-_instances: dict[Any, Translator] = {}  # keeps each alive; C has only its handle
+_instances: dict[Any, Translator] = {}
+_handles: dict[Any, Any] = {}  # what C has of each; it keeps the translator alive
 
 
 def _refuse(this: Any, error: BaseException) -> None:
@@ -52,12 +53,14 @@ def _init(this: Any) -> int:
             if hasattr(cls, callback):
                 lib.glupy_set_callback(this, callback.encode())
         lib.glupy_set_dump(this)
-        lib.glupy_set_self(this, translator._handle)
         _instances[this] = translator
+        _handles[this] = ffi.new_handle(translator)
+        lib.glupy_set_self(this, _handles[this])
         cls.__init__(translator)
         translator.init()
     except BaseException as error:
         _instances.pop(this, None)
+        _handles.pop(this, None)
         _refuse(this, error)
         return -1
     return 0
@@ -92,6 +95,7 @@ def _fini(self: Any) -> None:
     _guarded(translator, "fini", translator.fini)
     translator._drop_contexts()
     _instances.pop(translator._this, None)
+    _handles.pop(translator._this, None)
 
 
 @ffi.def_extern(name="python_reconfigure", error=-1)

@@ -88,7 +88,7 @@ class Call:
             else:
                 verdict = self.settle(result, None)
         if not self.suspended:
-            self.alive = False
+            self.close()
         return verdict
 
     def settle(self, result: Any, error: BaseException | None) -> int:
@@ -105,11 +105,15 @@ class Call:
             elif verdict != TAKEN:
                 lib.glupy_fail(self.this, self.frame, self.fop.number, -verdict)
         finally:
-            # The fop is unwound: end its views, give its arguments back.
-            self.alive = False
             lib.glupy_drop_held(self.held)
             self.held = None
+            self.close()
         return TAKEN
+
+    def close(self) -> None:
+        """End the views. They refer to us: let go of them, or only the garbage collector would."""
+        self.alive = False
+        del self.arguments, self.view
 
     def _verdict(self, result: Any, error: BaseException | None) -> int:
         fop = self.fop
@@ -117,28 +121,28 @@ class Call:
             if type(result) is fop.reply:
                 fop.unwind(self, result)
                 return TAKEN
-            if error is not None:
-                if isinstance(error, FopError):
-                    fop.unwind(self, fop.failed(error))
-                    return TAKEN
-                number = errno_of(error)
-                if number is not None:
-                    return -number
-                if isinstance(error, Cancelled):
-                    return -EIO
-                raise error
-            if result is PASS:
-                return PASSED if self.translator.children else self._no_child()
-            raise TypeError(
-                f"{fop.name} returned {result!r}, and not PASS or fops.{fop.reply.__name__}"
-            )
+            if isinstance(error, FopError):
+                fop.unwind(self, fop.failed(error))
+                return TAKEN
+            if error is None:
+                if result is PASS and self.translator.children:
+                    return PASSED
+                raise TypeError(self._wrong(result))
         except BaseException as bug:
             # unwind raises only before it reaches C: the fop is still ours to fail.
             log.bug(self.translator, fop.name, bug)
             return -EIO
+        number = errno_of(error)
+        if number is None:
+            if not isinstance(error, Cancelled):
+                log.bug(self.translator, fop.name, error)
+            number = EIO
+        return -number
 
-    def _no_child(self) -> int:
-        raise TypeError(f"{self.fop.name} returned PASS, but this translator has no child")
+    def _wrong(self, result: Any) -> str:
+        if result is PASS:
+            return f"{self.fop.name} returned PASS, but this translator has no child"
+        return f"{self.fop.name} returned {result!r}, not PASS or fops.{self.fop.reply.__name__}"
 
     def suspend(self) -> None:
         """Before the first wind: hold the arguments, stop reading the frame."""
@@ -160,11 +164,12 @@ class OwnCall(Call):
         super().__init__(translator, None, frame)
         self.suspended = True
         self.view = Frame(frame.root, self)
+        self.arguments = ()
         self.done = done
 
     def settle(self, result: Any, error: BaseException | None) -> int:
         """End the call stack; tell who waits, or the log."""
-        self.alive = False
+        self.close()
         lib.glupy_end_own_frame(self.this, self.frame)
         self.translator._own_calls.discard(self)
         if self.done is not None:
@@ -201,6 +206,7 @@ class Task:
             except StopIteration as stop:
                 return self._end(stop.value, None)
             except BaseException as raised:
+                error = None  # its traceback has this frame: no cycles
                 return self._end(None, raised)
             error = None
             try:
@@ -263,9 +269,7 @@ class Wind:
         """Return the reply as its named tuple; a failed one is raised."""
         reply = self.fop.take(self.task.call, c)
         if reply.op_ret < 0:
-            error = FopError(reply.op_errno)
-            error.reply = reply
-            raise error
+            raise FopError.of(reply)
         return reply
 
 
@@ -485,11 +489,14 @@ class Gather:
 
     def outcome(self) -> list[Any]:
         """Return all results; the first error is raised unless errors are asked for."""
-        if not self.keep_errors:
-            for _, error in self.results:
-                if error is not None:
-                    raise error
-        return [value if error is None else error for value, error in self.results]
+        results, self.results = self.results, []
+        failed = [error for _, error in results if error is not None]
+        if failed and not self.keep_errors:
+            try:
+                raise failed[0]
+            finally:
+                del results, failed  # the traceback has this frame: no cycles
+        return [value if error is None else error for value, error in results]
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:

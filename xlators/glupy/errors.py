@@ -49,6 +49,13 @@ class FopError(OSError):
         super().__init__(number, os.strerror(number) if message is None else message)
         self.arguments = arguments
 
+    @classmethod
+    def of(cls, reply: Any) -> FopError:
+        """Return the error that a failed reply is."""
+        error = cls(reply.op_errno)
+        error.reply = reply
+        return error
+
 
 _classes: dict[type[OSError], type[FopError]] = {OSError: FopError}
 

@@ -157,7 +157,6 @@ class Translator:
 
     def _attach(self, this: Any) -> None:
         self._this = this
-        self._handle = ffi.new_handle(self)
         self.name = text(this.name) or ""
         self.log = log.logger(self.name)
         self._inode_contexts: dict[Any, Any] = {}
@@ -201,6 +200,7 @@ class Translator:
         self._inode_contexts.clear()
         self._fd_contexts.clear()
         self._scope.alive = False
+        self._scope.translator = None
 
     @classmethod
     def handled(cls) -> list[fops.Fop]:

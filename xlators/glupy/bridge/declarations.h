@@ -25,6 +25,7 @@ typedef struct _data data_t;
 typedef struct _loc loc_t;
 typedef struct _gf_dirent gf_dirent_t;
 typedef struct _client client_t;
+typedef struct _glusterfs_ctx glusterfs_ctx_t;
 typedef struct _inode_table inode_table_t;
 typedef struct { ...; } gf_atomic_t;
 typedef struct { int len; char data[...]; ...; } gf_lkowner_t;
@@ -35,7 +36,8 @@ struct iovec { void *iov_base; size_t iov_len; };
 
 typedef struct xlator_list { xlator_t *xlator; struct xlator_list *next; } xlator_list_t;
 struct _xlator { char *name; char *type; xlator_list_t *parents; xlator_list_t *children;
-                 dict_t *options; void *private; inode_table_t *itable; char init_succeeded; ...; };
+                 dict_t *options; void *private; inode_table_t *itable; glusterfs_ctx_t *ctx;
+                 char init_succeeded; ...; };
 struct _call_stack { uint64_t unique; uid_t uid; uint32_t gid; pid_t pid; uint16_t ngrps;
                      uint32_t *groups; gf_lkowner_t lk_owner; client_t *client; int32_t op;
                      uint32_t flags; struct timespec ctime; ...; };
