@@ -82,7 +82,7 @@ def test_sigterm_ends_a_brick_whatever_its_handlers_do(
         assert failure.value.errno == errno.ENOTCONN
     assert "Traceback" not in brick.log_text()
     assert "Traceback" not in brick.output.read_text()
-    assert not list(Path.cwd().glob("core*"))
+    assert not list(brick.folder.glob("core*"))
 
 
 # ---- timers ----
@@ -198,24 +198,25 @@ def test_neither_pythonpath_nor_the_current_folder_reaches_a_brick(
     tmp_path: Path,
     brick_dir: Path,
     logs: LogChecker,
-    monkeypatch: pytest.MonkeyPatch,
     connect: Connect,
 ) -> None:
+    poisoned = tmp_path / "brick"  # where the process runs
+    poisoned.mkdir()
     for name in "glupy", "cffi", "logging", "json":
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('poisoned')\n")
-    monkeypatch.chdir(tmp_path)
+        (poisoned / f"{name}.py").write_text("raise SystemExit('poisoned')\n")
     graph = volfiles.brick(brick_dir, leaf="posix", port=free_port(), inserts=[python("Unruly")])
     environment = {
-        "PYTHONPATH": str(tmp_path),
-        "PYTHONHOME": str(tmp_path),
-        "PYTHONSTARTUP": str(tmp_path / "json.py"),
+        "PYTHONPATH": str(poisoned),
+        "PYTHONHOME": str(poisoned),
+        "PYTHONSTARTUP": str(poisoned / "json.py"),
         "PYTHONOPTIMIZE": "2",
     }
-    with Brick(graph, tmp_path / "brick", environment=environment) as brick:
+    with Brick(graph, poisoned, environment=environment) as brick:
         logs.watch(brick.log, brick.output)
         connect(brick)  # a brick that never had a client dies of a statedump, Python or not
         assert shown(brick)["prefix"] == sys.prefix
-        assert str(tmp_path) not in shown(brick)["path"]
+        assert shown(brick)["cwd"] == str(poisoned)
+        assert str(poisoned) not in shown(brick)["path"]
 
 
 # ---- statedump, contexts, fops of its own ----

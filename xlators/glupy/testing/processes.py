@@ -89,6 +89,7 @@ class _Process:
                     stdout=output,
                     stderr=output,
                     env=self._environment,
+                    cwd=self.folder,  # a core dump goes there
                     process_group=0,
                 )
             self._wait_for(self._is_ready, START_TIMEOUT, self._ready_means)
