@@ -445,6 +445,17 @@ static void glupy_iatt_set_mode(struct iatt *iatt, uint32_t mode)
     iatt->ia_type = ia_type_from_st_mode(mode);
 }
 
+/* Pointers in GlusterFS 10, arrays in 11. */
+static const char *glupy_client_uid(const client_t *client)
+{
+    return client->client_uid;
+}
+
+static const char *glupy_pair_key(const data_pair_t *pair)
+{
+    return pair->key;
+}
+
 static dict_t *glupy_dict_new(void)
 {
     return dict_new();

@@ -36,13 +36,13 @@ struct iovec { void *iov_base; size_t iov_len; };
 
 typedef struct xlator_list { xlator_t *xlator; struct xlator_list *next; } xlator_list_t;
 struct _xlator { char *name; char *type; xlator_list_t *parents; xlator_list_t *children;
-                 dict_t *options; void *private; inode_table_t *itable; glusterfs_ctx_t *ctx;
-                 char init_succeeded; ...; };
+                 dict_t *options; void *private; inode_table_t *itable; glusterfs_ctx_t *ctx; ...; };
 struct _call_stack { uint64_t unique; uid_t uid; uint32_t gid; pid_t pid; uint16_t ngrps;
                      uint32_t *groups; gf_lkowner_t lk_owner; client_t *client; int32_t op;
                      uint32_t flags; struct timespec ctime; ...; };
 struct _call_frame { call_stack_t *root; call_frame_t *parent; void *local; xlator_t *this; ...; };
-struct _client { char *client_uid; char *client_name; int32_t opversion; ...; };
+struct _client { int32_t opversion; ...; };
+const char *glupy_client_uid(const client_t *client);
 
 struct _loc { const char *path; const char *name; inode_t *inode; inode_t *parent;
               unsigned char gfid[16]; unsigned char pargfid[16]; };
@@ -71,7 +71,8 @@ struct _gf_dirent { gf_dirent_t *next; uint64_t d_ino; uint64_t d_off; uint32_t 
                     uint32_t d_type; struct iatt d_stat; dict_t *dict; inode_t *inode;
                     char d_name[]; ...; };
 
-typedef struct _data_pair { struct _data_pair *next; data_t *value; char *key; ...; } data_pair_t;
+typedef struct _data_pair { struct _data_pair *next; data_t *value; ...; } data_pair_t;
+const char *glupy_pair_key(const data_pair_t *pair);
 struct _dict { int32_t count; data_pair_t *members_list; ...; };
 struct _data { char *data; int data_type; uint32_t len; ...; };
 

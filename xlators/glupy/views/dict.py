@@ -131,7 +131,7 @@ class Dict(View, MutableMapping[str, Any]):
     def _keys(self) -> Iterator[bytes]:
         pair = self.c.members_list
         while pair:
-            yield ffi.string(pair.key)
+            yield ffi.string(lib.glupy_pair_key(pair))
             pair = pair.next
 
     def __iter__(self) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glupy._bridge import ffi
+from glupy._bridge import ffi, lib
 from glupy.views.base import View, text
 
 
@@ -14,7 +14,7 @@ class Client(View):
     @property
     def uid(self) -> str | None:
         """GlusterFS's name for the connection: host, process, time, volume."""
-        return text(self.c.client_uid)
+        return text(lib.glupy_client_uid(self.c))
 
     @property
     def opversion(self) -> int:

@@ -1,0 +1,1 @@
+"""The operator's `glupy` command: one module for each command group."""

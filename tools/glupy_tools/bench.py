@@ -1,0 +1,302 @@
+"""`glupy bench`: what a translator in Python costs, as a client of the brick sees it."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import volfiles
+from glupy import stores
+from glupy.testing.processes import Brick, free_port
+from glupy_tools.failures import CommandError
+from glupy_tools.measure import LEAST_PAIRS, Call, Comparison, pairs, rate
+
+if TYPE_CHECKING:
+    from glupy.testing.gfapi import Client
+
+KIB, MIB = 1024, 1024 * 1024
+STORE_SIZE = 2048 * MIB
+DATA = 64 * MIB
+"""What all callers together read, write and discard: each has a file of its own."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operation, with so many calls at once."""
+
+    op: str
+    parallel: int
+    ratio: float
+    """The median of the pairs' ratios, ours to theirs."""
+    low: float
+    high: float
+    ours: float
+    """The median rate, in operations per second."""
+    theirs: float
+
+
+class Caller:
+    """One of the calls that are made at once: a file of its own, and the operations on it."""
+
+    def __init__(self, client: "Client", number: int, size: int) -> None:
+        self._client = client
+        self._size = size
+        self._path = f"/file-{number}"
+        self._other = f"/other-{number}"
+        self._file = client.creat(self._path)
+        self._page = os.urandom(4 * KIB)
+        self._large = os.urandom(MIB)
+
+    def fill(self) -> None:
+        """Make the file whole again, on disk: no hole, no block that is only promised."""
+        for offset in range(0, self._size, MIB):
+            self._file.pwrite(self._large, offset)
+        self._file.fsync()
+
+    def discard_4k(self, number: int) -> None:
+        self._file.discard(number * 4 * KIB % self._size, 4 * KIB)
+
+    def write_4k(self, number: int) -> None:
+        self._file.pwrite(self._page, number * 4 * KIB % self._size)
+
+    def read_4k(self, number: int) -> None:
+        self._file.pread(4 * KIB, number * 4 * KIB % self._size)
+
+    def fstat(self, _: int) -> None:
+        self._file.fstat()
+
+    def stat(self, _: int) -> None:
+        self._client.stat(self._path)
+
+    def create_unlink(self, _: int) -> None:
+        self._client.creat(self._other, os.O_RDWR | os.O_EXCL).close()
+        self._client.unlink(self._other)
+
+    def write_1m(self, number: int) -> None:
+        self._file.pwrite(self._large, number * MIB % self._size)
+
+    def read_1m(self, number: int) -> None:
+        self._file.pread(MIB, number * MIB % self._size)
+
+    def close(self) -> None:
+        self._file.close()
+        self._client.unlink(self._path)
+
+
+OPS: dict[str, Callable[[Caller], Call]] = {
+    "discard-4k": lambda caller: caller.discard_4k,
+    "write-4k": lambda caller: caller.write_4k,
+    "read-4k": lambda caller: caller.read_4k,
+    "fstat": lambda caller: caller.fstat,
+    "stat": lambda caller: caller.stat,
+    "create-unlink": lambda caller: caller.create_unlink,
+    "write-1m": lambda caller: caller.write_1m,
+    "read-1m": lambda caller: caller.read_1m,
+}
+CONSUMING = "discard-4k"
+"""The operation that needs whole files every time: there must be something to discard."""
+
+
+@contextmanager
+def brick_client(leaf: str, store: stores.Store, folder: Path, name: str) -> Iterator["Client"]:
+    """Run a brick on a directory of the store, and a gfapi client of it over the loopback."""
+    try:
+        # Only here: the other commands must run where libgfapi is missing.
+        from glupy.testing.gfapi import Client  # noqa: PLC0415
+    except ImportError as error:
+        raise CommandError(f"the gfapi client cannot be loaded, run tools/setup: {error}") from None
+    directory = store.folder / name
+    directory.mkdir()
+    with ExitStack() as undo:
+        brick = Brick(volfiles.brick(directory, leaf=leaf, port=free_port()), folder / name)
+        undo.push(brick)
+        brick.start()
+        yield undo.enter_context(Client(brick.client_graph(), background_fini=True))
+
+
+@contextmanager
+def _callers(client: "Client", parallel: int) -> Iterator[list[Caller]]:
+    with ExitStack() as undo:
+        callers = []
+        for number in range(parallel):
+            callers.append(Caller(client, number, DATA // parallel))
+            undo.callback(callers[-1].close)
+        yield callers
+
+
+def compare(
+    op: str, callers: tuple[Sequence[Caller], Sequence[Caller]], count: int, seconds: float
+) -> Iterator[tuple[float, float]]:
+    """Yield `count` pairs of rates (ours, theirs) of an operation."""
+    with ThreadPoolExecutor(len(callers[0])) as pool:
+        for side in callers:
+            _fill(side, pool)
+
+        def side_rate(side: Sequence[Caller]) -> float:
+            if op == CONSUMING:
+                _fill(side, pool)
+            return rate([OPS[op](caller) for caller in side], seconds, pool)
+
+        yield from pairs(lambda: side_rate(callers[0]), lambda: side_rate(callers[1]), count)
+
+
+def _fill(callers: Sequence[Caller], pool: Executor) -> None:
+    list(pool.map(Caller.fill, callers))
+
+
+def _table(rows: Sequence[Row], ours: str, theirs: str) -> Table:
+    table = Table("op", "parallel", "ratio", "95 % interval", ours, theirs, box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        interval = f"{row.low:.3f} to {row.high:.3f}"
+        rates = f"{row.ours:,.0f}/s", f"{row.theirs:,.0f}/s"
+        table.add_row(row.op, str(row.parallel), f"{row.ratio:.3f}", interval, *rates)
+    return table
+
+
+@click.group()
+def bench() -> None:
+    """Measure what a translator in Python costs.
+
+    \b
+    Example, as root:
+      glupy bench fops --op discard-4k
+    """
+
+
+@bench.command()
+@click.option(
+    "--leaf",
+    default="pyposix",
+    show_default=True,
+    metavar="TYPE",
+    help="Our storage translator; `storage/` may be omitted.",
+)
+@click.option("--against", default="posix", show_default=True, metavar="TYPE", help="Theirs.")
+@click.option(
+    "--op",
+    "ops",
+    multiple=True,
+    type=click.Choice(list(OPS)),
+    help="Only this operation; may be given again.  [default: all]",
+)
+@click.option(
+    "--parallel",
+    "parallels",
+    multiple=True,
+    type=click.IntRange(1, 64),
+    default=(1, 8),
+    show_default=True,
+    metavar="N",
+    help="Calls at once; may be given again.",
+)
+@click.option(
+    "--pairs",
+    "count",
+    default=LEAST_PAIRS,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(LEAST_PAIRS),
+    help="Pairs of each, 20 or more.",
+)
+@click.option(
+    "--seconds",
+    default=0.25,
+    show_default=True,
+    metavar="S",
+    type=click.FloatRange(0.01),
+    help="How long each side of a pair is measured.",
+)
+@click.option(
+    "--dir",
+    "parent",
+    default=Path("/var/tmp"),
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where the loop file is put; it takes up to 500 MiB.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def fops(
+    *,
+    leaf: str,
+    against: str,
+    ops: Sequence[str],
+    parallels: Sequence[int],
+    count: int,
+    seconds: float,
+    parent: Path,
+    as_json: bool,
+) -> None:
+    """Compare two storage translators, operation by operation, through RPC on the loopback.
+
+    Two bricks serve two directories of one store (ext4 -o discard on a loop file), and only one is
+    used at a time. A pair is one measurement of each, right after each other, with the order
+    changing from pair to pair. `ratio` is the median of the pairs' ratios of operations per
+    second, ours to theirs: above 1, ours is faster. Its interval is that of the median by order
+    statistics: the true one lies in it with at least 95 % confidence. Every call has a file of its
+    own; a file is filled anew before each measurement of discards.
+
+    \b
+    Examples, as root:
+      glupy bench fops                                all, about 4 minutes
+      glupy bench fops --op discard-4k --op stat --parallel 8
+      glupy bench fops --leaf posix                   how far the same differs from itself
+      glupy bench fops --json | jq '.rows[] | select(.high < 0.95)'
+    """
+    if os.geteuid() != 0:
+        raise CommandError("the benchmark needs root: it makes a loop device and a mount")
+    rows: list[Row] = []
+    with ExitStack() as undo:
+        with stores.held_back():
+            made = TemporaryDirectory(prefix="glupy-bench-", dir=parent)
+            folder = Path(undo.enter_context(made))
+        store = undo.enter_context(stores.store(folder / "store", STORE_SIZE, folder / "mount"))
+        ours = undo.enter_context(brick_client(leaf, store, folder, "ours"))
+        theirs = undo.enter_context(brick_client(against, store, folder, "theirs"))
+        console = Console(stderr=True)
+        progress = undo.enter_context(
+            Progress(console=console, transient=True, disable=not console.is_terminal)
+        )
+        for parallel in parallels:
+            with _callers(ours, parallel) as our, _callers(theirs, parallel) as their:
+                for op in ops or OPS:
+                    task = progress.add_task(f"{op} x {parallel}", total=count)
+                    found = []
+                    for pair in compare(op, (our, their), count, seconds):
+                        found.append(pair)
+                        progress.advance(task)
+                    progress.remove_task(task)
+                    rows.append(_row(op, parallel, Comparison(*zip(*found, strict=True))))
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "leaf": leaf,
+                    "against": against,
+                    "pairs": count,
+                    "seconds": seconds,
+                    "rows": [asdict(row) for row in rows],
+                }
+            )
+        )
+    else:
+        Console().print(_table(rows, leaf, against))
+
+
+def _row(op: str, parallel: int, measured: Comparison) -> Row:
+    ratio, low, high = (round(value, 4) for value in measured.ratio())
+    rates = (round(median(side), 1) for side in (measured.ours, measured.theirs))
+    return Row(op, parallel, ratio, low, high, *rates)

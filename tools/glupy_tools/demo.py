@@ -1,0 +1,263 @@
+"""`glupy demo`: a discard on its way from a guest's file system down to the store of a brick.
+
+The figures are the well-known walkthrough's: the blocks that the image uses, as its user sees it
+through the FUSE mount, and the blocks that the loop file under the brick uses.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+import volfiles
+from glupy import stores
+from glupy_tools.failures import CommandError
+from glupy_tools.served import Served, served
+
+MIB = 1024 * 1024
+STORE_SIZE = 1024 * MIB
+IMAGE_SIZE = 450 * MIB
+WRITTEN = 400 * MIB
+CAME_BACK = 0.95
+"""The share of the written blocks that must come back to call it so."""
+STAYED = 0.05
+"""The share up to which they stayed, as on a store that takes no discards."""
+
+STEPS = {
+    "store": "a 1 GiB file, loop device, ext4, mounted",
+    "brick": "glusterfsd serves it, FUSE mounts it",
+    "image": "a sparse image of 450 MiB in the mount",
+    "mkfs": "loop device on it, ext4, mounted -o discard",
+    "write": "400 MiB written to a file in it",
+    "rm": "the file removed",
+    "fstrim": "fstrim",
+}
+"""The steps in their order, and what each does."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The blocks in use (of 512 bytes) after a step."""
+
+    name: str
+    image_blocks: int
+    store_blocks: int
+
+
+@dataclass
+class Report:
+    """What the demo found; its shares are of the blocks that the write had taken."""
+
+    leaf: str
+    steps: list[Step] = field(default_factory=list)
+
+    def after(self, name: str) -> Step | None:
+        """Return the figures after a step, if it was taken."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def reclaimed(self, name: str) -> tuple[float, float]:
+        """Return the shares of image and store that were free again after a step: 0 to 1.
+
+        All steps up to that one must have been taken.
+        """
+        before, peak, now = (self._taken(step) for step in ("mkfs", "write", name))
+        return (
+            _share(before.image_blocks, peak.image_blocks, now.image_blocks),
+            _share(before.store_blocks, peak.store_blocks, now.store_blocks),
+        )
+
+    def wrong(self, *, discard: bool) -> str | None:
+        """Return what is not as it must be on a store with or without discard, or None."""
+        before, peak = self._taken("mkfs"), self._taken("write")
+        taken = min(
+            peak.image_blocks - before.image_blocks, peak.store_blocks - before.store_blocks
+        )
+        if taken * 512 < CAME_BACK * WRITTEN:
+            return f"{WRITTEN // MIB} MiB were written, but only {taken * 512 // MIB} MiB in use"
+        image, store = self.reclaimed("rm")
+        if image < CAME_BACK:
+            return f"only {image:.1%} of the written blocks came back to the image"
+        if discard and store < CAME_BACK:
+            return f"only {store:.1%} of the written blocks came back to the store"
+        if not discard and store > STAYED:
+            return f"{store:.1%} of the written blocks came back to a store without discard"
+        return None
+
+    def as_json(self) -> str:
+        """Return the report as one JSON object; the shares are those after rm alone."""
+        image, store = self.reclaimed("rm")
+        shares = {"image_reclaimed": round(image, 4), "store_reclaimed": round(store, 4)}
+        return json.dumps({**asdict(self), **shares})
+
+    def as_table(self) -> Table:
+        """Return the steps so far, and the shares as far as they are known."""
+        table = Table("", "image", "loop file", "", box=None, padding=(0, 2, 0, 0))
+        table.title = f"Blocks of 512 bytes in use, {self.leaf}"
+        table.title_justify = "left"
+        table.columns[1].justify = table.columns[2].justify = "right"
+        for step in self.steps:
+            figures = f"{step.image_blocks:,}", f"{step.store_blocks:,}"
+            table.add_row(step.name, *figures, STEPS[step.name])
+        for name in ("rm", "fstrim"):
+            if self.after(name):
+                shares = (f"{share:.1%}" for share in self.reclaimed(name))
+                table.add_row("", *shares, f"came back after {name}", style="bold")
+        return table
+
+    def _taken(self, name: str) -> Step:
+        step = self.after(name)
+        if step is None:
+            raise ValueError(f"step {name} was not taken")
+        return step
+
+
+def _share(before: int, peak: int, after: int) -> float:
+    return min(1.0, max(0.0, (peak - after) / (peak - before))) if peak > before else 0.0
+
+
+class Walk:
+    """The walkthrough: takes its steps one after the other, and the figures after each."""
+
+    def __init__(self, report: Report, screen: Live) -> None:
+        self._report = report
+        self._screen = screen
+        self._served: Served | None = None
+        self._folders: list[Path] = []  # of mounted file systems, the upper one first
+        self._image: Path | None = None
+        self._store: stores.Store | None = None
+
+    def take(self, parent: Path, *, discard: bool) -> None:
+        """Take all steps in a new folder below `parent`; undo everything before returning."""
+        with ExitStack() as undo:
+            with stores.held_back():
+                made = TemporaryDirectory(prefix="glupy-demo-", dir=parent)
+                folder = Path(undo.enter_context(made))
+            mountpoint, guest = folder / "mount", folder / "guest"
+            mountpoint.mkdir()
+            guest.mkdir()
+
+            with self._step("store"):
+                options = ["discard" if discard else "nodiscard"]
+                making = stores.store(
+                    folder / "store", STORE_SIZE, folder / "brick", options=options
+                )
+                self._store = undo.enter_context(making)
+                self._folders.insert(0, self._store.folder)
+            with self._step("brick"):
+                directory = self._store.folder / "data"
+                directory.mkdir()
+                serving = served(
+                    directory, mountpoint, folder, leaf=self._report.leaf, cached=False
+                )
+                self._served = undo.enter_context(serving)
+                self._folders.insert(0, mountpoint)
+            with self._step("image"):
+                self._image = mountpoint / "image"
+                stores.run("truncate", f"--size={IMAGE_SIZE}", self._image)
+            with self._step("mkfs"):
+                device = undo.enter_context(stores.loop_device(self._image))
+                stores.make_file_system(device)
+                undo.enter_context(stores.mounted(device, guest, ["discard"]))
+                self._folders.insert(0, guest)
+            with self._step("write"):
+                size = ["bs=1M", f"count={WRITTEN // MIB}", "conv=fsync", "status=none"]
+                # Random, so that no file system on the way can shrink it.
+                command = ["dd", "if=/dev/urandom", f"of={guest / 'file'}", *size]
+                stores.run(*command, timeout=300, grace=0)
+            with self._step("rm"):
+                stores.run("rm", guest / "file")
+            with self._step("fstrim"):
+                stores.run("fstrim", guest)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        self._show(STEPS[name])
+        try:
+            yield
+            self._report.steps.append(stores.settled(lambda: self._figures(name), *self._folders))
+        except stores.StoreError:
+            if self._served:
+                self._served.check()  # that one of the two has ended says more
+            raise
+        self._show()
+
+    def _figures(self, name: str) -> Step:
+        # A stat of the image could hang with its brick: a command can be given up.
+        image = stores.run("stat", "--format=%b", self._image) if self._image else 0
+        return Step(name, int(image), self._store.blocks if self._store else 0)
+
+    def _show(self, doing: str | None = None) -> None:
+        table = self._report.as_table()
+        self._screen.update(Group(table, Spinner("dots", f"{doing} …")) if doing else table)
+
+
+@click.command()
+@click.option(
+    "--leaf",
+    default="pyposix",
+    metavar="TYPE",
+    show_default=True,
+    help="The brick's storage translator; `storage/` may be omitted.",
+)
+@click.option(
+    "--store",
+    type=click.Choice(["discard", "nodiscard"]),
+    default="discard",
+    show_default=True,
+    help="How the file system under the brick is mounted.",
+)
+@click.option(
+    "--dir",
+    "parent",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path("/var/tmp"),
+    show_default=True,
+    metavar="DIR",
+    help="Where the loop file is put; it takes up to 500 MiB.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def demo(leaf: str, store: str, parent: Path, as_json: bool) -> None:
+    """Remove a file in an image on a brick, and see its blocks come back to the store.
+
+    A 1 GiB loop file with ext4 is the store under a brick; a FUSE mount of the brick holds a
+    450 MiB image; a loop device over the image has an ext4 of its own. Removing a file there makes
+    ext4 discard its blocks, and the discard passes loop device, FUSE, RPC and the brick's
+    translators down to the store. After each step you see the blocks that the image and the loop
+    file use.
+
+    Exits 0 if at least 95 % of the written blocks came back to both after rm alone; with
+    --store nodiscard, if they came back to the image and stayed in the loop file. Whatever happens,
+    Ctrl-C too: no mount, loop device, process or file is left behind.
+
+    \b
+    Examples, as root:
+      glupy demo                      storage/pyposix serves the brick
+      glupy demo --leaf posix         the same with GlusterFS's own storage/posix
+      glupy demo --store nodiscard    the counter-proof: the store keeps its blocks
+      glupy demo --json | jq .store_reclaimed
+    """
+    if os.geteuid() != 0:
+        raise CommandError("the demo needs root: it makes loop devices and mounts")
+    discard = store == "discard"
+    report = Report(volfiles.brick("/", leaf=leaf).xlators[0].type)  # its whole name
+    # With --json the table is only for who looks on.
+    console = Console(stderr=as_json, quiet=as_json and not Console(stderr=True).is_terminal)
+    try:
+        with Live(console=console, auto_refresh=console.is_terminal, transient=True) as screen:
+            Walk(report, screen).take(parent, discard=discard)
+    finally:
+        if report.steps:
+            console.print(report.as_table())
+    if as_json:
+        click.echo(report.as_json())
+    if wrong := report.wrong(discard=discard):
+        raise CommandError(wrong)

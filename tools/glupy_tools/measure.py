@@ -1,0 +1,86 @@
+"""Two things measured against each other, in pairs: which is faster, and how sure that is."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Call = Callable[[int], object]
+"""Does one operation; given its number, from 0."""
+
+LEAST_PAIRS = 20
+
+
+class Interval(NamedTuple):
+    """A median and the interval in which the true one lies with at least 95 % confidence."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rates in operations per second, one of each side for every pair."""
+
+    ours: Sequence[float]
+    theirs: Sequence[float]
+
+    def ratio(self) -> Interval:
+        """Return the median of the pairs' ratios, ours to theirs, and its interval."""
+        return median([a / b for a, b in zip(self.ours, self.theirs, strict=True)])
+
+
+def median(values: Sequence[float]) -> Interval:
+    """Return the median and its 95 % interval by order statistics.
+
+    How many values lie below the true median is binomial (n, 1/2), whatever their distribution.
+    So the k-th smallest and k-th largest enclose it with confidence 1 - 2 P(X < k), and k is the
+    largest that gives 95 %: for 20 values the 6th from either end (95.9 %). Below 6 values no k
+    does.
+    """
+    n = len(values)
+    k, below = 0, 0.0
+    while (below := below + math.comb(n, k) / 2**n) <= 0.025:
+        k += 1
+    if k == 0:
+        raise ValueError("fewer than 6 values have no 95 % interval")
+    ordered = sorted(values)
+    return Interval(statistics.median(ordered), ordered[k - 1], ordered[-k])
+
+
+def rate(calls: Sequence[Call], seconds: float, pool: Executor) -> float:
+    """Return the operations per second of some callers at once, one thread of the pool each."""
+    start = time.perf_counter()
+    done = sum(pool.map(lambda call: _repeat(call, start + seconds), calls))
+    return done / (time.perf_counter() - start)
+
+
+def _repeat(call: Call, end: float) -> int:
+    number = 0
+    while time.perf_counter() < end:
+        call(number)
+        number += 1
+    return number
+
+
+def pairs(
+    ours: Callable[[], float], theirs: Callable[[], float], count: int
+) -> Iterator[tuple[float, float]]:
+    """Measure both sides `count` times, alternately, and yield the pairs of rates.
+
+    Which side comes first alternates too, so that a drift of the machine favours neither. Both
+    are measured once before that, to warm up.
+    """
+    ours()
+    theirs()
+    for number in range(count):
+        if number % 2:
+            their_rate = theirs()
+            yield ours(), their_rate
+        else:
+            our_rate = ours()
+            yield our_rate, theirs()

@@ -1,0 +1,85 @@
+"""A directory served by a brick process and mounted by a FUSE client process."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import volfiles
+from glupy import stores
+from glupy.testing import logs
+from glupy.testing.processes import Brick, FuseMount, ProcessError
+from glupy_tools.failures import CommandError
+
+# [time +0000] E [MSGID: 1] [file.c:1:function] 0-name: message
+_HEAD = re.compile(r"^\[[^]]+\] [A-Z] (?:\[[^]]*\] )*")
+
+
+@dataclass(frozen=True)
+class Served:
+    """The two processes."""
+
+    brick: Brick
+    mount: FuseMount
+
+    def check(self) -> None:
+        """Raise CommandError, with the first error it logged, if one of them has ended."""
+        for name, process in (("brick", self.brick), ("FUSE client", self.mount)):
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            ended = os.waitid(os.P_PID, process.pid, flags)
+            if ended is not None:
+                how = "status" if ended.si_code == os.CLD_EXITED else "signal"
+                raise _explained(f"the {name} ended ({how} {ended.si_status})", process)
+
+
+@contextmanager
+def served(
+    directory: Path,
+    mountpoint: Path,
+    folder: Path,
+    *,
+    leaf: str,
+    inserts: Sequence[volfiles.Insert] = (),
+    log_level: str = "INFO",
+    cached: bool = True,
+) -> Iterator[Served]:
+    """Serve `directory` and mount it on `mountpoint` for as long as the block runs.
+
+    `folder` gets the volfiles and logs, and the socket between the two processes: unlike a port
+    of the loopback, only who may enter the folder can reach the brick, which serves as root.
+    `cached=False` makes the kernel ask the brick for attributes every time.
+
+    Raises CommandError if a process does not start or does not end as it should.
+    """
+    graph = volfiles.brick(directory, leaf=leaf, inserts=inserts, socket=folder / "socket")
+    brick = Brick(graph, folder / "brick", log_level=log_level)
+    mount = FuseMount(
+        brick.client_graph(),
+        mountpoint,
+        folder / "client",
+        log_level=log_level,
+        arguments=[] if cached else ["--attribute-timeout=0", "--entry-timeout=0"],
+    )
+    stores.refuse_mounted(mountpoint)
+    with ExitStack() as undo:
+        for name, process in (("brick", brick), ("FUSE client", mount)):
+            # Registered before it is started: Ctrl-C may come at any point.
+            undo.push(process)
+            try:
+                process.start()
+            except ProcessError as error:
+                reason = str(error).splitlines()[0].rpartition(": ")[2]
+                raise _explained(f"the {name} did not start ({reason})", process) from None
+        yield Served(brick, mount)
+
+
+def _explained(what: str, process: Brick | FuseMount) -> CommandError:
+    text = ""
+    with suppress(OSError):
+        text = process.log_text()
+    for record in logs.records(text):
+        if record.bad:
+            return CommandError(f"{what}: {_HEAD.sub('', record.text.splitlines()[0])}")
+    return CommandError(what)
