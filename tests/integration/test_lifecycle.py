@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import volfiles
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker, records
 from glupy.testing.processes import Brick, ProcessError, free_port
 from glupy.testing.pytest_plugin import Connect, MakeBrick
-
-import volfiles
 
 HERE = Path(__file__).parent
 UNRULY = HERE / "translators" / "unruly.py"
