@@ -147,9 +147,8 @@ class Call:
     def suspend(self) -> None:
         """Before the first wind: hold the arguments, stop reading the frame."""
         if not self.suspended:
-            self.held = held = self.fop.hold(self)
-            self.view._c = held.head.root
-            self.suspended = True
+            self.fop.hold(self)
+            self.view._c = self.held.head.root
 
 
 class OwnCall(Call):

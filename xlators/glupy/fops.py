@@ -18,14 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from glupy import views
 from glupy._bridge import ffi, lib
 from glupy.errors import FopError
-from glupy.views import Dict, Fd, Flock, Iatt, Inode, Iobref, Lease, Loc, Locks, Statvfs, Vector
-from glupy.views import dirents as dirents_module
-from glupy.views import locks as locks_module
+from glupy.views import dirents, locks
 from glupy.views.base import NULL, encoded, text
 from glupy.views.data import CVector
-from glupy.views.dirents import Dirents
 
 CHECKSUM_BYTES = 32
 
@@ -84,7 +82,7 @@ class Fop:
     ``unwind``  (call, reply): answers the fop in C
     ``wind``    (call, child, waiter, arguments): winds; returns the C reply if it is there already
     ``take``    (call, C reply): makes the named tuple, which owns the C reply
-    ``hold``    (call): keeps the arguments beyond the call
+    ``hold``    (call): keeps the arguments beyond the call, in ``call.held``
     ``tail``    (call, child): passes the fop on, from held arguments
     """
 
@@ -187,9 +185,10 @@ def hold(call):
     held = lib.hold_{fop}(call.frame, *call.c_arguments)
     if not held:
         raise MemoryError
+    call.held = held
+    call.suspended = True
     {names}, = call.arguments
     {moves}
-    return held
 
 def tail(call, child):
     held = call.held
@@ -236,32 +235,22 @@ def {fop}(self, {declared}):
 def bind(call_class: Any, wind_class: Any) -> None:
     """Make every fop's functions; the classes are ``Call`` and ``Wind`` of ``glupy.calls``."""
     shared = {
+        # From the module: a reply may be called as a view is (Lease).
+        **{name: getattr(views, name) for name in views.__all__},
         "Call": call_class,
         "CVector": CVector,
-        "Dict": Dict,
-        "Dirents": Dirents,
-        "Fd": Fd,
-        "Flock": Flock,
-        "Iatt": Iatt,
-        "Inode": Inode,
-        "Iobref": Iobref,
-        "Lease": Lease,
-        "Loc": Loc,
-        "Locks": Locks,
         "NULL": NULL,
-        "Statvfs": Statvfs,
-        "Vector": Vector,
         "Wind": wind_class,
         "buffer": ffi.buffer,
         "checksum": _checksum,
-        "dirents_to_c": dirents_module.to_c,
+        "dirents_to_c": dirents.to_c,
         "drop": lib.glupy_drop_reply,
-        "new": tuple.__new__,
         "encoded": encoded,
         "from_handle": ffi.from_handle,
         "gc": ffi.gc,
         "lib": lib,
-        "locks_to_c": locks_module.to_c,
+        "locks_to_c": locks.to_c,
+        "new": tuple.__new__,
         "text": text,
     }
     for fop in TABLE.values():

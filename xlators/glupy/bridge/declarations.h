@@ -65,7 +65,9 @@ struct statvfs { unsigned long f_bsize; unsigned long f_frsize; uint64_t f_block
                  unsigned long f_namemax; ...; };
 struct gf_flock { short l_type; short l_whence; off_t l_start; off_t l_len; pid_t l_pid;
                   gf_lkowner_t l_owner; ...; };
-struct gf_lease { int cmd; int lease_type; char lease_id[16]; unsigned int lease_flags; ...; };
+typedef int... gf_lease_cmds_t;
+typedef int... gf_lease_types_t;
+struct gf_lease { gf_lease_cmds_t cmd; gf_lease_types_t lease_type; char lease_id[16]; unsigned int lease_flags; ...; };
 struct lock_migration_info { struct gf_flock flock; char *client_uid; uint32_t lk_flags; ...; };
 struct _gf_dirent { gf_dirent_t *next; uint64_t d_ino; uint64_t d_off; uint32_t d_len;
                     uint32_t d_type; struct iatt d_stat; dict_t *dict; inode_t *inode;

@@ -361,10 +361,9 @@ class _Fd:
         concurrent.futures.wait([call.future for call in calls], ANSWER_TIMEOUT)
         _check(self._close_call(fd), self.path)
         error = TimeoutError(errno.ETIMEDOUT, "no answer to an asynchronous call", self.path)
-        unanswered = False
-        for late in calls:
-            unanswered |= late.finish(late.future.set_exception, error)
-        if unanswered:
+        late = [call for call in calls if call.finish(call.future.set_exception, error)]
+        if late:
+            _unanswered.extend(late)
             raise error
 
     @property
@@ -621,15 +620,21 @@ class _Call(Generic[T]):
             self.finish(self.future.set_exception, error)
         else:
             self.finish(self.future.set_result, reply)
+        finally:
+            self.file._calls.discard(self)
 
     def finish(self, settle: Callable[[Any], None], outcome: object) -> bool:
         """Settle the future, unless that was done already; says whether it did."""
-        self.file._calls.discard(self)
         try:
             settle(outcome)
         except concurrent.futures.InvalidStateError:
             return False
         return True
+
+
+_unanswered: list[_Call[Any]] = []
+"""Calls whose file was closed before the answer: libgfapi does not call back for a closed file,
+except one that was just being closed, so nothing that it points to may ever go away."""
 
 
 def _answered(fd: CData, ret: int, pre: CData, post: CData, data: CData) -> None:
