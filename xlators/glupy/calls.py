@@ -74,19 +74,14 @@ class Call:
         # What C passed, and the views of it that the handler gets: set by the fop's enter.
         self.c_arguments: tuple[Any, ...]
         self.arguments: tuple[Any, ...]
+        self.view: Frame
 
-    def run(self, handler: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
-        """Ask the handler; return the verdict for C."""
-        try:
-            self.view = Frame(self.frame.root, self)
-            result = handler(self.view, *arguments)
-        except BaseException as error:
-            verdict = self.settle(None, error)
+    def run(self, result: Any, error: BaseException | None) -> int:
+        """Take what the handler returned, if not a reply, or raised; return the verdict for C."""
+        if type(result) is CoroutineType:
+            verdict = Task(self, result, self.settle).resume()
         else:
-            if type(result) is CoroutineType:
-                verdict = Task(self, result, self.settle).resume()
-            else:
-                verdict = self.settle(result, None)
+            verdict = self.settle(result, error)
         if not self.suspended:
             self.close()
         return verdict

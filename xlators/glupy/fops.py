@@ -162,8 +162,17 @@ def enter(self, frame, {names}):
     S = call = Call(from_handle(self), FOP, frame)
     O = None
     call.c_arguments = {names},
-    call.arguments = arguments = ({views})
-    return call.run(call.translator.{fop}, arguments)
+    call.arguments = ({views})
+    try:
+        call.view = Frame(frame.root, call)
+        result = call.translator.{fop}(call.view, *call.arguments)
+        if result.__class__ is REPLY:  # a fop has an argument called type
+            unwind(call, result)
+            call.close()
+            return TAKEN
+    except BaseException as error:
+        return call.run(None, error)
+    return call.run(result, None)
 
 def unwind(call, reply):
     {reply_names}op_ret, op_errno = reply
@@ -251,6 +260,7 @@ def bind(call_class: Any, wind_class: Any) -> None:
         "lib": lib,
         "locks_to_c": locks.to_c,
         "new": tuple.__new__,
+        "TAKEN": lib.VERDICT_TAKEN,
         "text": text,
     }
     for fop in TABLE.values():

@@ -90,18 +90,16 @@ def getdents(fd: int, size: int) -> list[Entry]:
 
 
 def pread(fd: int, iobuf: IoBuffer, offset: int) -> int:
-    """preadv(2) into a buffer of GlusterFS's own; return the bytes read, and set its ``length``."""
-    vector = ffi.new("struct iovec *", (iobuf.address, iobuf.size))
-    done: int = lib.preadv(fd, vector, 1, offset)
+    """pread(2) into a buffer of GlusterFS's own; return the bytes read, and set its ``length``."""
+    done: int = lib.glupy_pread(fd, iobuf._c, iobuf.size, offset)
     if done < 0:
         raise _failed()
-    iobuf.length = done
     return done
 
 
 def pwritev(fd: int, vector: Vector, offset: int) -> int:
     """pwritev(2) of a fop's vector, without a copy; return the bytes written, maybe not all."""
-    done: int = lib.pwritev(fd, vector.c, len(vector), offset)
+    done: int = lib.pwritev(fd, vector.c, vector._count, offset)
     if done < 0:
         raise _failed()
     return done

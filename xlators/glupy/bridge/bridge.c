@@ -622,8 +622,46 @@ static long glupy_getdents(int fd, void *buffer, size_t size)
     return syscall(SYS_getdents64, fd, buffer, size);
 }
 
-/* THIS is set wherever handlers run, and all translators of a process share one pool. */
-static struct iobuf_pool *glupy_pool(void)
+/* A buffer of GlusterFS's own with all that a fop needs to carry it: one allocation, one call. */
+struct glupy_buffer {
+    struct iobuf *iobuf;
+    struct iobref *iobref;
+    struct iovec *vector;
+    struct iovec vector_store;
+};
+
+static void glupy_buffer_free(void *given)
 {
-    return THIS->ctx->iobuf_pool;
+    struct glupy_buffer *buffer = given;
+    if (buffer->iobref)
+        iobref_unref(buffer->iobref);
+    if (buffer->iobuf)
+        iobuf_unref(buffer->iobuf);
+    free(buffer);
+}
+
+static struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment)
+{
+    struct glupy_buffer *buffer = malloc(sizeof *buffer);
+    if (!buffer)
+        return NULL;
+    /* THIS is set wherever handlers run, and all translators of a process share one pool. */
+    buffer->iobuf = iobuf_get_page_aligned(THIS->ctx->iobuf_pool, size ? size : 1, alignment);
+    buffer->iobref = iobref_new();
+    if (!buffer->iobuf || !buffer->iobref || iobref_add(buffer->iobref, buffer->iobuf)) {
+        glupy_buffer_free(buffer);
+        return NULL;
+    }
+    buffer->vector = &buffer->vector_store;
+    buffer->vector->iov_base = buffer->iobuf->ptr;
+    buffer->vector->iov_len = size;
+    return buffer;
+}
+
+static ssize_t glupy_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset)
+{
+    ssize_t done = pread(fd, buffer->vector->iov_base, size, offset);
+    if (done >= 0)
+        buffer->vector->iov_len = done;
+    return done;
 }

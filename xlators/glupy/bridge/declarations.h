@@ -180,10 +180,10 @@ struct iobref *iobref_ref(struct iobref *iobref);
 void iobref_unref(struct iobref *iobref);
 int iobref_add(struct iobref *iobref, struct iobuf *iobuf);
 int iobref_merge(struct iobref *to, struct iobref *from);
-struct iobuf *iobuf_get2(struct iobuf_pool *pool, size_t page_size);
-struct iobuf *iobuf_get_page_aligned(struct iobuf_pool *pool, size_t page_size, size_t align_size);
-void iobuf_unref(struct iobuf *iobuf);
-struct iobuf_pool *glupy_pool(void);
+struct glupy_buffer { struct iobuf *iobuf; struct iobref *iobref; struct iovec *vector; ...; };
+struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment);
+void glupy_buffer_free(void *buffer);
+ssize_t glupy_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset);
 dict_t *dict_copy_with_ref(dict_t *from, dict_t *to);
 int dict_set_double(dict_t *dict, char *key, double value);
 
@@ -201,7 +201,6 @@ int xlator_option_init_time(xlator_t *xl, dict_t *options, char *key, time_t *va
 /* ---- system calls ---- */
 
 int fallocate(int fd, int mode, off_t offset, off_t len);
-ssize_t preadv(int fd, const struct iovec *vector, int count, off_t offset);
 ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset);
 off_t lseek(int fd, off_t offset, int whence);
 int statvfs(const char *path, struct statvfs *buf);

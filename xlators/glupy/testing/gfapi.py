@@ -24,7 +24,6 @@ import fcntl
 import os
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -180,7 +179,7 @@ class Client:
     ) -> None:
         self.log = Path(os.fsdecode(log))
         self._background_fini = background_fini
-        self._open: weakref.WeakSet[_Fd] = weakref.WeakSet()
+        self._open: set[_Fd] = set()
         fs = lib.glfs_new(name.encode())
         if fs == ffi.NULL:
             raise _error()
@@ -338,7 +337,7 @@ class _Fd:
     def __init__(self, client: Client, fd: CData, path: StrPath) -> None:
         if fd == ffi.NULL:
             raise _error(path)
-        self.path = path
+        self.client, self.path = client, path
         self._fd: CData | None = fd
         self._calls: set[_Call[Any]] = set()
         client._open.add(self)
@@ -357,6 +356,7 @@ class _Fd:
         fd, self._fd = self._fd, None
         if fd is None:
             return
+        self.client._open.discard(self)
         calls = list(self._calls)
         concurrent.futures.wait([call.future for call in calls], ANSWER_TIMEOUT)
         _check(self._close_call(fd), self.path)

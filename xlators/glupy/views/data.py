@@ -8,6 +8,8 @@ from typing import Any
 from glupy._bridge import ffi, lib
 from glupy.views.base import ALWAYS, NULL, Scope, View
 
+ALIGNMENT = 4096
+
 _IOVECS = ffi.typeof("struct iovec[]")
 
 
@@ -31,25 +33,36 @@ class IoBuffer:
     of ``data``, or any fop that carries it.
     """
 
-    __slots__ = ("_c", "length", "size")
+    __slots__ = ("_c", "size")
 
     def __init__(self, size: int) -> None:
-        c = lib.iobuf_get_page_aligned(lib.glupy_pool(), max(size, 1), 4096)
+        c = lib.glupy_buffer_new(size, ALIGNMENT)
         if not c:
             raise MemoryError
-        self._c = ffi.gc(c, lib.iobuf_unref)
-        self.size = self.length = size
+        self._c = ffi.gc(c, lib.glupy_buffer_free)
+        self.size = size
 
     @property
-    def address(self) -> Any:
-        """The memory, as a cffi pointer."""
-        return self._c.ptr
+    def c(self) -> Any:
+        """The ``struct glupy_buffer``, for calls into C."""
+        return self._c
+
+    @property
+    def length(self) -> int:
+        """How many bytes count."""
+        return int(self._c.vector.iov_len)
+
+    @length.setter
+    def length(self, value: int) -> None:
+        if not 0 <= value <= self.size:
+            raise ValueError(f"{value} bytes do not fit into a buffer of {self.size}")
+        self._c.vector.iov_len = value
 
     @property
     def data(self) -> memoryview:
         """All ``size`` bytes, writable."""
-        iobuf = self._c
-        memory = ffi.gc(iobuf.ptr, lambda _: iobuf)  # the memory keeps the iobuf, not the reverse
+        buffer = self._c
+        memory = ffi.gc(buffer.vector.iov_base, lambda _: buffer)  # the bytes keep the buffer
         return memoryview(ffi.buffer(memory, self.size)).cast("B")
 
     def __len__(self) -> int:
@@ -72,9 +85,11 @@ class Vector(View, Sequence[memoryview]):
     def __init__(
         self, c: Any, count: int, iobref: Any = NULL, scope: Any = ALWAYS, owner: Any = None
     ) -> None:
-        super().__init__(c, scope, owner)
+        self._c = c
         self._count = count
         self._iobref = iobref
+        self._scope = scope
+        self._owner = owner
 
     def __len__(self) -> int:
         return self._count
@@ -131,36 +146,41 @@ class CVector:
     __slots__ = ("_keep", "c", "count", "iobref", "nbytes")
 
     def __init__(self, buffers: Any, iobref: Iobref | None) -> None:
+        self._keep = buffers
+        if type(buffers) is IoBuffer and iobref is None:
+            c = buffers._c
+            self.c, self.count, self.iobref = c.vector, 1, c.iobref
+            self.nbytes = self.c.iov_len
+            return
         given = iobref.c if iobref is not None else NULL
-        self._keep: Any = None
         if buffers is None:
             self.c, self.count, self.iobref, self.nbytes = NULL, 0, given, 0
             return
         if isinstance(buffers, Vector):
-            self.c, self.count, self._keep = buffers.c, len(buffers), buffers
+            self.c, self.count = buffers.c, len(buffers)
             self.iobref = given or buffers._iobref
             self.nbytes = buffers.nbytes
             return
         parts = buffers if isinstance(buffers, (list, tuple)) else [buffers]
-        iobufs = [part if isinstance(part, IoBuffer) else _copied(part) for part in parts]
-        self.count = len(iobufs)
-        self.c = ffi.new(_IOVECS, self.count) if self.count else NULL
-        self.iobref = made = ffi.gc(lib.iobref_new(), lib.iobref_unref)
+        self._keep = made = [part if type(part) is IoBuffer else _copied(part) for part in parts]
+        self.count = len(made)
+        self.c = ffi.new(_IOVECS, self.count) if made else NULL
+        self.iobref = ffi.gc(lib.iobref_new(), lib.iobref_unref)
         if given:
-            lib.iobref_merge(made, given)
-        for element, iobuf in zip(self.c, iobufs, strict=True) if self.count else ():
-            element.iov_base, element.iov_len = iobuf.address, iobuf.length
-            lib.iobref_add(made, iobuf._c)
-        self.nbytes = sum(iobuf.length for iobuf in iobufs)
-        self._keep = iobufs
+            lib.iobref_merge(self.iobref, given)
+        self.nbytes = 0
+        for index, buffer in enumerate(made):
+            self.c[index] = buffer._c.vector[0]
+            self.nbytes += buffer.length
+            lib.iobref_add(self.iobref, buffer._c.iobuf)
 
 
 def _copied(data: Any) -> IoBuffer:
     source = memoryview(data).cast("B")
-    iobuf = IoBuffer(len(source))
+    buffer = IoBuffer(len(source))
     if len(source):
-        ffi.memmove(iobuf.address, source, len(source))
-    return iobuf
+        ffi.memmove(buffer._c.vector.iov_base, source, len(source))
+    return buffer
 
 
 def owned_vector(data: Any) -> Vector:
