@@ -90,7 +90,7 @@ def run(
     \b
     Examples, as root:
       glupy run hello.py:Hello /srv/data /mnt --level INFO
-      glupy run slow.py:Slow /srv/data /mnt -o seconds=2 --leaf pyposix
+      glupy run slow.py:Slow /srv/data /mnt -o milliseconds=2000 --leaf pyposix
     """
     if os.geteuid() != 0:
         raise CommandError("run needs root: it mounts a file system")

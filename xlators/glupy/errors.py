@@ -43,11 +43,13 @@ class FopError(OSError):
     arguments: dict[str, Any]
 
     def __new__(cls, number: int, message: str | None = None, **arguments: Any) -> FopError:
-        return super().__new__(_class_of(number), number, message)
-
-    def __init__(self, number: int, message: str | None = None, **arguments: Any) -> None:
-        super().__init__(number, os.strerror(number) if message is None else message)
+        text = os.strerror(number) if message is None else message
+        self = super().__new__(_class_of(number), number, text)
         self.arguments = arguments
+        return self
+
+    def __init__(self, *_: Any, **arguments: Any) -> None:
+        """All was said to ``__new__``: OSError takes its arguments there."""
 
     @classmethod
     def of(cls, reply: Any) -> FopError:

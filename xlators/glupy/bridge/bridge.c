@@ -642,8 +642,8 @@ static void glupy_buffer_free(void *given)
 
 static struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment)
 {
-    struct glupy_buffer *buffer = malloc(sizeof *buffer);
-    if (!buffer)
+    struct glupy_buffer *buffer;
+    if (!THIS->ctx || !(buffer = malloc(sizeof *buffer)))
         return NULL;
     /* THIS is set wherever handlers run, and all translators of a process share one pool. */
     buffer->iobuf = iobuf_get_page_aligned(THIS->ctx->iobuf_pool, size ? size : 1, alignment);

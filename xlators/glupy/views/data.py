@@ -38,7 +38,7 @@ class IoBuffer:
     def __init__(self, size: int) -> None:
         c = lib.glupy_buffer_new(size, ALIGNMENT)
         if not c:
-            raise MemoryError
+            raise MemoryError("there is no buffer to be had: no memory, or no GlusterFS graph")
         self._c = ffi.gc(c, lib.glupy_buffer_free)
         self.size = size
 
