@@ -1,0 +1,15 @@
+"""``storage/pyposix``: the posix storage translator in Python, a drop-in for C's ``storage/posix``.
+
+Fops by file: ``entry`` (lookup, create, unlink, rename, …), ``attributes`` (stat, setattr, …),
+``data`` (open, readv, writev, truncate, fsync, …), ``space`` (**discard**, fallocate, zerofill,
+seek, statfs), ``directory`` (readdir), ``xattr`` and ``xattrop``.
+
+What they share: ``brick`` (the translator's options and start), ``handles`` (.glusterfs), ``files``
+(what is remembered of a file and of an open file), ``iatt``, ``metadata`` (times in an xattr),
+``gfid2path``, ``reserve``, ``gate``, ``extents``, ``replies`` (what xdata asks for), ``xattrs`` and
+``keys``.
+"""
+
+from pyposix.translator import PosixTranslator
+
+__all__ = ["PosixTranslator"]

@@ -1,0 +1,316 @@
+"""The translator's options and start, and what all fops need: which file is meant, and where."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import socket
+import uuid
+from collections.abc import Mapping
+from typing import ClassVar
+
+from glupy import Option, OptionError, Translator
+from glupy.options import path, percent_or_size
+from glupy.views import Dict, Fd, Gfid, Inode, Loc
+from glupy.views.base import encoded
+from pyposix import keys, xattrs
+from pyposix.files import File, Files, OpenFile
+from pyposix.gfid2path import Gfid2path
+from pyposix.handles import Handles
+from pyposix.iatt import DIRECTORY, REGULAR, Stats
+from pyposix.metadata import Metadata
+from pyposix.replies import Requests
+from pyposix.reserve import Reserve
+
+PATH_MAX = 4096
+OPEN_FILES = 1048576
+_BATCH_MODES = ("none", "syncfs", "syncfs-single-fsync", "syncfs-reverse-fsync", "reverse-fsync")
+_ROOT = bytes(Gfid.ROOT)
+_INVALID = 0  # an inode's type before it is linked
+
+
+class Brick(Translator):
+    """A directory that is served, found, checked and prepared.
+
+    ``_locate``, ``_entry`` and ``_opened`` say what a loc or an fd means; all raise OSError.
+    """
+
+    leaf = True
+    options: ClassVar = [
+        Option("directory", path, description="The brick: a directory with user xattrs."),
+        Option("volume-id", description="UUID that the brick must carry already."),
+        Option("hostname"),
+        Option("glusterd-uuid"),
+        Option("node-uuid-pathinfo", bool, default=False),
+        Option("brick-uid", int, default=-1, minimum=-1),
+        Option("brick-gid", int, default=-1, minimum=-1),
+        Option("o-direct", bool, default=False),
+        Option("linux-aio", bool, default=False),
+        Option("linux-io_uring", bool, default=False),
+        Option("batch-fsync-mode", default="reverse-fsync", choices=_BATCH_MODES),
+        Option("batch-fsync-delay-usec", int, default=0),
+        Option("reserve", percent_or_size, default=1, minimum=0),
+        Option("export-statfs-size", bool, default=True),
+        Option("shared-brick-count", int, default=1),
+        Option("health-check-interval", int, default=30, minimum=0),
+        Option("health-check-timeout", int, default=20, minimum=0),
+        Option("janitor-sleep-duration", int, default=10, minimum=1),
+        Option("disable-landfill-purge", bool, default=False),
+        Option("background-unlink", bool, default=False),
+        Option("mandate-attribute", bool, default=True),
+        Option("update-link-count-parent", bool, default=False),
+        Option("gfid2path", bool, default=True),
+        Option("gfid2path-separator", default=":"),
+        Option("ctime", bool, default=True),
+        Option("fips-mode-rchecksum", bool, default=False),
+        Option("force-create-mode", int, default=0, minimum=0, maximum=0o777),
+        Option("force-directory-mode", int, default=0, minimum=0, maximum=0o777),
+        Option("create-mask", int, default=0o777, minimum=0, maximum=0o777),
+        Option("create-directory-mask", int, default=0o777, minimum=0, maximum=0o777),
+        Option("max-hardlinks", int, default=100, minimum=0),
+    ]
+
+    # ---- life ----
+
+    def init(self) -> None:
+        """Check that the directory is what the volfile says, and prepare it."""
+        self._base = self._checked_directory()
+        os.umask(0)  # masking is the client's business
+        _raise_open_files(self._base)
+        self._held = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY)  # keeps it mounted
+        try:
+            self._handles = Handles(self._base, self.log)
+            self._handles.set_up()
+        except BaseException:
+            os.close(self._held)
+            raise
+        self._files = Files()
+        self._metadata = Metadata(self.log, self.option("ctime"))
+        self._stats = Stats(self._files, self._metadata)
+        self._gfid2path = Gfid2path(self.log, self.option("gfid2path"))
+        self._requests = Requests()
+        self._configure()
+
+    def fini(self) -> None:
+        """Let go of the directory. Open files close with their contexts."""
+        os.close(self._held)
+
+    def reconfigure(self) -> None:
+        """Take over changed options; another directory needs a new brick."""
+        self._metadata.enabled = self.option("ctime")
+        for file in self._files:
+            self._metadata.forget(file)
+        self._gfid2path.enabled = self.option("gfid2path")
+        self._configure()
+
+    def dump_priv(self) -> Mapping[str, object]:
+        """What a statedump shows."""
+        return {
+            "base_path": os.fsdecode(self._base),
+            "files": len(self._files),
+            "reserve": self._reserve.amount,
+            "full": self._reserve.full(),
+        }
+
+    def _configure(self) -> None:
+        self._reserve = Reserve(self._base, self.option("reserve"))
+        self._direct = os.O_DIRECT if self.option("o-direct") else 0
+        self._hostname = self.option("hostname") or socket.gethostname()
+        uid, gid = self.option("brick-uid"), self.option("brick-gid")
+        if uid != -1 or gid != -1:
+            os.chown(self._base, uid, gid)
+
+    def _checked_directory(self) -> bytes:
+        written = self.option("directory")
+        if written is None:
+            raise OptionError("option directory is missing: the directory to serve")
+        base = encoded(written.rstrip("/") or "/")
+        if not os.path.isdir(base):
+            raise OptionError(f"option directory: {written} is not a directory")
+        self._check_xattrs(written, base)
+        self._check_volume_id(written, base)
+        self._check_root(written, base)
+        return base
+
+    def _check_xattrs(self, written: str, base: bytes) -> None:
+        try:
+            xattrs.find(base, "user.x")
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            if self.option("mandate-attribute"):
+                raise OptionError(f"{written} is on a file system without user xattrs") from error
+            self.log.warning("%s is on a file system without user xattrs", written)
+
+    def _check_volume_id(self, written: str, base: bytes) -> None:
+        wanted = self.option("volume-id")
+        if wanted is None:
+            return
+        try:
+            expected = uuid.UUID(wanted)
+        except ValueError:
+            raise OptionError(f"option volume-id: '{wanted}' is not a UUID") from None
+        found = xattrs.find(base, keys.VOLUME_ID)
+        if found is None:
+            raise OptionError(
+                f"{written} has no {keys.VOLUME_ID}: it is not a brick of this volume"
+            )
+        if found != expected.bytes:
+            raise OptionError(f"{written} is a brick of volume {found.hex()}, not {expected.hex}")
+
+    def _check_root(self, written: str, base: bytes) -> None:
+        found = xattrs.find(base, keys.GFID)
+        if found is None:
+            xattrs.put(base, keys.GFID, _ROOT, os.XATTR_CREATE)
+        elif found != _ROOT:
+            raise OptionError(
+                f"{written} has the gfid {found.hex()}: it is not the root of a volume"
+            )
+
+    # ---- which file ----
+
+    def _remembered(self, inode: Inode, gfid: bytes) -> File:
+        """Return what is remembered of a file, and tie it to its inode.
+
+        An inode that is another file's already is left alone: a name may have a new file by now.
+        """
+        file: File | None = inode.ctx
+        if file is None or file.gfid != gfid:
+            file = self._files[gfid]
+            linked = inode.gfid
+            if not linked or linked == gfid:
+                inode.ctx = file
+        return file
+
+    def _file(self, inode: Inode | None, gfid: bytes) -> File:
+        """Return the file of an inode, or of a gfid where the caller has no linked inode of it."""
+        if inode is not None:
+            file: File | None = inode.ctx
+            if file is not None:
+                return file
+            if inode.gfid:
+                return self._remembered(inode, inode.gfid)
+        return self._files[gfid]
+
+    def _locate(self, loc: Loc) -> tuple[bytes, File]:
+        """Return where a file is, and which it is. ESTALE if the loc does not say."""
+        inode = loc.inode
+        file: File | None = None
+        kind = _INVALID
+        if inode is not None:
+            file, kind = inode.ctx, inode.c.ia_type
+        if file is None:
+            gfid = loc.target()
+            if not gfid:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            file = self._file(inode, gfid)
+        if kind == DIRECTORY:
+            written = loc.path
+            if written and written[0] == "/":
+                real = self._real(written)
+                if real is not None:
+                    return real, file
+            return self._handles.directory(file.gfid), file
+        handle = file.handle
+        if handle is None:
+            handle = file.handle = self._handles.path(file.gfid)
+        if kind == _INVALID and _is_directory_handle(handle):
+            return self._handles.directory(file.gfid), file
+        return handle, file
+
+    def _real(self, written: str) -> bytes | None:
+        """Return the real path for a path of the volume, unless it is too long for the kernel."""
+        real = self._base + encoded(written)
+        return real if len(real) < PATH_MAX else None
+
+    def _entry(self, loc: Loc) -> tuple[bytes, bytes, bytes]:
+        """Return an entry's path, its directory's path, and its name."""
+        name, parent = loc.name, loc.directory()
+        if not name or not parent or "/" in name:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        if name == keys.HIDDEN and parent == _ROOT:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        raw = encoded(name)
+        written = loc.path
+        if written and written[0] == "/":
+            real = self._real(written)
+            if real is not None:
+                return real, os.path.dirname(real), raw
+        folder = self._handles.directory(parent).rstrip(b"/")
+        return folder + b"/" + raw, folder + b"/", raw
+
+    def _parent(self, loc: Loc) -> File:
+        """Return the directory of an entry."""
+        return self._file(loc.parent, loc.pargfid)
+
+    # ---- which open file ----
+
+    def _opened(self, fd: Fd) -> OpenFile:
+        """Return the open file of an fd, opened now if it is anonymous."""
+        opened: OpenFile | None = fd.ctx
+        return self._open_anonymous(fd) if opened is None else opened
+
+    def _open_anonymous(self, fd: Fd) -> OpenFile:
+        if not fd.anonymous:
+            raise OSError(errno.EINVAL, "an fd that was not opened here")
+        inode = fd.inode
+        gfid, flags, kind = inode.gfid, fd.flags, inode.c.ia_type
+        file = self._remembered(inode, gfid)
+        number = -1
+        if kind == DIRECTORY:
+            number = os.open(self._handles.directory(gfid), os.O_RDONLY | os.O_DIRECTORY)
+        elif kind == REGULAR:
+            try:
+                number = os.open(self._handles.path(gfid), flags)
+            except FileNotFoundError:
+                if not file.orphan:
+                    raise
+                number = os.open(self._handles.orphan(gfid), flags)
+        made = OpenFile(file, number, flags)
+        opened: OpenFile = fd.ctx_or(lambda: made)
+        if opened is not made:
+            made.close()
+        return opened
+
+    # ---- other callbacks ----
+
+    def release(self, fd: Fd) -> None:
+        """Close; a file without names goes with its last fd."""
+        opened: OpenFile = fd.ctx
+        opened.close()
+        if opened.file.orphan and fd.inode.active_fd_count == 0:
+            self._bury(opened.file)
+
+    def releasedir(self, fd: Fd) -> None:
+        """Close."""
+        opened: OpenFile = fd.ctx
+        opened.close()
+
+    def forget(self, inode: Inode) -> None:
+        """A file without names goes with its inode."""
+        file: File = inode.ctx
+        if file.orphan:
+            self._bury(file)
+
+    def _bury(self, file: File) -> None:
+        file.orphan = False
+        self._handles.remove_orphan(file.gfid)
+
+    def _asked(self, xdata: Dict | None, key: str) -> bool:
+        return xdata is not None and key in xdata
+
+
+def _is_directory_handle(handle: bytes) -> bool:
+    """Say whether a handle is a directory's symbolic link; a symlink's own has a second link."""
+    try:
+        return os.path.islink(handle) and os.lstat(handle).st_nlink == 1
+    except OSError:
+        return False
+
+
+def _raise_open_files(base: bytes) -> None:
+    """Allow as many open files as GlusterFS's own bricks have; as many as we may, if not root."""
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))

@@ -1,0 +1,233 @@
+"""Fops on a file's bytes: open, readv, writev, truncate, fsync, copy_file_range, rchecksum."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import zlib
+
+from glupy import fops, linux
+from glupy.enums import FileType
+from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, IoBuffer, Loc, Vector
+from pyposix import keys, replies, xattrs
+from pyposix.brick import Brick
+from pyposix.files import OpenFile
+from pyposix.iatt import SYMLINK
+from pyposix.reserve import no_space, overwrites
+
+_DEVICES = int(FileType.IFBLK), int(FileType.IFCHR)
+_SYNC = os.O_SYNC | os.O_DSYNC
+_CHECKSUM_BYTES = 32
+
+
+class Data(Brick):
+    """Fops on a file's bytes."""
+
+    def open(self, frame: Frame, loc: Loc, flags: int, fd: Fd, xdata: Dict | None) -> fops.Open:
+        """Open a file by its gfid."""
+        inode = loc.inode
+        if inode is not None:
+            _refuse_device(inode)
+        if flags & os.O_CREAT:
+            self._reserve.check(frame, xdata)
+        path, file = self._locate(loc)
+        if inode is not None and inode.c.ia_type == SYMLINK:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        number = os.open(path, flags | self._direct, self.option("force-create-mode"))
+        fd.ctx = OpenFile(file, number, flags | self._direct)
+        self._metadata.touch(frame, file, number)
+        return fops.Open(fd)
+
+    def readv(
+        self, frame: Frame, fd: Fd, size: int, offset: int, flags: int, xdata: Dict | None
+    ) -> fops.Readv:
+        """Read; ENOENT beside a successful reply says that the end of the file was reached."""
+        opened = fd.ctx or self._opened(fd)
+        number, file = opened.number, opened.file
+        if not size or number < 0:
+            _refuse_device(fd.inode)
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        iobuf = IoBuffer(size)
+        done = linux.pread(number, iobuf, offset)
+        stbuf = self._stats.of_fd(number, file)
+        self._metadata.touch(frame, file, number, stbuf)
+        at_end = errno.ENOENT if offset + done >= stbuf.ia_size else 0
+        return fops.Readv(iobuf, 1, stbuf, None, None, done, at_end)
+
+    def writev(
+        self,
+        frame: Frame,
+        fd: Fd,
+        vector: Vector,
+        count: int,
+        offset: int,
+        flags: int,
+        iobref: Iobref | None,
+        xdata: Dict | None,
+    ) -> fops.Writev:
+        """Write. Past the reserve only over what is there already."""
+        opened = fd.ctx or self._opened(fd)
+        number = opened.number
+        if number < 0:
+            _refuse_device(fd.inode)
+        if self._reserve.applies(frame, xdata) and not overwrites(number, offset, vector.nbytes):
+            raise no_space()
+        if xdata is None:
+            with opened.file.gate:
+                before, after, done = self._write(frame, opened, vector, offset)
+            answers = None
+        else:
+            self._check_protection(opened, xdata)
+            append = keys.WRITE_IS_APPEND in xdata
+            alone = append or keys.UPDATE_ATOMIC in xdata
+            with opened.file.gate.alone() if alone else opened.file.gate:
+                before, after, done = self._write(frame, opened, vector, offset)
+            at_end = append and (before.ia_size == offset or bool(fd.flags & os.O_APPEND))
+            answers = replies.counts(xdata, fd.inode, at_end)
+        if flags & _SYNC:
+            os.fsync(number)
+        return fops.Writev(before, after, answers, done)
+
+    def _write(
+        self, frame: Frame, opened: OpenFile, vector: Vector, offset: int
+    ) -> tuple[Iatt, Iatt, int]:
+        number, file = opened.number, opened.file
+        before = self._stats.of_fd(number, file)
+        done = write(opened, vector, offset)
+        after = self._stats.of_fd(number, file)
+        self._metadata.touch(frame, file, number, after)
+        return before, after, done
+
+    def _check_protection(self, opened: OpenFile, xdata: Dict) -> None:
+        """Rebalance marks a file that clients write to; then its own copying is refused."""
+        if keys.PROTECT_WRITES in xdata:
+            value = xdata.get_bytes(keys.PROTECT_WRITES) or b""
+            with opened.file.lock:
+                xattrs.put(opened.number, keys.PROTECT_WRITES, value)
+        elif keys.AVOID_OVERWRITE in xdata:
+            with opened.file.lock:
+                marked = xattrs.find(opened.number, keys.PROTECT_WRITES) is not None
+            if marked:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    def truncate(self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None) -> fops.Truncate:
+        """Set the size of a file, found by its gfid."""
+        path, file = self._locate(loc)
+        with file.gate:
+            before = self._stats.of_path(path, file)
+            os.truncate(path, offset)
+            after = self._stats.of_path(path, file)
+        self._metadata.touch(frame, file, path, after)
+        return fops.Truncate(before, after)
+
+    def ftruncate(self, frame: Frame, fd: Fd, offset: int, xdata: Dict | None) -> fops.Ftruncate:
+        """Set the size of an open file."""
+        opened = self._opened(fd)
+        number, file = opened.number, opened.file
+        with file.gate:
+            before = self._stats.of_fd(number, file)
+            os.ftruncate(number, offset)
+            after = self._stats.of_fd(number, file)
+        self._metadata.touch(frame, file, number, after)
+        return fops.Ftruncate(before, after)
+
+    def flush(self, frame: Frame, fd: Fd, xdata: Dict | None) -> fops.Flush:
+        """A client closes its file; there is nothing to do until the last one has."""
+        self._opened(fd)
+        return fops.Flush()
+
+    def fsync(self, frame: Frame, fd: Fd, datasync: int, xdata: Dict | None) -> fops.Fsync:
+        """Have what was written on the disk."""
+        opened = self._opened(fd)
+        number, file = opened.number, opened.file
+        before = self._stats.of_fd(number, file)
+        if datasync:
+            os.fdatasync(number)
+        else:
+            os.fsync(number)
+        return fops.Fsync(before, self._stats.of_fd(number, file))
+
+    def copy_file_range(
+        self,
+        frame: Frame,
+        fd_in: Fd,
+        off_in: int,
+        fd_out: Fd,
+        off_out: int,
+        len: int,
+        flags: int,
+        xdata: Dict | None,
+    ) -> fops.CopyFileRange:
+        """Copy inside the brick, as many bytes as the kernel does at once."""
+        self._reserve.check(frame, xdata)
+        _refuse_device(fd_in.inode)
+        _refuse_device(fd_out.inode)
+        source, target = self._opened(fd_in), self._opened(fd_out)
+        if xdata is not None:
+            self._check_protection(target, xdata)
+        if flags:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        gate = target.file.gate
+        with gate.alone() if self._asked(xdata, keys.UPDATE_ATOMIC) else gate:
+            before = self._stats.of_fd(target.number, target.file)
+            done = os.copy_file_range(source.number, target.number, len, off_in, off_out)
+            after = self._stats.of_fd(target.number, target.file)
+        stbuf = self._stats.of_fd(source.number, source.file)
+        self._metadata.touch_copy(
+            frame, source.file, source.number, stbuf, target.file, target.number, after
+        )
+        answers = replies.counts(xdata, fd_out.inode, is_append=False)
+        return fops.CopyFileRange(stbuf, before, after, answers, done)
+
+    def rchecksum(
+        self,
+        frame: Frame,
+        fd: Fd,
+        offset: int,
+        len: int,
+        xdata: Dict | None,
+    ) -> fops.Rchecksum:
+        """Return a weak and a strong checksum of a range, for self-heal to compare replicas."""
+        opened = self._opened(fd)
+        answers = Dict()
+        iobuf = IoBuffer(len)
+        done = linux.pread(opened.number, iobuf, offset)
+        data = iobuf.data[:done]
+        if self._asked(xdata, keys.CHECK_ZERO_FILLED):
+            answers.set_uint(keys.BUF_HAS_ZEROES, int(not any(data)))
+        if self.option("fips-mode-rchecksum"):
+            answers.set_int(keys.FIPS_RCHECKSUM, 1)
+            strong = hashlib.sha256(data).digest()
+        else:
+            strong = hashlib.md5(data, usedforsecurity=False).digest()
+        # GlusterFS's weak checksum is Adler-32 begun at 0 (checksum.c).
+        weak = zlib.adler32(data, 0)
+        self._metadata.touch(frame, opened.file, opened.number)
+        return fops.Rchecksum(weak, strong.ljust(_CHECKSUM_BYTES, b"\0"), answers)
+
+
+def _refuse_device(inode: Inode) -> None:
+    """Devices are the client's own: it never reads or writes them through the brick."""
+    if inode.c.ia_type in _DEVICES:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def write(opened: OpenFile, vector: Vector, offset: int) -> int:
+    """Write as much as the kernel does at once, and return how many bytes that was."""
+    if not opened.direct:
+        return linux.pwritev(opened.number, vector, offset)
+    aligned = IoBuffer(vector.nbytes)  # O_DIRECT: what comes from the network is not
+    at = 0
+    for part in vector:
+        aligned.data[at : at + len(part)] = part
+        at += len(part)
+    return os.pwrite(opened.number, aligned.data, offset)
+
+
+def write_all(opened: OpenFile, vector: Vector, offset: int) -> None:
+    """Write all of it."""
+    data = b"".join(vector)
+    while data:
+        done = os.pwrite(opened.number, data, offset)
+        data, offset = data[done:], offset + done

@@ -1,0 +1,130 @@
+"""What clients ask for along with a fop: keys in its xdata, answered in the reply's xdata."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+from collections.abc import Iterable
+
+from glupy.views import Dict, Iatt, Inode
+from pyposix import gfid2path, keys, xattrs
+from pyposix.iatt import REGULAR
+from pyposix.xattrs import Target
+
+# Never listed: GlusterFS's own, and what quota's marker and geo-replication keep.
+_UNLISTED = frozenset([keys.GFID, keys.VOLUME_ID, "security.selinux"])
+_UNLISTED_PATTERNS = (
+    "trusted.glusterfs.quota.*",
+    "trusted.glusterfs.*.xtime",
+    "*.glusterfs.*.stime",
+    "*.glusterfs.*.xtime",
+    "*.glusterfs.lockinfo",
+    "*.glusterfs.*.entry_stime",
+    "*.glusterfs.volume-mark.*",
+)
+_WILD = frozenset("*?[")
+_COUNTS = keys.OPEN_FD_COUNT, keys.ACTIVE_FD_COUNT
+
+
+class Requests:
+    """Answers them, for every fop that returns attributes."""
+
+    def answer(
+        self, asked: Dict | None, target: Target, inode: Inode | None, iatt: Iatt
+    ) -> Dict | None:
+        """Return the answers; None if there was no xdata. What cannot be had is left out.
+
+        Besides the keys that are handled here, each key is the name of an xattr, or a pattern.
+        """
+        if asked is None:
+            return None
+        answers = Dict()
+        stored: list[str] | None = None
+        for key in asked:
+            if key in _COUNTS:
+                _count(answers, key, inode)
+            elif key == keys.CONTENT:
+                _content(answers, asked[key], target, iatt)
+            elif key == keys.GET_SIZE:
+                if iatt.c.ia_type == REGULAR:
+                    answers.set_uint(key, iatt.ia_size, 64)
+            elif key == keys.REQUEST_LINK_COUNT:
+                answers[key] = asked[key]
+            elif key.startswith(keys.NAMESPACES) or not _WILD.isdisjoint(key):
+                if stored is None:
+                    stored = _names(target)
+                _copy(answers, target, _matching(stored, key))
+        if keys.LIST_XATTR in asked:
+            listed = _names(target) if stored is None else stored
+            _copy(answers, target, (n for n in listed if _is_listed(n) and n not in answers))
+        return answers
+
+
+def _count(answers: Dict, key: str, inode: Inode | None) -> None:
+    if inode is not None and inode.gfid:
+        count = inode.fd_count if key == keys.OPEN_FD_COUNT else inode.active_fd_count
+        answers.set_uint(key, count)
+
+
+def _content(answers: Dict, limit: int, target: Target, iatt: Iatt) -> None:
+    """A whole small file, of at most that many bytes."""
+    size = iatt.ia_size
+    if iatt.c.ia_type != REGULAR or not isinstance(target, bytes) or limit < size:
+        return
+    with contextlib.suppress(OSError):
+        number = os.open(target, os.O_RDONLY)
+        try:
+            answers[keys.CONTENT] = os.pread(number, size, 0)
+        finally:
+            os.close(number)
+
+
+def counts(asked: Dict | None, inode: Inode, is_append: bool) -> Dict | None:
+    """Answer what a write may ask for: fd counts, and whether it was at the end of the file."""
+    if asked is None:
+        return None
+    answers = Dict()
+    for key in _COUNTS:
+        if key in asked:
+            _count(answers, key, inode)
+    if keys.WRITE_IS_APPEND in asked:
+        answers.set_uint(keys.WRITE_IS_APPEND, int(is_append))
+    return answers
+
+
+def attributes(before: Iatt | None, after: Iatt) -> Dict:
+    """Return attributes as xdata: of fops on xattrs, whose replies have no room for them."""
+    answers = Dict({keys.DHT_IATT: after, keys.POSTSTAT: after})
+    if before is not None:
+        answers[keys.PRESTAT] = before
+    return answers
+
+
+def _names(target: Target) -> list[str]:
+    try:
+        return xattrs.names(target)
+    except OSError:
+        return []
+
+
+def _matching(stored: list[str], key: str) -> list[str]:
+    if _WILD & set(key):
+        return [name for name in stored if fnmatch.fnmatchcase(name, key)]
+    return [key] if key in stored else []
+
+
+def _is_listed(name: str) -> bool:
+    return (
+        name not in _UNLISTED
+        and not gfid2path.is_key(name)
+        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in _UNLISTED_PATTERNS)
+    )
+
+
+def _copy(answers: Dict, target: Target, names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            answers[name] = xattrs.get(target, name)
+        except OSError:
+            continue

@@ -1,0 +1,119 @@
+"""Fops on a file's blocks, discard before all, and on the file system's: statfs."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from glupy import fops, linux
+from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
+from glupy.views import Dict, Fd, Frame, Loc
+from pyposix import extents, keys
+from pyposix.brick import Brick
+from pyposix.files import OpenFile
+from pyposix.reserve import no_space, overwrites
+
+_PUNCH = linux.FALLOC_FL_PUNCH_HOLE | linux.FALLOC_FL_KEEP_SIZE
+_WHENCE = {GF_SEEK_DATA: os.SEEK_DATA, GF_SEEK_HOLE: os.SEEK_HOLE}
+
+
+class Space(Brick):
+    """Fops on blocks.
+
+    The kernel judges the arguments: what it says of a length of 0, a directory or a device is what
+    the client gets.
+    """
+
+    def discard(
+        self,
+        frame: Frame,
+        fd: Fd,
+        offset: int,
+        len: int,
+        xdata: Dict | None,
+    ) -> fops.Discard:
+        """Give the blocks of a range back; it reads as zeros, at once, and the size stays.
+
+        Any range will do: of blocks that it covers partly, that part is zeroed. It takes no space,
+        so it is never refused because the brick is full: neither by the reserve nor by us.
+        """
+        opened: OpenFile = fd.ctx or self._opened(fd)
+        if xdata is not None and keys.UPDATE_ATOMIC in xdata:
+            with opened.file.gate.alone():
+                return self._punch(frame, opened, offset, len)
+        return self._punch(frame, opened, offset, len)
+
+    def _punch(self, frame: Frame, opened: OpenFile, offset: int, length: int) -> fops.Discard:
+        number, file = opened.number, opened.file
+        of_fd = self._stats.of_fd
+        before = of_fd(number, file)
+        linux.fallocate(number, _PUNCH, offset, length)
+        after = of_fd(number, file)
+        self._metadata.touch(frame, file, number, after)
+        return fops.Discard(before, after)
+
+    def fallocate(
+        self,
+        frame: Frame,
+        fd: Fd,
+        keep_size: int,
+        offset: int,
+        len: int,
+        xdata: Dict | None,
+    ) -> fops.Fallocate:
+        """Give a range blocks, so that writing to it cannot fail for want of space.
+
+        All or nothing: what fails leaves size and blocks as they were.
+        """
+        self._reserve.check(frame, xdata, ask=True)
+        opened = self._opened(fd)
+        number, file = opened.number, opened.file
+        with file.gate.alone():
+            before = self._stats.of_fd(number, file)
+            extents.allocate(number, offset, len, keep_size=bool(keep_size))
+            after = self._stats.of_fd(number, file)
+        self._metadata.touch(frame, file, number, after)
+        return fops.Fallocate(before, after)
+
+    def zerofill(
+        self,
+        frame: Frame,
+        fd: Fd,
+        offset: int,
+        len: int,
+        xdata: Dict | None,
+    ) -> fops.Zerofill:
+        """Have a range read as zeros, with blocks; the file grows if the range is past its end."""
+        opened = self._opened(fd)
+        number, file = opened.number, opened.file
+        if self._reserve.applies(frame, xdata) and not overwrites(number, offset, len):
+            raise no_space()
+        with file.gate.alone():
+            before = self._stats.of_fd(number, file)
+            extents.zero(number, offset, len)
+            if opened.sync:
+                os.fsync(number)
+            after = self._stats.of_fd(number, file)
+        self._metadata.touch(frame, file, number, after)
+        return fops.Zerofill(before, after)
+
+    def seek(self, frame: Frame, fd: Fd, offset: int, what: int, xdata: Dict | None) -> fops.Seek:
+        """Return where the next data or the next hole begins; ENXIO if there is none."""
+        whence = _WHENCE.get(what)
+        if whence is None:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        return fops.Seek(os.lseek(self._opened(fd).number, offset, whence))
+
+    def statfs(self, frame: Frame, loc: Loc, xdata: Dict | None) -> fops.Statfs:
+        """Return the size of the file system and what is free, as far as it is for clients."""
+        path, _ = self._locate(loc)
+        buf = linux.statvfs(path)
+        self._reserve.reduce(buf)
+        c = buf.c
+        shares = self.option("shared-brick-count")
+        if not self.option("export-statfs-size"):
+            shares = 0
+        if shares != 1:
+            for field in "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail":
+                setattr(c, field, getattr(c, field) // shares if shares > 1 else 0)
+        return fops.Statfs(buf)
