@@ -1,0 +1,123 @@
+"""Graphs in the test's own process: a leaf of ours at the bottom, no daemon, no network."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import volfiles
+from glupy import _entry
+from glupy._bridge import ffi, lib
+from glupy.testing.gfapi import Client
+from glupy.testing.logs import LogChecker
+from glupy.translator import Translator
+
+UNRULY = Path(__file__).parent / "translators" / "unruly.py"
+
+
+def graph(directory: Path, **options: str) -> volfiles.Graph:
+    insert = "features/glupy", {"module": f"{UNRULY}:Unruly", **options}
+    return volfiles.leaf_graph(directory, leaf="pyposix", inserts=[insert])
+
+
+@pytest.fixture
+def client(brick_dir: Path, tmp_path: Path, logs: LogChecker) -> Iterator[Client]:
+    logs.watch(tmp_path / "log")
+    with Client(graph(brick_dir), log=tmp_path / "log") as client:
+        yield client
+
+
+def instance() -> Any:
+    """Return the one Unruly of this process."""
+    (found,) = [t for t in _entry._instances.values() if type(t).__name__ == "Unruly"]
+    return found
+
+
+def counts(translator: Translator) -> tuple[int, int]:
+    this = translator._this
+    answered = lib.glupy_counted(this, lib.PASSED) + lib.glupy_counted(this, lib.UNWOUND)
+    return lib.glupy_counted(this, lib.ENTERED), answered
+
+
+def test_fini_cancels_what_is_suspended(brick_dir: Path, tmp_path: Path, logs: LogChecker) -> None:
+    """glfs_fini waits for every fop; a handler that sleeps an hour must not keep it."""
+    logs.watch(tmp_path / "log")
+    client = Client(graph(brick_dir), log=tmp_path / "log")
+    outcomes: list[BaseException | None] = []
+
+    def call(name: bytes) -> None:
+        try:
+            client.setxattr("/", "user.do", name)
+        except OSError as error:
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+
+    with client:
+        translator = instance()
+        threads = [threading.Thread(target=call, args=(b"sleep 3600",)) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 10
+        while counts(translator)[0] < len(threads) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        entered, answered = counts(translator)
+        assert entered - answered == len(threads)
+        # What glfs_fini and a graph switch send first, down the graph.
+        parent_down = 17
+        lib.glupy_default_notify(translator._this.parents.xlator, parent_down, ffi.NULL)
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+        entered, answered = counts(translator)
+        assert entered == answered
+    assert [getattr(each, "errno", None) for each in outcomes] == [errno.EIO] * len(threads)
+    assert translator.cancelled == len(threads)
+    assert translator not in _entry._instances.values()
+
+
+def reconfigure(translator: Any, new: volfiles.Graph, folder: Path) -> int:
+    """Give the process's GlusterFS a new volfile, as `gluster volume set` makes glusterd do."""
+    path = folder / "new.vol"
+    new.write(path)
+    libc, libglusterfs = ctypes.CDLL(None), ctypes.CDLL("libglusterfs.so.0")
+    libc.fopen.restype = ctypes.c_void_p
+    file = libc.fopen(str(path).encode(), b"r")
+    context = int(ffi.cast("uintptr_t", translator._this.ctx))
+    result = libglusterfs.glusterfs_volfile_reconfigure(
+        ctypes.c_void_p(file), ctypes.c_void_p(context)
+    )
+    return int(result)
+
+
+def test_options_change_while_the_graph_runs(
+    client: Client, brick_dir: Path, tmp_path: Path, logs: LogChecker
+) -> None:
+    logs.allow("option limit", "mode", "reconfigure", "xlator_tree_reconfigure", "validate of")
+    translator = instance()
+    assert (translator.option("limit"), translator.option("mode")) == (10, "plain")
+    reconfigure(translator, graph(brick_dir, limit="20", mode="fancy"), tmp_path)
+    assert (translator.option("limit"), translator.option("mode")) == (20, "fancy")
+    reconfigure(translator, graph(brick_dir, limit="999", mode="plain"), tmp_path)
+    assert (translator.option("limit"), translator.option("mode")) == (20, "fancy"), (
+        "all or nothing"
+    )
+    reconfigure(translator, graph(brick_dir), tmp_path)
+    assert (translator.option("limit"), translator.option("mode")) == (10, "plain")
+    client.mkdir("/the-graph-lives")
+
+
+def test_the_fops_of_a_class_that_defines_none_are_the_defaults(client: Client) -> None:
+    translator = instance()
+    handled = {fop.number for fop in type(translator).handled()}
+    for number in range(1, 59):
+        if number in handled or number in (41, 42, 43, 52):  # placeholders, and compound
+            continue
+        assert lib.glupy_get_fop(translator._this, number) == lib.glupy_get_default_fop(number)

@@ -1,0 +1,112 @@
+"""Nothing is left over: memory, and what GlusterFS counts, after many fops of many kinds."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from glupy.testing.gfapi import Client
+from glupy.testing.processes import Brick
+from glupy.testing.pytest_plugin import Connect, MakeBrick
+
+UNRULY = Path(__file__).parent / "translators" / "unruly.py"
+GROWTH = 5 << 20
+# What GlusterFS counts of what fops carry; the root, its fd and the caches keep some.
+POOLS = "fd_t", "inode_t", "dict_t", "data_t", "call_frame_t", "call_stack_t"
+
+
+def a_round(client: Client, numbers: Iterator[int]) -> None:
+    """Some fifty fops of more than twenty kinds; every tenth fails."""
+    n = next(numbers)
+    folder, a, b, c, d = (f"/{kind}-{n}" for kind in ("folder", "a", "b", "c", "d"))
+
+    def fails(call: object, *arguments: object) -> None:
+        with contextlib.suppress(OSError):
+            call(*arguments)  # type: ignore[operator]
+            raise AssertionError("that should have failed")
+
+    client.mkdir(folder)
+    client.symlink("/target", c)
+    client.readlink(c)
+    client.mknod(d, stat.S_IFREG | 0o600)
+    with client.creat(a) as file:
+        file.pwrite(b"x" * 10000, 0)
+        file.pread(10000, 0)
+        file.discard(0, 4096)
+        file.fallocate(20000, 4096)
+        file.zerofill(4096, 4096)
+        file.ftruncate(8192)
+        file.fsync()
+        file.fstat()
+        with contextlib.suppress(OSError):
+            file.lseek(0, os.SEEK_HOLE)
+        fails(file.discard, 0, 0)
+        fails(file.fallocate, 0, 0)
+    client.setxattr(a, "user.one", b"1" * 100)
+    client.getxattr(a, "user.one")
+    client.listxattr(a)
+    client.removexattr(a, "user.one")
+    client.chmod(a, 0o600)
+    client.access(a, os.R_OK)
+    client.stat(a)
+    client.statvfs("/")
+    client.link(a, b)
+    client.rename(b, f"{folder}/b")
+    client.truncate(a, 100)
+    client.readdir(folder, plus=True)
+    fails(client.stat, "/missing")
+    fails(client.getxattr, a, "user.missing")
+    fails(client.rmdir, folder)
+    fails(client.mkdir, folder)
+    client.unlink(f"{folder}/b")
+    client.unlink(a)
+    client.unlink(c)
+    client.unlink(d)
+    client.rmdir(folder)
+
+
+def entered(brick: Brick) -> int:
+    return int(brick.statedump()["features/glupy.brick-glupy"]["fops-entered"])
+
+
+def counts(brick: Brick) -> dict[str, int]:
+    found = dict.fromkeys(POOLS, 0)
+    for (_, kind), number in brick.statedump().pools.items():
+        if kind in found:
+            found[kind] += number
+    return found
+
+
+@pytest.mark.parametrize(
+    "fops", [20_000, pytest.param(1_000_000, marks=pytest.mark.long)], ids=["bounded", "million"]
+)
+@pytest.mark.allow_log("server-rpc-fops", "remote operation failed", "posix")
+def test_fops_leave_nothing_behind(make_brick: MakeBrick, connect: Connect, fops: int) -> None:
+    brick = make_brick(inserts=[("features/glupy", {"module": f"{UNRULY}:Winding"})])
+    client = connect(brick)
+    numbers = itertools.count()
+    for _ in range(max(20, fops // 5000)):
+        a_round(client, numbers)
+    before, memory, start = counts(brick), brick.rss(), entered(brick)
+    while entered(brick) - start < fops:
+        for _ in range(50):
+            a_round(client, numbers)
+    dump = brick.statedump()
+    assert dump.pending_calls == 0
+    section = dump["features/glupy.brick-glupy"]
+    done, kinds, failed = (int(section[k]) for k in ("fops-unwound", "kinds", "failed"))
+    assert int(section["fops-entered"]) == done
+    assert kinds >= 20
+    assert failed >= done / 10
+    grown = brick.rss() - memory
+    print(f"{done - start} fops of {kinds} kinds, {failed} failed: {grown / 1024:.0f} KiB more")
+    assert grown < GROWTH, f"{grown >> 10} KiB"
+    gc.collect()
+    assert counts(brick) == before
