@@ -116,7 +116,8 @@ class Call:
             if type(result) is fop.reply:
                 fop.unwind(self, result)
                 return TAKEN
-            if isinstance(error, FopError):
+            number = errno_of(error)
+            if isinstance(error, FopError) and number is not None:
                 fop.unwind(self, fop.failed(error))
                 return TAKEN
             if error is None:
@@ -127,7 +128,6 @@ class Call:
             # unwind raises only before it reaches C: the fop is still ours to fail.
             log.bug(self.translator, fop.name, bug)
             return -EIO
-        number = errno_of(error)
         if number is None:
             if not isinstance(error, Cancelled):
                 log.bug(self.translator, fop.name, error)
@@ -237,12 +237,15 @@ class Wind:
         self.fop = fop
         self.child = child
         self.arguments = arguments
+        self.task: Task | None = None
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return (yield self)
 
     def begin(self, task: Task) -> Any:
         """Wind; return the reply if it came inside the wind."""
+        if self.task is not None:
+            raise RuntimeError(f"a wind is awaited once, and this one of {self.fop.name} was")
         call = task.call
         if not call.suspended:
             call.suspend()
@@ -257,11 +260,11 @@ class Wind:
         if not reply:
             return SUSPENDED
         del _waiting[waiter]
-        return self.replied(reply)
+        return self.replied(call, reply)
 
-    def replied(self, c: Any) -> Any:
+    def replied(self, call: Call, c: Any) -> Any:
         """Return the reply as its named tuple; a failed one is raised."""
-        reply = self.fop.take(self.task.call, c)
+        reply = self.fop.take(call, c)
         if reply.op_ret < 0:
             raise FopError.of(reply)
         return reply
@@ -271,9 +274,10 @@ class Wind:
 def _resume(waiter: int, head: Any) -> None:
     wind = _waiting.pop(waiter)
     task = wind.task
+    assert task is not None
     lib.glupy_set_this(task.call.this)
     try:
-        value = wind.replied(ffi.cast(f"struct reply_{wind.fop.name} *", head))
+        value = wind.replied(task.call, ffi.cast(f"struct reply_{wind.fop.name} *", head))
     except BaseException as error:
         task.resume(None, error)
     else:

@@ -90,12 +90,13 @@ _DEFAULT_ERRNO: dict[type[OSError], int] = {
 }
 
 
-def errno_of(error: BaseException) -> int | None:
+def errno_of(error: BaseException | None) -> int | None:
     """Return the errno that a handler's exception stands for; None if it is a bug."""
     if not isinstance(error, OSError):
         return None
     if error.errno is not None:
-        return error.errno if error.errno > 0 else None
+        # Whatever OSError was given stands there, a string too.
+        return error.errno if isinstance(error.errno, int) and error.errno > 0 else None
     for cls in type(error).__mro__:
         if cls in _DEFAULT_ERRNO:
             return _DEFAULT_ERRNO[cls]

@@ -69,7 +69,10 @@ _LENGTH = {
 
 
 def _checksum(value: bytes) -> bytes:
-    return bytes(value).ljust(CHECKSUM_BYTES, b"\0")
+    data = bytes(memoryview(value))  # an int would be that many zeros
+    if len(data) > CHECKSUM_BYTES:
+        raise ValueError(f"a strong checksum has {CHECKSUM_BYTES} bytes at most")
+    return data.ljust(CHECKSUM_BYTES, b"\0")
 
 
 class Fop:

@@ -24,6 +24,7 @@ import fcntl
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -40,6 +41,8 @@ CData = Any  # a C object: types stop at the extension
 
 ANSWER_TIMEOUT = 60.0
 """Seconds that closing a file waits for each of its asynchronous calls."""
+
+DISCONNECT_TIMEOUT = 2.0
 
 XATTR_SIZE = 64 * 1024  # the kernel's own limit; virtual xattrs may be larger
 
@@ -117,8 +120,8 @@ class Client:
     glfs_fini takes up to 10 s for a graph with protocol/client: it drops the connection at once,
     then waits until a timer of the RPC layer fires that it can no longer cancel (GlusterFS 10:
     gf_timer_call_cancel refuses once cleanup has started). With `background_fini` a daemon thread
-    waits instead and `close` returns at once; nothing leaks, and the end of the process does not
-    wait. A graph without protocol/client needs no such help.
+    waits instead and `close` returns once the connections are gone, so that a brick may go after
+    it; nothing leaks, and the end of the process does not wait. A graph without protocol/client needs no such help.
     """
 
     def __init__(
@@ -179,17 +182,20 @@ class Client:
     ) -> None:
         self.log = Path(os.fsdecode(log))
         self._background_fini = background_fini
+        self._sockets: set[str] = set()
         self._open: set[_Fd] = set()
         fs = lib.glfs_new(name.encode())
         if fs == ffi.NULL:
             raise _error()
         self._fs: CData | None = fs
+        sockets = _sockets()
         try:
             choose_graph(fs)
             _check(lib.glfs_set_logging(fs, os.fsencode(log), log_level), log)
             if lib.glfs_init(fs) < 0:
                 number = ffi.errno or errno.EIO
                 raise OSError(number, f"glfs_init: {os.strerror(number)}; see", str(self.log))
+            self._sockets = _sockets() - sockets
         except BaseException:
             self.close()
             raise
@@ -211,6 +217,9 @@ class Client:
         finally:
             if self._background_fini:
                 threading.Thread(target=lib.glfs_fini, args=(fs,), daemon=True).start()
+                deadline = time.monotonic() + DISCONNECT_TIMEOUT
+                while self._sockets & _sockets() and time.monotonic() < deadline:
+                    time.sleep(0.001)
             else:
                 lib.glfs_fini(fs)
 
@@ -477,23 +486,19 @@ class File(_Fd):
         """Copy from this file to `target` on the brick; may copy less than `length`.
 
         GlusterFS 10's protocol/client always sends 0 for `offset` (client_copy_file_range fills
-        in another member), so another offset is honoured only in a graph without it."""
+        in another member), so another offset is honoured only in a graph without it. And its
+        libgfapi leaves the calling thread's THIS on this client, for later clients to crash on:
+        so the call is made on a thread of its own, with this process' own credentials."""
         source, pre, post = (ffi.new("struct glfs_stat *") for _ in range(3))
-        copied = _check(
-            lib.glfs_copy_file_range(
-                self._handle,
-                ffi.new("off64_t *", offset),
-                target._handle,
-                ffi.new("off64_t *", target_offset),
-                length,
-                0,
-                source,
-                pre,
-                post,
-            ),
-            self.path,
-            target.path,
-        )
+        here, there = ffi.new("off64_t *", offset), ffi.new("off64_t *", target_offset)
+        fds = self._handle, here, target._handle, there
+
+        def call() -> int:
+            copied = lib.glfs_copy_file_range(*fds, length, 0, source, pre, post)
+            return _check(copied, self.path, target.path)
+
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            copied = thread.submit(call).result()
         return Copied(copied, _attributes(source), _attributes(pre), _attributes(post))
 
     # Space
@@ -645,6 +650,16 @@ def _answered(fd: CData, ret: int, pre: CData, post: CData, data: CData) -> None
 ffi.def_extern(name="glupy_gfapi_answered")(_answered)
 
 _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+def _sockets() -> set[str]:
+    """The sockets that this process has open right now."""
+    sockets = set()
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed since
+            if (target := str(fd.readlink())).startswith("socket:"):
+                sockets.add(target)
+    return sockets
 
 
 def _error(*paths: StrPath) -> OSError:
