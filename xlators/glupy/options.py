@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from glupy._bridge import ffi, lib
 from glupy.enums import OptionType
@@ -46,8 +45,7 @@ _TYPES: dict[type, tuple[int, str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One option of a translator: ``Option("limit", int, default=1000, minimum=1)``.
 
     ``type`` is str, int, float, bool, or ``glupy.options.size``, ``percent``,
@@ -64,10 +62,6 @@ class Option:
     maximum: float | None = None
     choices: Sequence[str] = ()
     description: str = ""
-
-    def __post_init__(self) -> None:
-        if self.type not in _TYPES:
-            raise TypeError(f"option {self.name}: {self.type.__name__} is not a type of option")
 
     def written(self, value: Any) -> str:
         """Return a value as a volfile has it."""
@@ -93,6 +87,8 @@ class Declared:
         return kept
 
     def _fill(self, c: Any, option: Option) -> None:
+        if option.type not in _TYPES:
+            raise OptionError(f"option {option.name}: {option.type} is not a type of option")
         c.key[0] = self._string(option.name)
         c.type = _TYPES[option.type][0]
         c.description = self._string(option.description or option.name)

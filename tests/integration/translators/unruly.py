@@ -168,30 +168,3 @@ class Refusing(Translator):
 
     def init(self) -> None:
         raise RuntimeError("no such luck")
-
-
-class Winding(Translator):
-    """Winds every fop and hands its reply on: all that the bridge has to do, and nothing else."""
-
-    def init(self) -> None:
-        self.kinds: set[str] = set()
-        self.failed = 0
-
-    def dump_priv(self) -> Mapping[str, object]:
-        return {"kinds": len(self.kinds), "failed": self.failed}
-
-
-def _wind(fop: fops.Fop) -> Any:
-    async def handler(self: Winding, frame: Frame, *arguments: Any) -> Any:
-        self.kinds.add(fop.name)
-        try:
-            return await getattr(self.child, fop.name)(*arguments)
-        except OSError:
-            self.failed += 1
-            raise
-
-    return handler
-
-
-for _fop in fops.TABLE.values():
-    setattr(Winding, _fop.name, _wind(_fop))

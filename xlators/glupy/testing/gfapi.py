@@ -121,7 +121,8 @@ class Client:
     then waits until a timer of the RPC layer fires that it can no longer cancel (GlusterFS 10:
     gf_timer_call_cancel refuses once cleanup has started). With `background_fini` a daemon thread
     waits instead and `close` returns once the connections are gone, so that a brick may go after
-    it; nothing leaks, and the end of the process does not wait. A graph without protocol/client needs no such help.
+    it; nothing leaks, and the end of the process does not wait. A graph without protocol/client
+    needs no such help.
     """
 
     def __init__(
@@ -733,9 +734,9 @@ def _make_stat_result(
         "st_blocks": field("blocks"),
         "st_rdev": special,
     }
-    for name, time in zip(("atime", "mtime", "ctime"), times, strict=True):
-        named[f"st_{name}"] = time.tv_sec + time.tv_nsec / 10**9
-        named[f"st_{name}_ns"] = time.tv_sec * 10**9 + time.tv_nsec
+    for name, spec in zip(("atime", "mtime", "ctime"), times, strict=True):
+        named[f"st_{name}"] = spec.tv_sec + spec.tv_nsec / 10**9
+        named[f"st_{name}_ns"] = spec.tv_sec * 10**9 + spec.tv_nsec
     inode = field("mode"), field("ino"), device, field("nlink")
     owner = field("uid"), field("gid")
     return os.stat_result((*inode, *owner, field("size"), *(t.tv_sec for t in times)), named)

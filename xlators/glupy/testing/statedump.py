@@ -50,7 +50,8 @@ class Statedump:
         return int(self["global.callpool"]["callpool.cnt"])
 
     def calls(self, xlator: str) -> dict[str, int]:
-        """How often each fop has been answered by this xlator (a volume's name): READ, DISCARD…"""
+        """How often this xlator (a volume's name) has answered each fop (READ, DISCARD…) since the
+        last statedump, which sets the counts back; fops that it has not answered are missing."""
         prefix = f"{xlator}.latency."
         counts = {}
         for key, value in self[f"{xlator}.latency"].items():

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from glupy._bridge import ffi, lib
 from glupy.views.base import NULL, View, encoded, text
@@ -13,8 +12,7 @@ from glupy.views.iatt import Iatt
 from glupy.views.inode import Inode
 
 
-@dataclass(slots=True)
-class Dirent:
+class Dirent(NamedTuple):
     """One entry of a directory.
 
     ``d_off`` is where the next entry begins (what the client passes to read on), ``d_type`` a

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from glupy._bridge import ffi, lib
 from glupy.views.base import ALWAYS, NULL, View, encoded, field, text
@@ -61,8 +60,7 @@ class Lease(View):
         ffi.memmove(self.c.lease_id, value, 16)
 
 
-@dataclass(slots=True)
-class Lock:
+class Lock(NamedTuple):
     """One lock of ``getactivelk`` and ``setactivelk``: the lock, its client, its flags."""
 
     flock: Flock

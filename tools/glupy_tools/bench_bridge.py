@@ -1,0 +1,212 @@
+"""`glupy bench bridge`: what the bridge itself costs, in processor time and in memory."""
+
+import contextlib
+import ctypes
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+import volfiles
+from glupy import stores
+from glupy.testing.processes import Brick, free_port
+from glupy_tools.bench import KIB, MIB, STORE_SIZE
+from glupy_tools.failures import CommandError
+from glupy_tools.measure import LEAST_PAIRS, Interval, median
+
+if TYPE_CHECKING:
+    from glupy.testing.gfapi import File
+
+DATA = 64 * MIB
+CALLS = 4000
+"""How many fops each side of a pair is, where processor time is measured."""
+PUNCH_HOLE_KEEP_SIZE = 0x03  # FALLOC_FL_* of linux/falloc.h
+WINDING = "features/glupy", {"module": "glupy.testing.winding:Winding"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured quantity: the median of the pairs, and its 95 % interval."""
+
+    name: str
+    unit: str
+    median: float
+    low: float
+    high: float
+
+
+def _figure(name: str, unit: str, found: Interval) -> Figure:
+    return Figure(name, unit, *(round(value, 3) for value in found))
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that all threads of a process have used (proc(5), schedstat)."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def discard_in_process(store: stores.Store, count: int) -> Figure:
+    """Compare discards of a graph in this process with the system call on the very same file.
+
+    The graph has pyposix at its bottom and ctime on, the file has a gfid and data: a discard there
+    reads the attributes before and after, and checks that they came.
+    """
+    from glupy.testing.gfapi import Client  # noqa: PLC0415
+
+    directory = store.folder / "in-process"
+    directory.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    large = os.urandom(MIB)
+
+    def fill(file: "File") -> None:
+        for offset in range(0, DATA, MIB):
+            file.pwrite(large, offset)
+        file.fsync()
+
+    def timed(call: Callable[[int], object]) -> float:
+        started = time.perf_counter()
+        for offset in range(0, DATA, 4 * KIB):
+            call(offset)
+        return time.perf_counter() - started
+
+    graph = volfiles.leaf_graph(directory, leaf="pyposix", ctime=True)
+    with Client(graph) as client, client.creat("/file") as file, ExitStack() as undo:
+        number = os.open(directory / "file", os.O_RDWR)
+        undo.callback(os.close, number)
+        length = ctypes.c_long(4 * KIB)
+
+        def raw(offset: int) -> None:
+            if libc.fallocate(number, PUNCH_HOLE_KEEP_SIZE, ctypes.c_long(offset), length):
+                raise OSError(ctypes.get_errno(), "fallocate")
+
+        def ours(offset: int) -> None:
+            file.discard(offset, 4 * KIB)
+
+        reply = file.discard_async(0, 4 * KIB).result()
+        if reply.pre is None or reply.post is None or reply.post.st_size != reply.pre.st_size:
+            raise CommandError("a discard came back without its attributes")
+        ratios = []
+        for pair in range(count + 1):
+            seconds = {}
+            for side in (raw, ours) if pair % 2 else (ours, raw):
+                fill(file)
+                seconds[side] = timed(side)
+            ratios.append(seconds[raw] / seconds[ours])
+    return _figure("in-process discard / raw fallocate", "ratio", median(ratios[1:]))
+
+
+def wind(store: stores.Store, folder: Path, count: int) -> Figure:
+    """Measure what one coroutine that only winds adds to a fop, in processor time of the brick."""
+    with ExitStack() as undo:
+        files, pids = [], []
+        for name, inserts in ("plain", ()), ("winding", (WINDING,)):
+            brick, file = _brick(undo, store, folder, name, leaf="posix", inserts=inserts)
+            files.append(file)
+            pids.append(brick.pid)
+
+        def cost(side: int) -> float:
+            before = processor_seconds(pids[side])
+            for _ in range(CALLS):
+                files[side].discard(0, 4 * KIB)
+            return (processor_seconds(pids[side]) - before) / CALLS
+
+        added = []
+        for pair in range(count + 1):
+            costs = {side: cost(side) for side in ((0, 1) if pair % 2 else (1, 0))}
+            added.append((costs[1] - costs[0]) * 1e6)
+    return _figure("async handler that only winds", "µs of brick CPU a fop", median(added[1:]))
+
+
+def memory(store: stores.Store, folder: Path) -> Figure:
+    """Compare what a brick has resident with pyposix and with C posix, after the same work."""
+    more = []
+    for number in range(6):
+        with ExitStack() as undo:
+            resident = []
+            for leaf in "posix", "pyposix":
+                name = f"{leaf}-{number}"
+                brick, file = _brick(undo, store, folder, name, leaf=leaf)
+                with ThreadPoolExecutor(8) as pool:
+                    list(pool.map(lambda n, f=file: f.pwrite(b"x" * 4096, n * 4096), range(2000)))
+                    list(pool.map(lambda n, f=file: f.pread(4096, n * 4096), range(2000)))
+                resident.append(brick.rss())
+            more.append((resident[1] - resident[0]) / MIB)
+    return _figure("brick with pyposix, more than with C posix", "MiB resident", median(more))
+
+
+_ports: Iterator[int] = iter(free_port, 0)
+
+
+def _brick(
+    undo: ExitStack,
+    store: stores.Store,
+    folder: Path,
+    name: str,
+    *,
+    leaf: str,
+    inserts: Sequence[volfiles.Insert] = (),
+) -> tuple[Brick, "File"]:
+    from glupy.testing.gfapi import Client  # noqa: PLC0415
+
+    directory = store.folder / name
+    directory.mkdir()
+    graph = volfiles.brick(directory, leaf=leaf, port=next(_ports), inserts=inserts)
+    brick = undo.enter_context(Brick(graph, folder / name))
+    client = undo.enter_context(Client(brick.client_graph(), background_fini=True))
+    return brick, undo.enter_context(client.creat("/file"))
+
+
+@click.command()
+@click.option(
+    "--pairs",
+    "count",
+    default=LEAST_PAIRS,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(LEAST_PAIRS),
+    help="Pairs of each, 20 or more.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def bridge(*, count: int, as_json: bool) -> None:
+    """Measure the bridge itself: a discard in one process, a wind, memory.
+
+    All in pairs in one run; each figure is the median of the pairs with its 95 % interval.
+
+    \b
+    Example, as root:
+      glupy bench bridge
+    """
+    if os.geteuid() != 0:
+        raise CommandError("the benchmark needs root: it makes a loop device and a mount")
+    with ExitStack() as undo:
+        with stores.held_back():
+            made = TemporaryDirectory(prefix="glupy-bench-", dir="/var/tmp")
+            folder = Path(undo.enter_context(made))
+        store = undo.enter_context(stores.store(folder / "store", STORE_SIZE, folder / "mount"))
+        figures = [
+            discard_in_process(store, count),
+            wind(store, folder, count),
+            memory(store, folder),
+        ]
+    if as_json:
+        click.echo(json.dumps({"pairs": count, "figures": [asdict(each) for each in figures]}))
+        return
+    table = Table("", "median", "95 % interval", "unit", box=None)
+    for each in figures:
+        table.add_row(
+            each.name, f"{each.median:.3f}", f"{each.low:.3f} to {each.high:.3f}", each.unit
+        )
+    Console().print(table)
