@@ -102,6 +102,7 @@ class Rot13(Translator):
         if xdata is None or CONTENT not in xdata:
             return PASS
         reply = await self.child.readdirp(fd, size, offset, xdata)
-        entries = reply.entries or ()
-        rotated = [entry._replace(dict=with_content_rotated(entry.dict)) for entry in entries]
-        return reply._replace(entries=rotated)
+        entries = list(reply.entries or ())
+        for entry in entries:
+            entry.dict = with_content_rotated(entry.dict)
+        return reply._replace(entries=entries)

@@ -458,7 +458,7 @@ static const char *glupy_pair_key(const data_pair_t *pair)
 
 static dict_t *glupy_dict_new(void)
 {
-    return dict_new();
+    return THIS->ctx ? dict_new() : NULL; /* without a graph there are no memory pools */
 }
 
 static data_t *glupy_data(dict_t *dict, const char *key)

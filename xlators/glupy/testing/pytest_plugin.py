@@ -8,6 +8,8 @@
 | `make_brick` | starts bricks: arguments of `volfiles.brick`, and `log_level` |
 | `connect` | makes gfapi clients of a brick |
 | `brick`, `client`, `mount` | a brick, its gfapi client, its FUSE mount |
+| `backend` | the folder of that brick |
+| `in_process` | a gfapi client with the leaf in its own process, over `brick_dir`: no brick |
 | `logs` | the `LogChecker` over all of their logs |
 
 All of it ends with the test, however the test ends; then the logs are checked. What a test
@@ -104,6 +106,12 @@ def brick(make_brick: MakeBrick) -> Brick:
 
 
 @pytest.fixture
+def backend(brick: Brick) -> Path:
+    leaf = next(iter(brick.graph))
+    return Path(leaf.options["directory"])
+
+
+@pytest.fixture
 def connect(tmp_path: Path, logs: LogChecker) -> Iterator[Connect]:
     """`connect(brick, options=…, inserts=…)`: the arguments of `Brick.client_graph`."""
     from glupy.testing.gfapi import Client  # noqa: PLC0415
@@ -123,6 +131,16 @@ def connect(tmp_path: Path, logs: LogChecker) -> Iterator[Connect]:
 @pytest.fixture
 def client(brick: Brick, connect: Connect) -> "Client":
     return connect(brick)
+
+
+@pytest.fixture
+def in_process(leaf: str, brick_dir: Path, tmp_path: Path, logs: LogChecker) -> Iterator["Client"]:
+    from glupy.testing.gfapi import Client  # noqa: PLC0415
+
+    log = tmp_path / "in-process.log"
+    logs.watch(log)
+    with Client(volfiles.leaf_graph(brick_dir, leaf=leaf), log=log) as client:
+        yield client
 
 
 @pytest.fixture

@@ -51,7 +51,10 @@ class Dict(View, MutableMapping[str, Any]):
         self._owner = owner
         if scope is None:  # not a view: a dict of its own
             self._scope = ALWAYS
-            self._c = ffi.gc(lib.glupy_dict_new(), lib.dict_unref)
+            made = lib.glupy_dict_new()
+            if not made:
+                raise MemoryError("there is no dict to be had: no memory, or no GlusterFS graph")
+            self._c = ffi.gc(made, lib.dict_unref)
             self.update(given or {})
 
     def __getitem__(self, key: str) -> Any:

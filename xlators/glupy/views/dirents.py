@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from glupy._bridge import ffi, lib
 from glupy.views.base import NULL, View, encoded, text
@@ -12,20 +12,35 @@ from glupy.views.iatt import Iatt
 from glupy.views.inode import Inode
 
 
-class Dirent(NamedTuple):
+class Dirent:
     """One entry of a directory.
 
     ``d_off`` is where the next entry begins (what the client passes to read on), ``d_type`` a
     ``DT_*`` of readdir(3). readdirp fills ``d_stat``, ``dict`` and ``inode`` too.
     """
 
-    d_name: str
-    d_ino: int = 0
-    d_off: int = 0
-    d_type: int = 0
-    d_stat: Iatt | None = None
-    dict: Dict | None = None
-    inode: Inode | None = None
+    __slots__ = ("d_ino", "d_name", "d_off", "d_stat", "d_type", "dict", "inode")
+
+    def __init__(
+        self,
+        d_name: str,
+        d_ino: int = 0,
+        d_off: int = 0,
+        d_type: int = 0,
+        d_stat: Iatt | None = None,
+        dict: Dict | None = None,
+        inode: Inode | None = None,
+    ) -> None:
+        self.d_name = d_name
+        self.d_ino = d_ino
+        self.d_off = d_off
+        self.d_type = d_type
+        self.d_stat = d_stat
+        self.dict = dict
+        self.inode = inode
+
+    def __repr__(self) -> str:
+        return f"Dirent({self.d_name!r}, ino={self.d_ino}, off={self.d_off}, type={self.d_type})"
 
 
 class Dirents(View, Sequence[Dirent]):
