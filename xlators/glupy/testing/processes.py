@@ -24,6 +24,8 @@ from glupy.testing import statedump
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
+# A client waits for an RPC timer of 10 s before it ends.
+UNMOUNT_TIMEOUT = 30.0
 DUMP_TIMEOUT = 10.0
 
 LOOPBACK = "127.0.0.1"
@@ -275,7 +277,7 @@ class FuseMount(_Process):
     def __str__(self) -> str:
         return f"mount on {self.mountpoint}"
 
-    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+    def stop(self, timeout: float = UNMOUNT_TIMEOUT) -> None:
         """Unmount, which ends the process; then as for every process."""
         if self._process is None:
             return
