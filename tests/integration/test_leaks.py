@@ -8,6 +8,7 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,8 @@ from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect, MakeBrick
 
-WINDING = "features/glupy", {"module": "glupy.testing.winding:Winding"}
+UNRULY = Path(__file__).parent / "translators" / "unruly.py"
+COUNTING = "features/glupy", {"module": f"{UNRULY}:Counting"}
 GROWTH = 5 << 20
 # What GlusterFS counts of what fops carry; the root, its fd and the caches keep some.
 POOLS = "fd_t", "inode_t", "dict_t", "data_t", "call_frame_t", "call_stack_t"
@@ -88,7 +90,7 @@ def counts(brick: Brick) -> dict[str, int]:
 )
 @pytest.mark.allow_log("server-rpc-fops", "remote operation failed", "posix")
 def test_fops_leave_nothing_behind(make_brick: MakeBrick, connect: Connect, fops: int) -> None:
-    brick = make_brick(inserts=[WINDING])
+    brick = make_brick(inserts=[COUNTING])
     client = connect(brick)
     numbers = itertools.count()
     for _ in range(max(20, fops // 5000)):

@@ -1,4 +1,4 @@
-"""`pip install` of the source distribution, where the headers are: what a user without a clone does."""
+"""`pip install` of the source distribution, where the headers are: as somebody without a clone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ PYTHON = "/usr/bin/python3"  # Debian's: it has a shared libpython
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import glupy
 from glupy import PASS, Event, Fd, Frame, Inode, Loc, Option, Pass, Translator, fops
+from glupy.testing.winding import Winding
 from glupy.views import Dict
 
 
@@ -168,3 +169,32 @@ class Refusing(Translator):
 
     def init(self) -> None:
         raise RuntimeError("no such luck")
+
+
+class Counting(Winding):
+    """Winds every fop; counts how many kinds there were, and how many failed."""
+
+    def init(self) -> None:
+        self.kinds: set[str] = set()
+        self.failed = 0
+
+    def dump_priv(self) -> Mapping[str, object]:
+        return {"kinds": len(self.kinds), "failed": self.failed}
+
+
+def _counted(name: str) -> Any:
+    wind = getattr(Winding, name)
+
+    async def handler(self: Counting, frame: Frame, *arguments: Any) -> Any:
+        self.kinds.add(name)
+        try:
+            return await wind(self, frame, *arguments)
+        except OSError:
+            self.failed += 1
+            raise
+
+    return handler
+
+
+for _name in fops.TABLE:
+    setattr(Counting, _name, _counted(_name))

@@ -46,28 +46,50 @@ struct glupy_kept {
     void (*wipe)(struct glupy_kept *);
 };
 
-/* Held arguments begin with the caller's credentials: the frame is not read after a wind. */
+/* Held arguments begin with the caller's credentials: the frame is not read after a wind. The names
+   are those of call_stack_t, of which this is the part that handlers see. */
+struct glupy_caller {
+    uint64_t unique;
+    uid_t uid;
+    gid_t gid;
+    pid_t pid;
+    uint16_t ngrps;
+    uint32_t *groups;
+    gf_lkowner_t *lk_owner;
+    client_t *client;
+    int32_t op;
+    uint32_t flags;
+    struct timespec ctime;
+};
+
 struct glupy_held {
     struct glupy_kept kept;
-    call_stack_t root;
+    struct glupy_caller root;
 };
 
 static void glupy_hold(struct glupy_held *to, call_frame_t *frame, void (*wipe)(struct glupy_kept *))
 {
-    call_stack_t *root = frame->root;
+    call_stack_t *from = frame->root;
+    size_t groups = from->groups ? from->ngrps * sizeof *from->groups : 0;
+    /* Only as much of the owner as there is: it has room for 1 KiB. */
+    size_t owner = offsetof(gf_lkowner_t, data) + from->lk_owner.len;
     to->kept.wipe = wipe;
-    memcpy(&to->root, root, sizeof *root);
-    to->root.groups_large = NULL;
-    if (root->groups && root->ngrps > SMALL_GROUP_COUNT) {
-        to->root.groups_large = malloc(root->ngrps * sizeof *root->groups);
-        if (to->root.groups_large)
-            memcpy(to->root.groups_large, root->groups, root->ngrps * sizeof *root->groups);
-        else
-            to->root.ngrps = 0;
-        to->root.groups = to->root.groups_large;
-    } else if (root->groups) {
-        memmove(to->root.groups_small, root->groups, root->ngrps * sizeof *root->groups);
-        to->root.groups = to->root.groups_small;
+    to->root = (struct glupy_caller){.unique = from->unique,
+                                     .uid = from->uid,
+                                     .gid = from->gid,
+                                     .pid = from->pid,
+                                     .client = from->client,
+                                     .op = from->op,
+                                     .flags = from->flags,
+                                     .ctime = from->ctime};
+    to->root.lk_owner = malloc(owner + groups);
+    if (!to->root.lk_owner)
+        return;
+    memcpy(to->root.lk_owner, &from->lk_owner, owner);
+    if (groups) {
+        to->root.ngrps = from->ngrps;
+        to->root.groups = (uint32_t *)((char *)to->root.lk_owner + owner);
+        memcpy(to->root.groups, from->groups, groups);
     }
 }
 
@@ -75,7 +97,7 @@ static void glupy_drop_held(void *given)
 {
     struct glupy_held *held = given;
     held->kept.wipe(&held->kept);
-    free(held->root.groups_large);
+    free(held->root.lk_owner);
     free(held);
 }
 

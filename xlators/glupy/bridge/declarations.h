@@ -87,7 +87,10 @@ typedef struct volume_options { char *key[...]; int type; double min; double max
 
 /* ---- bridge.h, bridge.c ---- */
 
-struct glupy_held { call_stack_t root; ...; };
+struct glupy_caller { uint64_t unique; uid_t uid; uint32_t gid; pid_t pid; uint16_t ngrps;
+                      uint32_t *groups; gf_lkowner_t *lk_owner; client_t *client; int32_t op;
+                      uint32_t flags; struct timespec ctime; ...; };
+struct glupy_held { struct glupy_caller root; ...; };
 struct glupy_reply { uintptr_t waiter; int32_t op_ret; int32_t op_errno; ...; };
 enum glupy_event { ENTERED, PASSED, UNWOUND, ... };
 enum glupy_verdict { VERDICT_TAKEN, VERDICT_PASS, ... };

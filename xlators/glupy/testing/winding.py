@@ -6,36 +6,27 @@ For measuring the bridge, and for looking for what it might leave behind:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from glupy import Frame, Translator, fops
+from glupy import Translator, fops
 
 
 class Winding(Translator):
-    """Winds every fop from a coroutine. A statedump shows how many kinds, and how many failed."""
-
-    def init(self) -> None:
-        """Begin to count."""
-        self.kinds: set[str] = set()
-        self.failed = 0
-
-    def dump_priv(self) -> Mapping[str, object]:
-        """Show the counts."""
-        return {"kinds": len(self.kinds), "failed": self.failed}
+    """Winds every fop from a coroutine."""
 
 
-def _wind(fop: fops.Fop) -> Any:
-    async def handler(self: Winding, frame: Frame, *arguments: Any) -> Any:
-        self.kinds.add(fop.name)
-        try:
-            return await getattr(self.child, fop.name)(*arguments)
-        except OSError:
-            self.failed += 1
-            raise
+_HANDLER = """
+async def {fop}(self, frame, {names}):
+    return await self.child.{fop}({names})
+"""
 
-    return handler
+
+def _handler(fop: fops.Fop) -> Any:
+    scope: dict[str, Any] = {}
+    names = ", ".join(name for name, _ in fop.arguments)
+    exec(_HANDLER.format(fop=fop.name, names=names), scope)
+    return scope[fop.name]
 
 
 for _fop in fops.TABLE.values():
-    setattr(Winding, _fop.name, _wind(_fop))
+    setattr(Winding, _fop.name, _handler(_fop))

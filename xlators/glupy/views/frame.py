@@ -69,6 +69,8 @@ class Frame(View):
     def lk_owner(self) -> bytes:
         """The owner of locks."""
         owner = self.c.lk_owner
+        if not owner:
+            return b""
         return bytes(ffi.buffer(owner.data, owner.len))
 
     @property
