@@ -795,6 +795,7 @@ struct run {
     pthread_cond_t changed;
     pthread_t winder;
     client_t client; /* the call stack's: by it, far knows the run */
+    char client_room[32]; /* GlusterFS 11: the name lies behind the client */
     struct made arguments, shown;
     struct answer answers[4];
     call_frame_t *frame;
@@ -822,6 +823,16 @@ static struct run *run_of(const call_frame_t *frame)
     return list_entry(frame->root->client, struct run, client);
 }
 
+/* client_uid is a pointer in GlusterFS 10, an array at the end in 11. */
+static void name_client(client_t *client, const char *name)
+{
+    char *member = (char *)client + offsetof(client_t, client_uid);
+    if (__builtin_types_compatible_p(__typeof__(((client_t *)0)->client_uid), char *))
+        memcpy(member, &name, sizeof name);
+    else
+        strcpy(member, name);
+}
+
 static struct made *near_begins(struct run *run)
 {
     struct made *made = &run->arguments;
@@ -843,7 +854,7 @@ static struct made *near_begins(struct run *run)
     for (i = 0; i < run->groups; i++)
         root->groups[i] = make_number(made);
     fill_owner(made, &root->lk_owner);
-    run->client.client_uid = "a-client-1234-volume";
+    name_client(&run->client, "a-client-1234-volume");
     root->client = &run->client;
     root->flags = make_number(made);
     root->ctime.tv_sec = make_number(made);
