@@ -70,13 +70,13 @@ def _module_option(this: Any) -> str | None:
     """Return option ``module`` of features/glupy and user/glupy; other types are registered."""
     if (text(this.type) or "").rpartition("/")[2] != "glupy":
         return None
-    data = lib.glupy_data(this.options, b"module")
+    data = lib.quick_data(this.options, b"module")
     if not data:
         raise OptionError("option module is missing: package.module:Class or /abs/file.py:Class")
     try:
         return text(data.data)
     finally:
-        lib.data_unref(data)
+        lib.quick_data_unref(data)
 
 
 def _guarded(translator: Translator, where: str, function: Any, *arguments: Any) -> Any:

@@ -52,6 +52,7 @@ class Call:
     __slots__ = (
         "__weakref__",
         "alive",
+        "answer",
         "arguments",
         "c_arguments",
         "fop",
@@ -71,7 +72,9 @@ class Call:
         self.alive = True
         self.held: Any = None
         self.suspended = False
-        # What C passed, and the views of it that the handler gets: set by the fop's enter.
+        # Where C waits for an answer, until the first wind; what it passed, and the views of it
+        # that the handler gets: set by the fop's enter.
+        self.answer: Any
         self.c_arguments: tuple[Any, ...]
         self.arguments: tuple[Any, ...]
         self.view: Frame
@@ -114,12 +117,10 @@ class Call:
         fop = self.fop
         try:
             if type(result) is fop.reply:
-                fop.unwind(self, result)
-                return TAKEN
+                return int(fop.unwind(self, result))
             number = errno_of(error)
             if isinstance(error, FopError) and number is not None:
-                fop.unwind(self, fop.failed(error))
-                return TAKEN
+                return int(fop.unwind(self, fop.failed(error)))
             if error is None:
                 if result is PASS and self.translator.children:
                     return PASSED
@@ -275,7 +276,7 @@ def _resume(waiter: int, head: Any) -> None:
     wind = _waiting.pop(waiter)
     task = wind.task
     assert task is not None
-    lib.glupy_set_this(task.call.this)
+    lib.quick_set_this(task.call.this)
     try:
         value = wind.replied(task.call, ffi.cast(f"struct reply_{wind.fop.name} *", head))
     except BaseException as error:
@@ -315,7 +316,7 @@ class Parked:
             if self not in translator._parked:
                 return
             translator._parked.remove(self)
-        lib.glupy_set_this(translator._this)
+        lib.quick_set_this(translator._this)
         self.task.resume(value, error)
 
 

@@ -35,5 +35,5 @@ GF_SERVER_PID_TRASH: int = lib.GF_SERVER_PID_TRASH
 def xxh64(data: bytes, seed: int = 0) -> str:
     """Return the xxHash64 of ``data`` as 16 hexadecimal digits (gf_xxh64_wrapper)."""
     digits = ffi.new("char[]", 17)
-    lib.gf_xxh64_wrapper(data, len(data), seed, digits)
+    lib.quick_xxh64(data, len(data), seed, digits)
     return str(ffi.string(digits).decode("ascii"))

@@ -82,7 +82,8 @@ class Fop:
     the named tuple. The functions are made from the table:
 
     ``enter``   python_NAME: what C calls
-    ``unwind``  (call, reply): answers the fop in C
+    ``unwind``  (call, reply): answers the fop in C; returns the verdict: ANSWERED if C has yet to
+                unwind, TAKEN after a wind, when it was done
     ``wind``    (call, child, waiter, arguments): winds; returns the C reply if it is there already
     ``take``    (call, C reply): makes the named tuple, which owns the C reply
     ``hold``    (call): keeps the arguments beyond the call, in ``call.held``
@@ -95,7 +96,7 @@ class Fop:
         self.arguments: list[tuple[str, str]] = [(n, kind) for n, kind in arguments]
         self.reply_fields: list[tuple[str, str]] = [(n, kind) for n, kind in reply]
         self.enter: Callable[..., int]
-        self.unwind: Callable[..., None]
+        self.unwind: Callable[..., int]
         self.wind: Callable[..., Any]
         self.take: Callable[..., Any]
         self.hold: Callable[..., Any]
@@ -161,8 +162,9 @@ def _vector_line(parameters: list[tuple[str, str]]) -> str:
 
 
 _SOURCE = """
-def enter(self, frame, {names}):
+def enter(self, answer, frame, {names}):
     S = call = Call(from_handle(self), FOP, frame)
+    call.answer = answer
     O = None
     call.c_arguments = {names},
     call.arguments = ({views})
@@ -170,9 +172,9 @@ def enter(self, frame, {names}):
         call.view = Frame(frame.root, call)
         result = call.translator.{fop}(call.view, *call.arguments)
         if result.__class__ is REPLY:  # a fop has an argument called type
-            unwind(call, result)
+            verdict = unwind(call, result)
             call.close()
-            return TAKEN
+            return verdict
     except BaseException as error:
         return call.run(None, error)
     return call.run(result, None)
@@ -180,8 +182,13 @@ def enter(self, frame, {names}):
 def unwind(call, reply):
     {reply_names}op_ret, op_errno = reply
     {reply_vector}
-    lib.unwind_{fop}(
-        call.this, call.frame, ({length}) if op_ret is None else op_ret, op_errno, {reply_to_c})
+    if op_ret is None:
+        op_ret = {length}
+    if call.suspended:
+        lib.unwind_{fop}(call.this, call.frame, op_ret, op_errno, {reply_to_c})
+        return TAKEN
+    lib.quick_keep_{fop}(call.answer, op_ret, op_errno, {reply_to_c})
+    return ANSWERED
 
 def wind(call, child, waiter, arguments):
     {names}, = arguments
@@ -194,7 +201,7 @@ def take(call, c):
     return new(REPLY, ({reply_views} head.op_ret, head.op_errno))
 
 def hold(call):
-    held = lib.hold_{fop}(call.frame, *call.c_arguments)
+    held = lib.quick_hold_{fop}(call.frame, *call.c_arguments)
     if not held:
         raise MemoryError
     call.held = held
@@ -263,6 +270,7 @@ def bind(call_class: Any, wind_class: Any) -> None:
         "lib": lib,
         "locks_to_c": locks.to_c,
         "new": tuple.__new__,
+        "ANSWERED": lib.VERDICT_ANSWERED,
         "TAKEN": lib.VERDICT_TAKEN,
         "text": text,
     }
@@ -324,7 +332,7 @@ class Fop:
     reply_fields: list[tuple[str, str]]
     reply: Any
     enter: Callable[..., int]
-    unwind: Callable[..., None]
+    unwind: Callable[..., int]
     wind: Callable[..., Any]
     take: Callable[..., Any]
     hold: Callable[..., Any]

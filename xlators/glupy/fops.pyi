@@ -15,7 +15,7 @@ class Fop:
     reply_fields: list[tuple[str, str]]
     reply: Any
     enter: Callable[..., int]
-    unwind: Callable[..., None]
+    unwind: Callable[..., int]
     wind: Callable[..., Any]
     take: Callable[..., Any]
     hold: Callable[..., Any]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from glupy._bridge import ffi, lib
 from glupy.errors import os_error
 from glupy.views.base import NULL, encoded
-from glupy.views.data import IoBuffer, Vector
+from glupy.views.data import ALIGNMENT, IoBuffer, Vector
 from glupy.views.dict import Mdata
 from glupy.views.iatt import Iatt, Statvfs
 
@@ -58,6 +58,77 @@ def fstatat(
     if lib.glupy_fstatat(dirfd, encoded(path), flags, iatt._c, gfid or NULL, times):
         raise _failed()
     return iatt
+
+
+def look(path: bytes) -> Iatt:
+    """lstat(2), as an Iatt with the gfid that xattr ``trusted.gfid`` says, as a brick shows it.
+
+    Without the xattr the gfid is NULL, and the inode number all ones.
+    """
+    iatt = Iatt()
+    if lib.glupy_look(path, iatt._c):
+        raise _failed()
+    return iatt
+
+
+def look_in(path: bytes, folder: bytes, gfid: bytes, times: Any) -> tuple[int, Iatt, Iatt]:
+    """``look`` at a path and ``fstatat`` of the directory it is in, that one's gfid and times.
+
+    Return the errno of looking (0: none) and both, the directory's last; raise for the directory.
+    """
+    iatt, parent = Iatt(), Iatt()
+    error: int = lib.glupy_look_in(path, iatt._c, folder, parent._c, gfid, times)
+    if error < 0:
+        raise _failed()
+    return error, iatt, parent
+
+
+def show_times(iatt: Iatt, times: Any) -> None:
+    """Show ``times`` in an Iatt, instead of the file system's own."""
+    lib.quick_show_times(iatt._c, times)
+
+
+def fallocate_between(
+    fd: int, mode: int, offset: int, length: int, gfid: bytes, times: Any
+) -> tuple[Iatt, Iatt]:
+    """``fstat``, ``fallocate`` and ``fstat`` in one call; return what both fstat say.
+
+    The same as three calls, but other threads of Python get in between once, not three times.
+    """
+    before, after = Iatt(), Iatt()
+    if lib.glupy_fallocate_between(fd, mode, offset, length, before._c, after._c, gfid, times):
+        raise _failed()
+    return before, after
+
+
+def pwritev_between(
+    fd: int, vector: Vector, offset: int, gfid: bytes, times: Any
+) -> tuple[Iatt, Iatt, int]:
+    """``fstat``, ``pwritev`` and ``fstat`` in one call; return what all three say, that last."""
+    before, after = Iatt(), Iatt()
+    done: int = lib.glupy_pwritev_between(
+        fd, vector.c, vector._count, offset, before._c, after._c, gfid, times
+    )
+    if done < 0:
+        raise _failed()
+    return before, after, done
+
+
+def pread_before(
+    fd: int, size: int, offset: int, gfid: bytes, times: Any, *, aligned: bool = False
+) -> tuple[IoBuffer, Iatt]:
+    """``pread`` into a new buffer and ``fstat`` in one call; the buffer's length is what was read.
+
+    ``aligned``: for O_DIRECT, to 4096 bytes.
+    """
+    after = Iatt()
+    c = lib.glupy_pread_before(fd, size, ALIGNMENT if aligned else 0, offset, after._c, gfid, times)
+    if not c:
+        raise _failed()
+    iobuf = IoBuffer.__new__(IoBuffer)  # around what C has made
+    iobuf._c = ffi.gc(c, lib.quick_buffer_free)
+    iobuf.size = size
+    return iobuf, after
 
 
 class Entry(NamedTuple):

@@ -148,7 +148,7 @@ class Translator:
         task = calls.Task(call, coroutine, call.settle)
 
         def start() -> None:
-            lib.glupy_set_this(self._this)
+            lib.quick_set_this(self._this)
             task.resume()
 
         timers.call_soon(start)

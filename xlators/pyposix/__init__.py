@@ -1,8 +1,9 @@
 """``storage/pyposix``: the posix storage translator in Python, a drop-in for C's ``storage/posix``.
 
-Fops by file: ``entry`` (lookup, create, unlink, rename, …), ``attributes`` (stat, setattr, …),
-``data`` (open, readv, writev, truncate, fsync, …), ``space`` (**discard**, fallocate, zerofill,
-seek, statfs), ``directory`` (readdir), ``xattr`` and ``xattrop``.
+Fops by file: ``lookup``, ``making`` (create, mkdir, link, …), ``removing`` (unlink, rename, …),
+``attributes`` (stat, setattr, …), ``data`` (open, readv, writev, truncate, fsync, …), ``space``
+(**discard**, fallocate, zerofill, seek, statfs), ``directory`` (readdir), ``xattr`` and
+``xattrop``.
 
 What they share: ``brick`` (the translator's options and start), ``handles`` (.glusterfs), ``files``
 (what is remembered of a file and of an open file), ``iatt``, ``metadata`` (times in an xattr),

@@ -9,9 +9,10 @@ import resource
 import socket
 import uuid
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from glupy import Option, OptionError, Translator
+from glupy._bridge import ffi
 from glupy.options import path, percent_or_size
 from glupy.views import Dict, Fd, Gfid, Inode, Loc
 from glupy.views.base import encoded
@@ -28,7 +29,17 @@ PATH_MAX = 4096
 OPEN_FILES = 1048576
 _BATCH_MODES = ("none", "syncfs", "syncfs-single-fsync", "syncfs-reverse-fsync", "reverse-fsync")
 _ROOT = bytes(Gfid.ROOT)
+_HIDDEN = keys.HIDDEN.encode()
 _INVALID = 0  # an inode's type before it is linked
+
+
+class Entry(NamedTuple):
+    """A name in a directory, whether there is a file of that name or not."""
+
+    path: bytes
+    folder: bytes  # the directory's path
+    name: bytes
+    parent: File
 
 
 class Brick(Translator):
@@ -207,11 +218,9 @@ class Brick(Translator):
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
             file = self._file(inode, gfid)
         if kind == DIRECTORY:
-            written = loc.path
-            if written and written[0] == "/":
-                real = self._real(written)
-                if real is not None:
-                    return real, file
+            real = self._real(loc)
+            if real is not None:
+                return real, file
             return self._handles.directory(file.gfid), file
         handle = file.handle
         if handle is None:
@@ -220,30 +229,36 @@ class Brick(Translator):
             return self._handles.directory(file.gfid), file
         return handle, file
 
-    def _real(self, written: str) -> bytes | None:
-        """Return the real path for a path of the volume, unless it is too long for the kernel."""
-        real = self._base + encoded(written)
+    def _real(self, loc: Loc) -> bytes | None:
+        """Return the real path for a loc's, if that has one, unless the kernel takes none so long.
+
+        A path that does not begin at the root is one of a gfid: "<gfid:…>/name".
+        """
+        written = _raw(loc.c.path)
+        if not written.startswith(b"/"):
+            return None
+        real = self._base + written
         return real if len(real) < PATH_MAX else None
 
-    def _entry(self, loc: Loc) -> tuple[bytes, bytes, bytes]:
-        """Return an entry's path, its directory's path, and its name."""
-        name, parent = loc.name, loc.directory()
-        if not name or not parent or "/" in name:
+    def _entry(self, loc: Loc) -> Entry:
+        """Return where an entry is, or is to be. ESTALE if the loc does not say."""
+        name = _raw(loc.c.name)
+        parent = loc.parent
+        directory: File | None = None if parent is None else parent.ctx
+        if directory is None:
+            gfid = loc.directory()
+            if not gfid:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            directory = self._file(parent, gfid)
+        if not name or b"/" in name:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        if name == keys.HIDDEN and parent == _ROOT:
+        if name == _HIDDEN and directory.gfid == _ROOT:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        raw = encoded(name)
-        written = loc.path
-        if written and written[0] == "/":
-            real = self._real(written)
-            if real is not None:
-                return real, os.path.dirname(real), raw
-        folder = self._handles.directory(parent).rstrip(b"/")
-        return folder + b"/" + raw, folder + b"/", raw
-
-    def _parent(self, loc: Loc) -> File:
-        """Return the directory of an entry."""
-        return self._file(loc.parent, loc.pargfid)
+        path = self._real(loc)
+        if path is None:
+            folder = self._handles.directory(directory.gfid).rstrip(b"/") + b"/"
+            return Entry(folder + name, folder, name, directory)
+        return Entry(path, path.rpartition(b"/")[0], name, directory)
 
     # ---- which open file ----
 
@@ -300,6 +315,11 @@ class Brick(Translator):
 
     def _asked(self, xdata: Dict | None, key: str) -> bool:
         return xdata is not None and key in xdata
+
+
+def _raw(c: Any) -> bytes:
+    """Return a C string as it is; paths are bytes here. Empty if it is NULL."""
+    return ffi.string(c) if c else b""
 
 
 def _is_directory_handle(handle: bytes) -> bool:

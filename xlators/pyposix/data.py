@@ -44,14 +44,13 @@ class Data(Brick):
     ) -> fops.Readv:
         """Read; ENOENT beside a successful reply says that the end of the file was reached."""
         opened = fd.ctx or self._opened(fd)
-        number, file = opened.number, opened.file
+        number = opened.number
         if not size or number < 0:
             _refuse_device(fd.inode)
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        iobuf = IoBuffer(size)
-        done = linux.pread(number, iobuf, offset)
-        stbuf = self._stats.of_fd(number, file)
-        self._metadata.touch(frame, file, number, stbuf)
+        iobuf, stbuf = self._stats.pread(opened, size, offset)
+        self._metadata.touch(frame, opened.file, number, stbuf)
+        done = iobuf.length
         at_end = errno.ENOENT if offset + done >= stbuf.ia_size else 0
         return fops.Readv(iobuf, 1, stbuf, None, None, done, at_end)
 
@@ -93,9 +92,12 @@ class Data(Brick):
         self, frame: Frame, opened: OpenFile, vector: Vector, offset: int
     ) -> tuple[Iatt, Iatt, int]:
         number, file = opened.number, opened.file
-        before = self._stats.of_fd(number, file)
-        done = write(opened, vector, offset)
-        after = self._stats.of_fd(number, file)
+        if opened.direct:
+            before = self._stats.of_fd(number, file)
+            done = _write_aligned(number, vector, offset)
+            after = self._stats.of_fd(number, file)
+        else:
+            before, after, done = self._stats.pwritev(opened, vector, offset)
         self._metadata.touch(frame, file, number, after)
         return before, after, done
 
@@ -213,16 +215,14 @@ def _refuse_device(inode: Inode) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
-def write(opened: OpenFile, vector: Vector, offset: int) -> int:
-    """Write as much as the kernel does at once, and return how many bytes that was."""
-    if not opened.direct:
-        return linux.pwritev(opened.number, vector, offset)
-    aligned = IoBuffer(vector.nbytes)  # O_DIRECT: what comes from the network is not
+def _write_aligned(number: int, vector: Vector, offset: int) -> int:
+    """Write for O_DIRECT, as much as the kernel does at once; return how many bytes that was."""
+    aligned = IoBuffer(vector.nbytes)  # what comes from the network is not
     at = 0
     for part in vector:
         aligned.data[at : at + len(part)] = part
         at += len(part)
-    return os.pwrite(opened.number, aligned.data, offset)
+    return os.pwrite(number, aligned.data, offset)
 
 
 def write_all(opened: OpenFile, vector: Vector, offset: int) -> None:

@@ -51,11 +51,11 @@ class Files:
 
     def __getitem__(self, gfid: bytes) -> File:
         """Return the file of a gfid; it is remembered as long as somebody holds it."""
-        with self._lock:
-            file = self._files.get(gfid)
-            if file is None:
-                file = self._files[gfid] = File(gfid)
-            return file
+        file = self._files.get(gfid)
+        if file is None:
+            with self._lock:
+                file = self._files.setdefault(gfid, File(gfid))
+        return file
 
 
 class OpenFile:

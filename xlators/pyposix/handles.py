@@ -127,6 +127,13 @@ class Handles:
 
     # ---- making and removing ----
 
+    def ensure(self, gfid: bytes, path: bytes, parent: bytes, name: bytes, mode: int) -> None:
+        """The same as ``add`` where most probably nothing is missing."""
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISDIR(mode) and _same(self.path(gfid), path):
+                return
+        self.add(gfid, path, parent, name, mode)
+
     def add(self, gfid: bytes, path: bytes, parent: bytes, name: bytes, mode: int) -> None:
         """Make sure that there is a handle of the file at ``path``: ``name`` in ``parent``.
 

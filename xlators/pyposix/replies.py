@@ -41,7 +41,8 @@ class Requests:
             return None
         answers = Dict()
         stored: list[str] | None = None
-        for key in asked:
+        wanted = list(asked)
+        for key in wanted:
             if key in _COUNTS:
                 _count(answers, key, inode)
             elif key == keys.CONTENT:
@@ -55,7 +56,7 @@ class Requests:
                 if stored is None:
                     stored = _names(target)
                 _copy(answers, target, _matching(stored, key))
-        if keys.LIST_XATTR in asked:
+        if keys.LIST_XATTR in wanted:
             listed = _names(target) if stored is None else stored
             _copy(answers, target, (n for n in listed if _is_listed(n) and n not in answers))
         return answers

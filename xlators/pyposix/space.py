@@ -44,12 +44,8 @@ class Space(Brick):
         return self._punch(frame, opened, offset, len)
 
     def _punch(self, frame: Frame, opened: OpenFile, offset: int, length: int) -> fops.Discard:
-        number, file = opened.number, opened.file
-        of_fd = self._stats.of_fd
-        before = of_fd(number, file)
-        linux.fallocate(number, _PUNCH, offset, length)
-        after = of_fd(number, file)
-        self._metadata.touch(frame, file, number, after)
+        before, after = self._stats.fallocate(opened, _PUNCH, offset, length)
+        self._metadata.touch(frame, opened.file, opened.number, after)
         return fops.Discard(before, after)
 
     def fallocate(

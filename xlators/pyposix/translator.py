@@ -5,13 +5,17 @@ from __future__ import annotations
 from pyposix.attributes import Attributes
 from pyposix.data import Data
 from pyposix.directory import Directories
-from pyposix.entry import Entries
+from pyposix.lookup import Lookup
+from pyposix.making import Making
+from pyposix.removing import Removing
 from pyposix.space import Space
 from pyposix.xattr import Xattrs
 from pyposix.xattrop import XattrOps
 
 
-class PosixTranslator(Entries, Attributes, Data, Space, Directories, Xattrs, XattrOps):
+class PosixTranslator(
+    Lookup, Making, Removing, Attributes, Data, Space, Directories, Xattrs, XattrOps
+):
     """A directory of a local file system as a GlusterFS brick. The classes it consists of say how.
 
     Handlers answer at once, on whatever thread they are called. What they share is safe under that:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import os
 
+from glupy.views import Dict
 from glupy.views.base import encoded
+from pyposix import keys
 
 Target = int | bytes
 """A file: the number of an open fd, or a path."""
@@ -48,3 +50,9 @@ def names(target: Target) -> list[str]:
     found = os.listxattr(target, follow_symlinks=_follow(target))
     # os decodes as for file names; here it is always UTF-8.
     return [os.fsencode(name).decode("utf-8", "surrogateescape") for name in found]
+
+
+def gfid_req(xdata: Dict) -> bytes | None:
+    """Return the gfid that the client chose for a new file; None if there is none."""
+    found = xdata.get_bytes(keys.GFID_REQ)
+    return found if found is not None and len(found) == 16 and any(found) else None

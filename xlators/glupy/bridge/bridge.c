@@ -427,19 +427,19 @@ static void glupy_end_own_frame(xlator_t *this, call_frame_t *frame)
     THIS = caller;
 }
 
-static void glupy_set_this(xlator_t *this)
+static void quick_set_this(xlator_t *this)
 {
     THIS = this;
 }
 
 /* ---- struct access ---- */
 
-static uint32_t glupy_iatt_mode(const struct iatt *iatt)
+static uint32_t quick_iatt_mode(const struct iatt *iatt)
 {
     return st_mode_from_ia(iatt->ia_prot, iatt->ia_type);
 }
 
-static void glupy_iatt_set_mode(struct iatt *iatt, uint32_t mode)
+static void quick_iatt_set_mode(struct iatt *iatt, uint32_t mode)
 {
     iatt->ia_prot = ia_prot_from_st_mode(mode);
     iatt->ia_type = ia_type_from_st_mode(mode);
@@ -451,20 +451,35 @@ static const char *glupy_client_uid(const client_t *client)
     return client->client_uid;
 }
 
-static const char *glupy_pair_key(const data_pair_t *pair)
+static const char *quick_pair_key(const data_pair_t *pair)
 {
     return pair->key;
 }
 
-static dict_t *glupy_dict_new(void)
+static dict_t *quick_dict_new(void)
 {
     return THIS->ctx ? dict_new() : NULL; /* without a graph there are no memory pools */
 }
 
-static data_t *glupy_data(dict_t *dict, const char *key)
+static data_t *quick_data(dict_t *dict, const char *key)
 {
     data_t *found = NULL;
     return dict_get_with_ref(dict, (char *)key, &found) ? NULL : found;
+}
+
+static void quick_data_unref(data_t *data)
+{
+    data_unref(data);
+}
+
+static void quick_dict_unref(void *dict)
+{
+    dict_unref(dict);
+}
+
+static int quick_dict_has(dict_t *dict, const char *key)
+{
+    return dict_get(dict, (char *)key) != NULL;
 }
 
 /* A dict takes over a value by reference; bytes are copied in, as dict_set_dynptr frees them. */
@@ -566,12 +581,29 @@ static lock_migration_info_t *glupy_lock_next(lock_migration_info_t *head, lock_
     return next == head ? NULL : next;
 }
 
+static void quick_xxh64(const unsigned char *data, size_t len, unsigned long long seed, char *xxh64)
+{
+    gf_xxh64_wrapper(data, len, seed, xxh64);
+}
+
 static void glupy_free(void *memory)
 {
     GF_FREE(memory);
 }
 
-/* ---- system calls that fill a struct iatt ---- */
+/* ---- system calls ---- */
+
+#include <glusterfs/syscall.h> /* compat.h makes lgetxattr() one that follows links */
+
+static void quick_show_times(struct iatt *iatt, const struct mdata_iatt *times)
+{
+    iatt->ia_atime = times->ia_atime;
+    iatt->ia_atime_nsec = times->ia_atime_nsec;
+    iatt->ia_mtime = times->ia_mtime;
+    iatt->ia_mtime_nsec = times->ia_mtime_nsec;
+    iatt->ia_ctime = times->ia_ctime;
+    iatt->ia_ctime_nsec = times->ia_ctime_nsec;
+}
 
 /* As a brick shows it: with its gfid, the inode number that follows from that, without the link of
    .glusterfs, and with the times of trusted.glusterfs.mdata. Both may be NULL. */
@@ -587,14 +619,8 @@ static void glupy_show(struct iatt *iatt, const struct stat *stat, const unsigne
         if (!S_ISDIR(stat->st_mode))
             iatt->ia_nlink--;
     }
-    if (times) {
-        iatt->ia_atime = times->ia_atime;
-        iatt->ia_atime_nsec = times->ia_atime_nsec;
-        iatt->ia_mtime = times->ia_mtime;
-        iatt->ia_mtime_nsec = times->ia_mtime_nsec;
-        iatt->ia_ctime = times->ia_ctime;
-        iatt->ia_ctime_nsec = times->ia_ctime_nsec;
-    }
+    if (times)
+        quick_show_times(iatt, times);
 }
 
 static int glupy_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
@@ -617,6 +643,54 @@ static int glupy_fstatat(int dirfd, const char *path, int flags, struct iatt *ia
     return 0;
 }
 
+/* Attributes of whatever is at a path, with the gfid that its xattr says; it stays NULL, and the
+   inode number is invalid, if there is none. */
+static int glupy_look(const char *path, struct iatt *iatt)
+{
+    struct stat stat;
+    unsigned char gfid[16];
+    ssize_t size = sys_lgetxattr(path, "trusted.gfid", gfid, sizeof gfid);
+    if (size < 0 && errno != ENODATA && errno != ERANGE)
+        return -1;
+    if (fstatat(AT_FDCWD, path, &stat, AT_SYMLINK_NOFOLLOW))
+        return -1;
+    glupy_show(iatt, &stat, size == sizeof gfid ? gfid : NULL, NULL);
+    if (size != sizeof gfid)
+        iatt->ia_ino = ~0ULL;
+    return 0;
+}
+
+/* The same together with the attributes of its directory. Returns 0, the errno for the path, or -1
+   and the errno for the directory. */
+static int glupy_look_in(const char *path, struct iatt *iatt, const char *folder,
+                         struct iatt *parent, const unsigned char *gfid,
+                         const struct mdata_iatt *times)
+{
+    int error = glupy_look(path, iatt) ? errno : 0;
+    return glupy_fstatat(AT_FDCWD, folder, AT_SYMLINK_NOFOLLOW, parent, gfid, times) ? -1 : error;
+}
+
+/* What a fop does to an open file together with its attributes before and after: one call, since
+   whoever gives the GIL away may have to wait for it. */
+static int glupy_fallocate_between(int fd, int mode, off_t offset, off_t length,
+                                   struct iatt *before, struct iatt *after,
+                                   const unsigned char *gfid, const struct mdata_iatt *times)
+{
+    if (glupy_fstat(fd, before, gfid, times) || fallocate(fd, mode, offset, length))
+        return -1;
+    return glupy_fstat(fd, after, gfid, times);
+}
+
+static ssize_t glupy_pwritev_between(int fd, const struct iovec *vector, int count, off_t offset,
+                                     struct iatt *before, struct iatt *after,
+                                     const unsigned char *gfid, const struct mdata_iatt *times)
+{
+    ssize_t done;
+    if (glupy_fstat(fd, before, gfid, times) || (done = pwritev(fd, vector, count, offset)) < 0)
+        return -1;
+    return glupy_fstat(fd, after, gfid, times) ? -1 : done;
+}
+
 static long glupy_getdents(int fd, void *buffer, size_t size)
 {
     return syscall(SYS_getdents64, fd, buffer, size);
@@ -630,7 +704,7 @@ struct glupy_buffer {
     struct iovec vector_store;
 };
 
-static void glupy_buffer_free(void *given)
+static void quick_buffer_free(void *given)
 {
     struct glupy_buffer *buffer = given;
     if (buffer->iobref)
@@ -646,10 +720,12 @@ static struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment)
     if (!THIS->ctx || !(buffer = malloc(sizeof *buffer)))
         return NULL;
     /* THIS is set wherever handlers run, and all translators of a process share one pool. */
-    buffer->iobuf = iobuf_get_page_aligned(THIS->ctx->iobuf_pool, size ? size : 1, alignment);
+    buffer->iobuf = alignment ? iobuf_get_page_aligned(THIS->ctx->iobuf_pool, size ? size : 1,
+                                                       alignment)
+                              : iobuf_get2(THIS->ctx->iobuf_pool, size ? size : 1);
     buffer->iobref = iobref_new();
     if (!buffer->iobuf || !buffer->iobref || iobref_add(buffer->iobref, buffer->iobuf)) {
-        glupy_buffer_free(buffer);
+        quick_buffer_free(buffer);
         return NULL;
     }
     buffer->vector = &buffer->vector_store;
@@ -664,4 +740,22 @@ static ssize_t glupy_pread(int fd, struct glupy_buffer *buffer, size_t size, off
     if (done >= 0)
         buffer->vector->iov_len = done;
     return done;
+}
+
+/* NULL and errno; the attributes are those after the read. */
+static struct glupy_buffer *glupy_pread_before(int fd, size_t size, size_t alignment, off_t offset,
+                                               struct iatt *after, const unsigned char *gfid,
+                                               const struct mdata_iatt *times)
+{
+    struct glupy_buffer *buffer = glupy_buffer_new(size, alignment);
+    int error;
+    if (!buffer) {
+        errno = ENOMEM;
+    } else if (glupy_pread(fd, buffer, size, offset) < 0 || glupy_fstat(fd, after, gfid, times)) {
+        error = errno;
+        quick_buffer_free(buffer);
+        errno = error;
+        buffer = NULL;
+    }
+    return buffer;
 }

@@ -36,9 +36,22 @@ static inline void glupy_count(xlator_t *this, enum glupy_event event)
         atomic_fetch_add_explicit(&instance->counts[event], 1, memory_order_relaxed);
 }
 
-/* What a Python handler says of its fop; a negative number is an errno to fail it with. 0, which
+/* What a Python handler says of its fop: ANSWERED leaves the reply for C to unwind once the GIL is
+   gone, as an unwind takes long; TAKEN is or will be unwound by Python itself. A negative number is an errno to fail it with. 0, which
    is what cffi returns when Python could not answer, is none of them and fails it with EIO. */
-enum glupy_verdict { VERDICT_TAKEN = 1, VERDICT_PASS = 2 };
+enum glupy_verdict { VERDICT_TAKEN = 1, VERDICT_PASS = 2, VERDICT_ANSWERED = 3 };
+
+/* cffi gives the GIL away around every call into C. A function called quick_* keeps it: it neither
+   waits nor takes longer than that would, and whoever gets the GIL in between has to be woken. */
+static inline PyThreadState *glupy_give_gil(const char *caller)
+{
+    static const char quick[] = "_cffi_f_quick_";
+    return strncmp(caller, quick, sizeof quick - 1) ? PyEval_SaveThread() : NULL;
+}
+#undef Py_BEGIN_ALLOW_THREADS
+#undef Py_END_ALLOW_THREADS
+#define Py_BEGIN_ALLOW_THREADS { PyThreadState *_save = glupy_give_gil(__func__);
+#define Py_END_ALLOW_THREADS if (_save) PyEval_RestoreThread(_save); }
 
 /* ---- copies that outlive a call ---- */
 

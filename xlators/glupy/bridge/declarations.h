@@ -74,7 +74,7 @@ struct _gf_dirent { gf_dirent_t *next; uint64_t d_ino; uint64_t d_off; uint32_t 
                     char d_name[]; ...; };
 
 typedef struct _data_pair { struct _data_pair *next; data_t *value; ...; } data_pair_t;
-const char *glupy_pair_key(const data_pair_t *pair);
+const char *quick_pair_key(const data_pair_t *pair);
 struct _dict { int32_t count; data_pair_t *members_list; ...; };
 struct _data { char *data; int data_type; uint32_t len; ...; };
 
@@ -93,7 +93,7 @@ struct glupy_caller { uint64_t unique; uid_t uid; uint32_t gid; pid_t pid; uint1
 struct glupy_held { struct glupy_caller root; ...; };
 struct glupy_reply { uintptr_t waiter; int32_t op_ret; int32_t op_errno; ...; };
 enum glupy_event { ENTERED, PASSED, UNWOUND, ... };
-enum glupy_verdict { VERDICT_TAKEN, VERDICT_PASS, ... };
+enum glupy_verdict { VERDICT_TAKEN, VERDICT_PASS, VERDICT_ANSWERED, ... };
 
 extern "Python" void python_resume(uintptr_t waiter, struct glupy_reply *reply);
 extern "Python" int32_t python_init(xlator_t *this);
@@ -128,11 +128,14 @@ void glupy_drop_reply(void *reply);
 void glupy_fail(xlator_t *this, call_frame_t *frame, int fop, int32_t op_errno);
 call_frame_t *glupy_own_frame(xlator_t *this);
 void glupy_end_own_frame(xlator_t *this, call_frame_t *frame);
-void glupy_set_this(xlator_t *this);
-uint32_t glupy_iatt_mode(const struct iatt *iatt);
-void glupy_iatt_set_mode(struct iatt *iatt, uint32_t mode);
-dict_t *glupy_dict_new(void);
-data_t *glupy_data(dict_t *dict, const char *key);
+void quick_set_this(xlator_t *this);
+uint32_t quick_iatt_mode(const struct iatt *iatt);
+void quick_iatt_set_mode(struct iatt *iatt, uint32_t mode);
+dict_t *quick_dict_new(void);
+data_t *quick_data(dict_t *dict, const char *key);
+void quick_data_unref(data_t *data);
+void quick_dict_unref(void *dict);
+int quick_dict_has(dict_t *dict, const char *key);
 int glupy_dict_set_bytes(dict_t *dict, const char *key, const void *value, size_t size);
 int glupy_dict_set_string(dict_t *dict, const char *key, const char *value);
 int glupy_dict_set_number(dict_t *dict, const char *key, int64_t value, int bits);
@@ -153,8 +156,18 @@ int glupy_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
                 const struct mdata_iatt *times);
 int glupy_fstatat(int dirfd, const char *path, int flags, struct iatt *iatt,
                   const unsigned char *gfid, const struct mdata_iatt *times);
+void quick_show_times(struct iatt *iatt, const struct mdata_iatt *times);
+int glupy_look(const char *path, struct iatt *iatt);
+int glupy_look_in(const char *path, struct iatt *iatt, const char *folder, struct iatt *parent,
+                  const unsigned char *gfid, const struct mdata_iatt *times);
+int glupy_fallocate_between(int fd, int mode, off_t offset, off_t length, struct iatt *before,
+                            struct iatt *after, const unsigned char *gfid,
+                            const struct mdata_iatt *times);
+ssize_t glupy_pwritev_between(int fd, const struct iovec *vector, int count, off_t offset,
+                              struct iatt *before, struct iatt *after, const unsigned char *gfid,
+                              const struct mdata_iatt *times);
 long glupy_getdents(int fd, void *buffer, size_t size);
-void gf_xxh64_wrapper(const unsigned char *data, size_t len, unsigned long long seed, char *xxh64);
+void quick_xxh64(const unsigned char *data, size_t len, unsigned long long seed, char *xxh64);
 
 /* ---- libglusterfs ---- */
 
@@ -173,8 +186,7 @@ inode_t *inode_grep(inode_table_t *table, inode_t *parent, const char *name);
 inode_t *inode_link(inode_t *inode, inode_t *parent, const char *name, struct iatt *stbuf);
 int inode_path(inode_t *inode, const char *name, char **bufp);
 dict_t *dict_ref(dict_t *dict);
-void dict_unref(dict_t *dict);
-void data_unref(data_t *data);
+
 gf_boolean_t dict_del(dict_t *dict, char *key);
 int64_t data_to_int64(data_t *data);
 uint64_t data_to_uint64(data_t *data);
@@ -185,8 +197,11 @@ int iobref_add(struct iobref *iobref, struct iobuf *iobuf);
 int iobref_merge(struct iobref *to, struct iobref *from);
 struct glupy_buffer { struct iobuf *iobuf; struct iobref *iobref; struct iovec *vector; ...; };
 struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment);
-void glupy_buffer_free(void *buffer);
+void quick_buffer_free(void *buffer);
 ssize_t glupy_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset);
+struct glupy_buffer *glupy_pread_before(int fd, size_t size, size_t alignment, off_t offset,
+                                        struct iatt *after, const unsigned char *gfid,
+                                        const struct mdata_iatt *times);
 dict_t *dict_copy_with_ref(dict_t *from, dict_t *to);
 int dict_set_double(dict_t *dict, char *key, double value);
 

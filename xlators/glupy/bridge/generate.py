@@ -2,10 +2,10 @@
 
 For a fop F there are, in C (``bridge.h`` says what they rest on):
 
-``trampoline_F``  what GlusterFS calls; asks Python (``python_F``) on a large stack, then passes the
-                  fop on, or fails it, if that is Python's verdict
-``args_F``        a copy of the arguments that outlives the call, and ``hold_F`` that makes it
-``reply_F``       a copy of a reply, and ``keep_F`` that makes it
+``trampoline_F``  what GlusterFS calls; asks Python (``python_F``) on a large stack, then answers
+                  the fop, passes it on or fails it, if that is Python's verdict
+``args_F``        a copy of the arguments that outlives the call, and ``quick_hold_F`` that makes it
+``reply_F``       a copy of a reply, and ``quick_keep_F`` that makes it
 ``wind_F``        winds to a child; ``callback_F`` keeps the reply and resumes Python
 ``tail_F``        passes the fop on from held arguments
 ``unwind_F``      answers the fop; ``fail_F`` answers it with an errno and nothing else
@@ -106,7 +106,7 @@ struct reply_$name {
 """)
 
 CODE = Template("""
-static int32_t python_$name(void *self, call_frame_t *frame$typed);
+static int32_t python_$name(void *self, struct reply_$name *answer, call_frame_t *frame$typed);
 static void fail_$name(xlator_t *this, call_frame_t *frame, int32_t op_errno);
 
 static void wipe_args_$name(struct glupy_kept *kept)
@@ -116,7 +116,7 @@ static void wipe_args_$name(struct glupy_kept *kept)
     $wipe_arguments
 }
 
-static struct args_$name *hold_$name(call_frame_t *frame$typed)
+static struct args_$name *quick_hold_$name(call_frame_t *frame$typed)
 {
     struct args_$name *to = malloc(sizeof *to);
     if (!to)
@@ -133,15 +133,20 @@ static void wipe_reply_$name(struct glupy_kept *kept)
     $wipe_reply
 }
 
+static void quick_keep_$name(struct reply_$name *to, int32_t op_ret, int32_t op_errno$reply_typed)
+{
+    to->head.op_ret = op_ret;
+    to->head.op_errno = op_errno;
+    $keep_reply
+    to->head.kept.wipe = wipe_reply_$name;
+}
+
 static int32_t callback_$name(call_frame_t *frame, void *cookie, xlator_t *this,
                               int32_t op_ret, int32_t op_errno$reply_typed)
 {
     struct reply_$name *to = cookie;
     (void)frame;
-    to->head.op_ret = op_ret;
-    to->head.op_errno = op_errno;
-    $keep_reply
-    to->head.kept.wipe = wipe_reply_$name;
+    quick_keep_$name(to, op_ret, op_errno$reply_passed);
     glupy_replied(&to->head, this);
     return 0;
 }
@@ -189,12 +194,13 @@ struct call_$name {
     call_frame_t *frame;
     int32_t verdict;
     $argument_fields
+    struct reply_$name answer;
 };
 
 static void ask_$name(void *data)
 {
     struct call_$name *it = data;
-    it->verdict = python_$name(it->instance->self, it->frame$from_call);
+    it->verdict = python_$name(it->instance->self, &it->answer, it->frame$from_call);
 }
 
 static int32_t trampoline_$name(call_frame_t *frame, xlator_t *this$typed)
@@ -207,10 +213,14 @@ static int32_t trampoline_$name(call_frame_t *frame, xlator_t *this$typed)
     }
     glupy_count(this, ENTERED);
     glupy_on_large_stack(ask_$name, &call);
-    if (call.verdict == VERDICT_PASS)
+    if (call.verdict == VERDICT_ANSWERED) {
+        unwind_$name(this, frame, call.answer.head.op_ret, call.answer.head.op_errno$from_answer);
+        wipe_reply_$name(&call.answer.head.kept);
+    } else if (call.verdict == VERDICT_PASS) {
         tail_$name(this, frame, FIRST_CHILD(this)$passed);
-    else if (call.verdict != VERDICT_TAKEN)
+    } else if (call.verdict != VERDICT_TAKEN) {
         fail_$name(this, frame, call.verdict < 0 ? -call.verdict : EIO);
+    }
     return 0;
 }
 
@@ -223,8 +233,10 @@ static int32_t leaf_$name(call_frame_t *frame, xlator_t *this$typed)
 """)
 
 CDEF = Template("""
-extern "Python" int32_t python_$name(void *self, call_frame_t *frame$typed);
-struct args_$name *hold_$name(call_frame_t *frame$typed);
+extern "Python" int32_t python_$name(void *self, struct reply_$name *answer,
+                                     call_frame_t *frame$typed);
+void quick_keep_$name(struct reply_$name *to, int32_t op_ret, int32_t op_errno$reply_typed);
+struct args_$name *quick_hold_$name(call_frame_t *frame$typed);
 struct reply_$name *wind_$name(xlator_t *this, call_frame_t *frame, xlator_t *child,
                                uintptr_t waiter$typed);
 void tail_$name(xlator_t *this, call_frame_t *frame, xlator_t *child$typed);
@@ -267,6 +279,7 @@ def _substitutions(fop: Fop) -> dict[str, str]:
         "typed": _typed(fop.arguments),
         "passed": _names(fop.arguments),
         "from_call": _names(fop.arguments, "it->"),
+        "from_answer": _names(fop.reply, "call.answer."),
         "reply_typed": _typed(fop.reply),
         "reply_passed": _names(fop.reply),
         "reply_nothing": _nothing(fop.reply),

@@ -39,7 +39,7 @@ class IoBuffer:
         c = lib.glupy_buffer_new(size, ALIGNMENT)
         if not c:
             raise MemoryError("there is no buffer to be had: no memory, or no GlusterFS graph")
-        self._c = ffi.gc(c, lib.glupy_buffer_free)
+        self._c = ffi.gc(c, lib.quick_buffer_free)
         self.size = size
 
     @property

@@ -51,40 +51,41 @@ class Dict(View, MutableMapping[str, Any]):
         self._owner = owner
         if scope is None:  # not a view: a dict of its own
             self._scope = ALWAYS
-            made = lib.glupy_dict_new()
+            made = lib.quick_dict_new()
             if not made:
                 raise MemoryError("there is no dict to be had: no memory, or no GlusterFS graph")
-            self._c = ffi.gc(made, lib.dict_unref)
-            self.update(given or {})
+            self._c = ffi.gc(made, lib.quick_dict_unref)
+            if given:
+                self.update(given)
 
     def __getitem__(self, key: str) -> Any:
-        data = lib.glupy_data(self.c, encoded(key))
+        data = lib.quick_data(self.c, encoded(key))
         if not data:
             raise KeyError(key)
         try:
             return _value(data)
         finally:
-            lib.data_unref(data)
+            lib.quick_data_unref(data)
 
     def get_bytes(self, key: str, default: bytes | None = None) -> bytes | None:
         """Return the value as the bytes that GlusterFS stores, whatever its type."""
-        data = lib.glupy_data(self.c, encoded(key))
+        data = lib.quick_data(self.c, encoded(key))
         if not data:
             return default
         try:
             return bytes(ffi.buffer(data.data, data.len)) if data.data else b""
         finally:
-            lib.data_unref(data)
+            lib.quick_data_unref(data)
 
     def type_of(self, key: str) -> DataType:
         """Return how GlusterFS types the value. KeyError if there is none."""
-        data = lib.glupy_data(self.c, encoded(key))
+        data = lib.quick_data(self.c, encoded(key))
         if not data:
             raise KeyError(key)
         try:
             return DataType(data.data_type)
         finally:
-            lib.data_unref(data)
+            lib.quick_data_unref(data)
 
     def __setitem__(self, key: str, value: Value) -> None:
         name = encoded(key)
@@ -125,16 +126,12 @@ class Dict(View, MutableMapping[str, Any]):
         lib.dict_del(self.c, name)
 
     def __contains__(self, key: object) -> bool:
-        data = lib.glupy_data(self.c, encoded(key)) if isinstance(key, str) else None
-        if not data:
-            return False
-        lib.data_unref(data)
-        return True
+        return isinstance(key, str) and bool(lib.quick_dict_has(self.c, encoded(key)))
 
     def _keys(self) -> Iterator[bytes]:
         pair = self.c.members_list
         while pair:
-            yield ffi.string(lib.glupy_pair_key(pair))
+            yield ffi.string(lib.quick_pair_key(pair))
             pair = pair.next
 
     def __iter__(self) -> Iterator[str]:

@@ -64,11 +64,11 @@ class Iatt(View):
     @property
     def mode(self) -> int:
         """Type and permissions together, as ``st_mode`` has them (ia_type and ia_prot)."""
-        return int(lib.glupy_iatt_mode(self.c))
+        return int(lib.quick_iatt_mode(self.c))
 
     @mode.setter
     def mode(self, value: int) -> None:
-        lib.glupy_iatt_set_mode(self.c, value)
+        lib.quick_iatt_set_mode(self.c, value)
 
     def copy(self) -> Iatt:
         """Return a copy of its own, valid for ever."""

@@ -1,0 +1,104 @@
+"""Lookup: by a name, or by a gfid alone; what an old brick's file lacks is given to it here."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+
+from glupy import FopError, fops
+from glupy.views import Dict, Frame, Iatt, Inode, Loc
+from pyposix import keys, xattrs
+from pyposix.brick import Brick, Entry
+from pyposix.files import File
+from pyposix.iatt import Looked
+from pyposix.xattrs import gfid_req
+
+FRESH_SECONDS = 1.0
+"""A file without a gfid that is younger is still being created."""
+
+
+class Lookup(Brick):
+    """The fop on names and gfids that all others begin with."""
+
+    def lookup(self, frame: Frame, loc: Loc, xdata: Dict | None) -> fops.Lookup:
+        """Find a file by its name, or by its gfid alone.
+
+        A named one that has no gfid yet gets the one that comes in xdata; an old brick's files too.
+        """
+        c = loc.c
+        if not c.name or not (c.parent or loc.pargfid):
+            return self._lookup_gfid(loc, xdata)
+        entry = self._entry(loc)
+        inode = loc.inode
+        looked = self._look_in(entry, inode)
+        try:
+            buf, file = looked.check()
+            # A new inode: the file may be from before it was a brick's, or have lost its handle.
+            if xdata is not None and inode is not None and not inode.gfid:
+                healed = self._heal(entry, buf, file, xdata)
+                if healed is not file:
+                    file = healed
+                    buf = self._stats.of_path(entry.path, file)
+        except OSError as error:
+            raise FopError(error.errno or errno.EIO, postparent=looked.parent) from None
+        if file is None and not self._asked(xdata, keys.GFIDLESS_LOOKUP):
+            raise OSError(errno.ENODATA, "no gfid")
+        return self._found(inode, entry.path, buf, file, xdata, looked.parent)
+
+    def _lookup_gfid(self, loc: Loc, xdata: Dict | None) -> fops.Lookup:
+        path, file = self._locate(loc)
+        try:
+            buf = self._stats.of_path(path, file)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                if self._asked(xdata, keys.UNLINKED_LOOKUP):
+                    buf = self._stats.of_path(self._handles.orphan(file.gfid), file)
+                    buf.ia_nlink = 0
+                    return fops.Lookup(loc.inode, buf, None, Iatt())
+                self._handles.remove_stale(file.gfid)
+            raise FopError(error.errno or errno.EIO, postparent=Iatt()) from None
+        return self._found(loc.inode, path, buf, file, xdata, Iatt())
+
+    def _found(
+        self,
+        inode: Inode | None,
+        path: bytes,
+        buf: Iatt,
+        file: File | None,
+        xdata: Dict | None,
+        postparent: Iatt,
+    ) -> fops.Lookup:
+        if inode is not None and file is not None:
+            self._remembered(inode, file.gfid)
+        answers = self._requests.answer(xdata, path, inode, buf)
+        if self._asked(xdata, keys.CLEAN_WRITE_PROTECTION):
+            with contextlib.suppress(OSError):
+                xattrs.remove(path, keys.PROTECT_WRITES)
+        return fops.Lookup(inode, buf, answers, postparent)
+
+    def _look_in(self, entry: Entry, inode: Inode | None) -> Looked:
+        """Look; without the directory its handle is stale."""
+        known: File | None = None if inode is None else inode.ctx
+        try:
+            return self._stats.look_in(entry.path, entry.folder, entry.parent, known)
+        except FileNotFoundError:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
+
+    def _heal(self, entry: Entry, buf: Iatt, file: File | None, xdata: Dict) -> File:
+        """Give a file its gfid, if it has none, and its handle, if that is missing."""
+        if file is None:
+            changed = buf.ia_ctime + buf.ia_ctime_nsec / 1e9
+            if time.time() - changed < FRESH_SECONDS:
+                raise FileNotFoundError
+            wanted = gfid_req(xdata)
+            if wanted is None:
+                raise OSError(errno.ENODATA, "no gfid")
+            xattrs.put(entry.path, keys.GFID, wanted, os.XATTR_CREATE)
+            file = self._files[wanted]
+        try:
+            self._handles.ensure(file.gfid, entry.path, entry.parent.gfid, entry.name, buf.mode)
+        except OSError as error:
+            self.log.warning("%r: no handle for it: %s", entry.path, error)
+        return file

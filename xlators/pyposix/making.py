@@ -1,0 +1,349 @@
+"""Fops that make names: create, mknod, mkdir, symlink, link; and put."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from glupy import FopError, fops
+from glupy.constants import GF_SERVER_PID_TRASH
+from glupy.views import Dict, Fd, Frame, Gfid, Iatt, Iobref, Loc, Vector
+from glupy.views.base import encoded
+from pyposix import keys, xattrs
+from pyposix.brick import Brick, Entry
+from pyposix.data import write_all
+from pyposix.files import File, OpenFile
+from pyposix.gfid2path import MOST_LINKS
+from pyposix.iatt import is_linkto
+from pyposix.xattrs import gfid_req
+
+_CREATE_ONLY = os.O_CREAT | os.O_EXCL
+_NOT_GIVEN = frozenset([keys.GFID, keys.VOLUME_ID, keys.MDATA])
+
+
+@dataclass(slots=True)
+class _New:
+    """An entry that a fop makes: where, for whom, and how far that has come."""
+
+    loc: Loc
+    entry: Entry
+    preparent: Iatt
+    gid: int
+    gfid: bytes
+    existed: bool = False
+    made: bool = False  # from here on, what failed is undone
+    handled: bool = False
+
+
+class Making(Brick):
+    """Fops that make names."""
+
+    def create(
+        self,
+        frame: Frame,
+        loc: Loc,
+        flags: int,
+        mode: int,
+        umask: int,
+        fd: Fd,
+        xdata: Dict | None,
+    ) -> fops.Create:
+        """Make a file and open it; open it if it is there and ``flags`` do not exclude that."""
+        opened, buf, new, postparent = self._create(frame, loc, flags, mode, xdata)
+        fd.ctx = opened
+        return fops.Create(fd, loc.inode, buf, new.preparent, postparent, xdata)
+
+    def _create(
+        self, frame: Frame, loc: Loc, flags: int, mode: int, xdata: Dict | None
+    ) -> tuple[OpenFile, Iatt, _New, Iatt]:
+        with self._making(frame, loc, xdata) as new:
+            existed = new.existed
+            if not existed:
+                self._check_layout(new, xdata)
+            how = (flags | os.O_CREAT if flags else _CREATE_ONLY | os.O_RDWR) | self._direct
+            number = os.open(new.entry.path, how, self._file_mode(mode))
+            opened = OpenFile(self._files[new.gfid], number, flags)
+            try:
+                if existed:
+                    self._adopt(new, number)
+                    opened.file = self._files[new.gfid]
+                else:
+                    new.made = bool(how & os.O_EXCL)
+                    os.fchown(number, frame.uid, new.gid)
+                    self._finish(new, number, stat.S_IFREG, xdata)
+                file = self._tie(new)
+                if not existed:
+                    self._metadata.begin(file)
+                buf = self._stats.of_fd(number, file)
+                self._metadata.touch(frame, file, number, buf)
+                return opened, buf, new, self._made_in(frame, new)
+            except BaseException:
+                opened.close()
+                raise
+
+    def mknod(
+        self,
+        frame: Frame,
+        loc: Loc,
+        mode: int,
+        rdev: int,
+        umask: int,
+        xdata: Dict | None,
+    ) -> fops.Mknod:
+        """Make a file, device, FIFO or socket; or, for DHT, another link of a file that exists."""
+        with self._making(frame, loc, xdata) as new:
+            linked = self._asked(xdata, keys.INTERNAL_FOP) and self._link_existing(new)
+            if not linked:
+                real_mode = self._file_mode(mode)
+                try:
+                    os.mknod(new.entry.path, real_mode, rdev)
+                except FileExistsError:
+                    if not self._asked(xdata, keys.FORCE_REPLACE):
+                        raise
+                    self._unlink_linkto(new)
+                    os.mknod(new.entry.path, real_mode, rdev)
+                new.made = True
+                os.chown(new.entry.path, frame.uid, new.gid, follow_symlinks=False)
+            buf, postparent = self._made(frame, new, mode, xdata, linked=linked)
+            return fops.Mknod(loc.inode, buf, new.preparent, postparent)
+
+    def mkdir(
+        self, frame: Frame, loc: Loc, mode: int, umask: int, xdata: Dict | None
+    ) -> fops.Mkdir:
+        """Make a directory."""
+        with self._making(frame, loc, xdata) as new:
+            self._check_gfid_is_free(frame, new)
+            self._check_layout(new, xdata)
+            mask, forced = self.option("create-directory-mask"), self.option("force-directory-mode")
+            real_mode = _masked(mode, mask, forced)
+            os.mkdir(new.entry.path, real_mode)
+            new.made = True
+            os.chown(new.entry.path, frame.uid, new.gid)
+            buf, postparent = self._made(frame, new, stat.S_IFDIR, xdata)
+            return fops.Mkdir(loc.inode, buf, new.preparent, postparent)
+
+    def symlink(
+        self, frame: Frame, linkname: str, loc: Loc, umask: int, xdata: Dict | None
+    ) -> fops.Symlink:
+        """Make a symbolic link."""
+        with self._making(frame, loc, xdata) as new:
+            os.symlink(encoded(linkname), new.entry.path)
+            new.made = True
+            os.chown(new.entry.path, frame.uid, new.gid, follow_symlinks=False)
+            buf, postparent = self._made(frame, new, stat.S_IFLNK, xdata)
+            return fops.Symlink(loc.inode, buf, new.preparent, postparent)
+
+    def link(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None) -> fops.Link:
+        """Make another name of a file."""
+        self._reserve.check(frame, xdata)
+        old_path, file = self._locate(oldloc)
+        most = self.option("max-hardlinks")
+        if most and self._stats.of_path(old_path, file).ia_nlink >= most:
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+        entry = self._entry(newloc)
+        preparent = self._stats.of_path(entry.folder, entry.parent)
+        new = _New(newloc, entry, preparent, 0, file.gfid)
+        path = entry.path
+        try:
+            os.link(old_path, path, follow_symlinks=False)
+        except FileExistsError:
+            if not self._asked(xdata, keys.FORCE_REPLACE):
+                raise
+            self._unlink_linkto(new)
+            os.link(old_path, path, follow_symlinks=False)
+        buf = self._stats.of_path(path, file)
+        self._metadata.touch(frame, file, path, buf)
+        if buf.ia_nlink <= MOST_LINKS:
+            self._gfid2path.add(path, entry.parent.gfid, entry.name)
+        return fops.Link(oldloc.inode, buf, preparent, self._made_in(frame, new))
+
+    def put(
+        self,
+        frame: Frame,
+        loc: Loc,
+        mode: int,
+        umask: int,
+        flags: int,
+        vector: Vector,
+        count: int,
+        offset: int,
+        iobref: Iobref | None,
+        xattr: Dict | None,
+        xdata: Dict | None,
+    ) -> fops.Put:
+        """Make a file with contents and xattrs."""
+        opened, _, new, postparent = self._create(frame, loc, flags, mode, xdata)
+        try:
+            number, file = opened.number, opened.file
+            with file.gate:
+                write_all(opened, vector, offset)
+            for key in xattr or ():
+                if key.startswith(keys.NAMESPACES) and key not in (keys.GFID, keys.VOLUME_ID):
+                    xattrs.put(number, key, (xattr and xattr.get_bytes(key)) or b"")
+            self._metadata.touch(frame, file, number)
+            buf = self._stats.of_fd(number, file)
+        finally:
+            opened.close()
+        return fops.Put(loc.inode, buf, new.preparent, postparent)
+
+    # ---- how things are made ----
+
+    @contextlib.contextmanager
+    def _making(self, frame: Frame, loc: Loc, xdata: Dict | None) -> Iterator[_New]:
+        """Begin a new entry; undo what was made of it if what follows fails."""
+        gfid = None if xdata is None else gfid_req(xdata)
+        if gfid is None:
+            if frame.pid != GF_SERVER_PID_TRASH:
+                raise OSError(errno.EINVAL, "no gfid for the new file")
+            gfid = bytes(Gfid.random())
+        self._reserve.check(frame, xdata)
+        entry = self._entry(loc)
+        looked = self._stats.look_in(entry.path, entry.folder, entry.parent)
+        preparent = looked.parent
+        gid = preparent.ia_gid if preparent.mode & stat.S_ISGID else frame.gid
+        new = _New(loc, entry, preparent, gid, gfid, existed=not looked.error)
+        try:
+            yield new
+        except BaseException:
+            with contextlib.suppress(OSError):
+                if new.handled:
+                    self._handles.remove(new.gfid)
+                if new.made:
+                    if stat.S_ISDIR(os.lstat(new.entry.path).st_mode):
+                        os.rmdir(new.entry.path)
+                    else:
+                        os.unlink(new.entry.path)
+            raise
+
+    def _made(
+        self, frame: Frame, new: _New, mode: int, xdata: Dict | None, *, linked: bool = False
+    ) -> tuple[Iatt, Iatt]:
+        """Give what was made at a path all that a file of GlusterFS has; return attributes."""
+        self._finish(new, new.entry.path, mode, xdata, linked=linked)
+        file = self._tie(new)
+        if not linked:
+            self._metadata.begin(file)
+        buf = self._stats.of_path(new.entry.path, file)
+        self._metadata.touch(frame, file, new.entry.path, buf)
+        return buf, self._made_in(frame, new)
+
+    def _made_in(self, frame: Frame, new: _New) -> Iatt:
+        postparent = self._stats.of_path(new.entry.folder, new.entry.parent)
+        self._metadata.touch_parent(frame, new.entry.parent, new.entry.folder, postparent)
+        return postparent
+
+    def _finish(
+        self,
+        new: _New,
+        target: xattrs.Target,
+        mode: int,
+        xdata: Dict | None,
+        *,
+        linked: bool = False,
+    ) -> None:
+        directory = stat.S_ISDIR(mode)
+        if not directory:
+            self._gfid2path.add(target, new.entry.parent.gfid, new.entry.name)
+        if xdata is not None:
+            self._store_given(new, target, xdata)
+        if not linked:
+            xattrs.put(target, keys.GFID, new.gfid, os.XATTR_CREATE)
+            self._handles.add(new.gfid, new.entry.path, new.entry.parent.gfid, new.entry.name, mode)
+            new.handled = True
+
+    def _store_given(self, new: _New, target: xattrs.Target, xdata: Dict) -> None:
+        """Store the xattrs that come with a new file: ACLs, and what translators above keep."""
+        for key in xdata:
+            if not key.startswith(keys.NAMESPACES) or key in _NOT_GIVEN:
+                continue
+            if key.startswith(keys.GFID2PATH_PREFIX):
+                continue
+            acl = key in (keys.ACL_ACCESS, keys.ACL_DEFAULT)
+            try:
+                value = xdata.get_bytes(key) or b""
+                xattrs.put(target, key, value, 0 if acl else os.XATTR_CREATE)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                self.log.error("%s: xattr %s was not stored: %s", new.loc.path, key, error)
+
+    def _tie(self, new: _New) -> File:
+        inode = new.loc.inode
+        return self._files[new.gfid] if inode is None else self._remembered(inode, new.gfid)
+
+    def _adopt(self, new: _New, number: int) -> None:
+        """A file was there already: it keeps its gfid, and gets what it lacks."""
+        found = xattrs.find(number, keys.GFID)
+        if found is None:
+            xattrs.put(number, keys.GFID, new.gfid, os.XATTR_CREATE)
+        else:
+            new.gfid = found
+        self._handles.add(
+            new.gfid, new.entry.path, new.entry.parent.gfid, new.entry.name, stat.S_IFREG
+        )
+
+    def _check_layout(self, new: _New, xdata: Dict | None) -> None:
+        """DHT: make nothing in a directory whose layout is not the one that the client knows."""
+        if xdata is None or keys.PREOP_PARENT not in xdata:
+            return
+        key = xdata[keys.PREOP_PARENT]
+        del xdata[keys.PREOP_PARENT]
+        expected = xdata.get_bytes(key)
+        if expected is None:
+            return
+        del xdata[key]
+        if xattrs.get(new.entry.folder, key) != expected:
+            failed = Dict()
+            failed.set_int(keys.PREOP_FAILED, 1)
+            raise FopError(errno.EIO, xdata=failed)
+
+    def _check_gfid_is_free(self, frame: Frame, new: _New) -> None:
+        """A directory that heals or renames elsewhere brings a gfid that has a handle already."""
+        handle = self._handles.path(new.gfid)
+        if not os.path.isdir(handle):
+            return
+        if frame.pid != keys.PID_SELF_HEALD:
+            self.log.warning("mkdir %s: its gfid is another directory's already", new.loc.path)
+        if not self._handles.leads_to(new.gfid, new.entry.parent.gfid, new.entry.name):
+            self._handles.remove(new.gfid)
+
+    def _link_existing(self, new: _New) -> bool:
+        """Make the new entry a link of the file that has its gfid, if there is one."""
+        handle = self._handles.path(new.gfid)
+        try:
+            os.link(handle, new.entry.path, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:
+            file = self._files[new.gfid]
+            with file.lock:
+                if not file.orphan:
+                    return False
+                os.link(self._handles.orphan(new.gfid), new.entry.path)
+                os.rename(self._handles.orphan(new.gfid), handle)
+                file.orphan = False
+        return True
+
+    def _unlink_linkto(self, new: _New) -> None:
+        """Remove a stale link file of DHT that is in the way; EEXIST if it is anything else."""
+        try:
+            buf, file = self._stats.look(new.entry.path)
+        except FileNotFoundError:
+            return
+        if not is_linkto(buf):
+            raise FileExistsError
+        os.unlink(new.entry.path)
+        if file is not None and buf.ia_nlink == 1:
+            self._handles.remove(file.gfid)
+
+    def _file_mode(self, mode: int) -> int:
+        return _masked(mode, self.option("create-mask"), self.option("force-create-mode"))
+
+
+def _masked(mode: int, mask: int, forced: int) -> int:
+    """Apply the options on modes to a mode: only its permissions are masked."""
+    return (mode & ~0o777) | (mode & mask & 0o777) | forced

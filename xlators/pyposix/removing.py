@@ -1,0 +1,154 @@
+"""Fops that take names away: unlink, rmdir, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from glupy import fops
+from glupy.views import Dict, Frame, Gfid, Iatt, Inode, Loc
+from pyposix import keys, xattrs
+from pyposix.brick import Brick
+from pyposix.files import File
+from pyposix.iatt import DIRECTORY, REGULAR, is_linkto
+
+
+class Removing(Brick):
+    """Fops that take names away."""
+
+    def unlink(self, frame: Frame, loc: Loc, xflags: int, xdata: Dict | None) -> fops.Unlink:
+        """Remove a name. A file that is open outlives its last one, until it is closed."""
+        path, folder, name, parent = self._entry(loc)
+        inode = loc.inode
+        known: File | None = None if inode is None else inode.ctx
+        looked = self._stats.look_in(path, folder, parent, known)
+        buf, file = looked.check()
+        self._check_unlink(inode, path, buf, xdata)
+        last = buf.ia_nlink <= 1
+        if not last:
+            self._gfid2path.remove(path, parent.gfid, name)
+        number = -1
+        if buf.c.ia_type == REGULAR and self._asked(xdata, keys.DHT_IATT):
+            number = os.open(path, os.O_RDONLY)
+        try:
+            os.unlink(path)
+            if file is not None:
+                self._name_gone(frame, file, inode, last)
+            answers = self._unlinked(xdata, buf)
+            if number >= 0 and file is not None:
+                after = self._stats.of_fd(number, file)
+                answers[keys.DHT_IATT] = answers[keys.POSTSTAT] = after
+        finally:
+            if number >= 0:
+                os.close(number)
+        postparent = self._stats.of_path(folder, parent)
+        self._metadata.touch_parent(frame, parent, folder, postparent)
+        return fops.Unlink(looked.parent, postparent, answers)
+
+    def _check_unlink(
+        self, inode: Inode | None, path: bytes, buf: Iatt, xdata: Dict | None
+    ) -> None:
+        """DHT: EBUSY for a file that is open, or that is no link file (any more)."""
+        if xdata is None:
+            return
+        if inode is not None and inode.fd_count and xdata.get(keys.UNLINK_NOT_OPEN):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        if (
+            keys.UNLINK_ONLY_LINKTO in xdata
+            and xdata[keys.UNLINK_ONLY_LINKTO]
+            and not (is_linkto(buf) and xattrs.find(path, keys.DHT_LINKTO))
+        ):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    def _name_gone(self, frame: Frame, file: File, inode: Inode | None, last: bool) -> None:
+        """A name of the file was removed: its handle follows the last one."""
+        if not last:
+            self._metadata.touch(frame, file, self._handles.path(file.gfid))
+        elif inode is not None and inode.gfid == file.gfid and inode.fd_count:
+            file.orphan = True
+            with contextlib.suppress(FileNotFoundError):
+                self._handles.keep_orphan(file.gfid)
+        else:
+            self._handles.remove(file.gfid)
+
+    def _unlinked(self, xdata: Dict | None, buf: Iatt) -> Dict:
+        answers = Dict()
+        if xdata is not None:
+            if keys.GET_BLOCK_COUNT in xdata:
+                answers.set_uint(keys.GET_BLOCK_COUNT, buf.ia_blocks, 64)
+            if keys.GET_LINK_COUNT in xdata:
+                answers.set_uint(keys.GET_LINK_COUNT, buf.ia_nlink)
+            if keys.REQUEST_LINK_COUNT in xdata:
+                answers.set_uint(keys.RESPONSE_LINK_COUNT, buf.ia_nlink)
+        return answers
+
+    def rmdir(self, frame: Frame, loc: Loc, xflags: int, xdata: Dict | None) -> fops.Rmdir:
+        """Remove an empty directory; with flags a whole tree, which goes to the landfill."""
+        path, folder, name, parent = self._entry(loc)
+        looked = self._stats.look_in(path, folder, parent)
+        _, file = looked.check()
+        if xflags:
+            os.rename(path, self._handles.in_landfill(file.gfid if file else Gfid.random()))
+        else:
+            os.rmdir(path)
+        if file is not None and self._handles.leads_to(file.gfid, parent.gfid, name):
+            self._handles.remove(file.gfid)
+        postparent = self._stats.of_path(folder, parent)
+        self._metadata.touch_parent(frame, parent, folder, postparent)
+        return fops.Rmdir(looked.parent, postparent)
+
+    # ---- rename ----
+
+    def rename(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None) -> fops.Rename:
+        """Rename; what had the new name loses it, as with unlink or rmdir."""
+        old_path, old_folder, old_name, old_parent = self._entry(oldloc)
+        new_path, new_folder, new_name, new_parent = self._entry(newloc)
+        preold = self._stats.of_path(old_folder, old_parent)
+        prenew = self._stats.of_path(new_folder, new_parent)
+        old, file = self._stats.look(old_path)
+        victim: Iatt | None
+        try:
+            victim, lost = self._stats.look(new_path)
+        except FileNotFoundError:
+            victim, lost = None, None
+        self._check_victim(newloc, victim)
+        os.rename(old_path, new_path)
+        # Two names of one file: rename(2) has left both.
+        if file is None or file is not lost:
+            if victim is not None and lost is not None:
+                self._victim_gone(frame, newloc, victim, lost, new_parent.gfid, new_name)
+            if file is not None and old.c.ia_type == DIRECTORY:
+                self._handles.move_directory(file.gfid, new_parent.gfid, new_name)
+            elif file is not None:
+                self._gfid2path.remove(new_path, old_parent.gfid, old_name)
+                self._gfid2path.add(new_path, new_parent.gfid, new_name)
+        if file is None:
+            buf = self._stats.look(new_path)[0]
+        else:
+            buf = self._stats.of_path(new_path, file)
+            self._metadata.touch(frame, file, new_path, buf)
+        postold = self._stats.of_path(old_folder, old_parent)
+        self._metadata.touch_parent(frame, old_parent, old_folder, postold)
+        postnew = self._stats.of_path(new_folder, new_parent)
+        self._metadata.touch_parent(frame, new_parent, new_folder, postnew)
+        answers = Dict() if victim is None else self._unlinked(xdata, victim)
+        return fops.Rename(buf, preold, postold, prenew, postnew, answers)
+
+    def _check_victim(self, newloc: Loc, victim: Iatt | None) -> None:
+        """A directory that the client does not expect there is not overwritten."""
+        if victim is not None and victim.c.ia_type == DIRECTORY:
+            inode = newloc.inode
+            if inode is None or inode.gfid != victim.ia_gfid:
+                raise FileExistsError
+
+    def _victim_gone(
+        self, frame: Frame, newloc: Loc, victim: Iatt, lost: File, parent: bytes, name: bytes
+    ) -> None:
+        if victim.c.ia_type == DIRECTORY:
+            self._handles.remove(lost.gfid)
+            return
+        last = victim.ia_nlink <= 1
+        if not last:
+            self._gfid2path.remove(self._handles.path(lost.gfid), parent, name)
+        self._name_gone(frame, lost, newloc.inode, last)
