@@ -9,17 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from glupy import linux
 from glupy.constants import (
     GF_XATTROP_ADD_ARRAY,
     GF_XATTROP_ADD_ARRAY64,
     GF_XATTROP_ADD_ARRAY64_WITH_DEFAULT,
     GF_XATTROP_ADD_ARRAY_WITH_DEFAULT,
 )
+from glupy.enums import FileType
 from glupy.views import Gfid
 from pyposix import extents, gfid2path
 from pyposix.files import File, Files, OpenFile
 from pyposix.gate import Gate
 from pyposix.handles import Handles, dashed
+from pyposix.iatt import Stats
 from pyposix.metadata import Metadata, Times
 from pyposix.reserve import Reserve, overwrites
 from pyposix.xattrop import combine
@@ -89,6 +92,83 @@ def test_an_open_file_closes_with_its_last_reference() -> None:
     del opened
     with pytest.raises(OSError):
         os.fstat(number)
+
+
+# ---- attributes ----
+
+
+def stats(*, ctime: bool = False) -> tuple[Stats, Files]:
+    files = Files()
+    return Stats(files, Metadata(LOG, enabled=ctime)), files
+
+
+def test_what_is_at_a_path(tmp_path: Path) -> None:
+    seen, files = stats()
+    parent, link = files[ONE], os.fsencode(tmp_path / "link")
+    (tmp_path / "link").symlink_to("nowhere")
+    os.setxattr(link, "trusted.gfid", TWO, follow_symlinks=False)
+    for known in None, files[ONE], files[TWO]:
+        iatt, file = seen.look(link, known)
+        assert file is files[TWO]
+        assert (iatt.ia_gfid, iatt.ia_type, iatt.ia_size) == (TWO, FileType.IFLNK, 7)
+        assert iatt.ia_nlink == 0, "the handle, which every file has, is not counted"
+    folder = os.fsencode(tmp_path)
+    looked = seen.look_in(link, folder, parent)
+    assert looked.check() == (iatt, files[TWO])
+    assert looked.parent == seen.of_path(folder, parent)
+
+
+def test_a_file_without_a_gfid(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    iatt, file = stats()[0].look(os.fsencode(tmp_path / "file"))
+    assert file is None and not iatt.ia_gfid
+    assert (iatt.ia_ino, iatt.ia_nlink) == (2**64 - 1, 1)
+
+
+def test_nothing_at_a_path(tmp_path: Path) -> None:
+    seen, files = stats()
+    folder = os.fsencode(tmp_path)
+    looked = seen.look_in(folder + b"/none", folder, files[ONE])
+    assert (looked.error, looked.file) == (errno.ENOENT, None)
+    assert looked.parent.ia_gfid == ONE
+    with pytest.raises(FileNotFoundError):
+        looked.check()
+    with pytest.raises(FileNotFoundError):
+        seen.look(folder + b"/none")
+    with pytest.raises(FileNotFoundError):
+        seen.look_in(folder, folder + b"/none", files[ONE])
+
+
+def test_times_that_are_the_clients_are_shown(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "file")
+    (tmp_path / "file").touch()
+    os.setxattr(path, "trusted.gfid", TWO)
+    os.setxattr(path, "trusted.glusterfs.mdata", Times((1, 2), (3, 4), (5, 6)).encode())
+    for ctime in True, False:
+        seen, files = stats(ctime=ctime)
+        iatt = seen.look(path)[0]
+        shown = (iatt.ia_ctime, iatt.ia_ctime_nsec, iatt.ia_mtime_nsec, iatt.ia_atime)
+        assert (shown == (1, 2, 4, 5)) is ctime
+        assert iatt == seen.of_path(path, files[TWO])
+
+
+def test_attributes_around_a_discard(tmp_path: Path) -> None:
+    seen, files = stats()
+    number = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    opened = OpenFile(files[ONE], number, os.O_RDWR)
+    os.pwrite(number, b"x" * 65536, 0)
+    os.fsync(number)
+    full = os.fstat(number).st_blocks
+    mode = linux.FALLOC_FL_PUNCH_HOLE | linux.FALLOC_FL_KEEP_SIZE
+    before, after = seen.fallocate(opened, mode, 0, 65536)
+    assert (before.ia_blocks, after.ia_blocks) == (full, os.fstat(number).st_blocks)
+    assert after.ia_blocks < full
+    assert before.ia_gfid == after.ia_gfid == ONE
+    assert before.ia_size == after.ia_size == 65536
+    for bad, expected in [(opened, errno.EINVAL), (OpenFile(files[ONE], -1, 0), errno.EBADF)]:
+        with pytest.raises(OSError) as caught:
+            seen.fallocate(bad, mode, 0, 0)
+        assert caught.value.errno == expected
 
 
 # ---- the gate ----
