@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,14 @@ def leaf() -> str:
 
 def shown(brick: Brick, name: str = "brick-glupy") -> dict[str, str]:
     return brick.statedump()[f"features/glupy.{name}"]
+
+
+def until(brick: Brick, reached: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+    """Wait until the translator shows that, but not for ever; return what it shows."""
+    deadline = time.monotonic() + 10
+    while not reached(section := shown(brick)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return section
 
 
 def all_answered(brick: Brick) -> None:
@@ -247,15 +255,14 @@ def test_contexts_go_with_their_inodes_and_fds(make_brick: MakeBrick, connect: C
         with client.open(f"/file-{number}"):
             pass
     client.readdir("/")
-    before = shown(brick)
+    # A client tells of a closed fd after the close, and of a forgotten inode sooner or later.
+    before = until(brick, lambda section: int(section["release"]) == 20)
     assert int(before["release"]) == 20
     assert int(before["releasedir"]) >= 1
     assert int(before["alive"]) >= 20
     for number in range(20):
         client.unlink(f"/file-{number}")
-    deadline = time.monotonic() + 10
-    while int(shown(brick)["alive"]) > 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(brick, lambda section: int(section["alive"]) <= 2)
     after = shown(brick)
     assert int(after["forget"]) >= 20
     assert int(after["alive"]) == int(after["inodes"]) <= 2  # the root and nothing else
@@ -264,9 +271,7 @@ def test_contexts_go_with_their_inodes_and_fds(make_brick: MakeBrick, connect: C
 def test_a_translator_starts_fops_of_its_own(make_brick: MakeBrick, connect: Connect) -> None:
     brick = make_brick(inserts=[python("Starter")])
     connect(brick)
-    deadline = time.monotonic() + 10
-    while len(section := shown(brick)) < 7 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    section = until(brick, lambda section: {"worker", "timer", "failed"} <= section.keys())
     assert section["worker"] == section["timer"] == "4096"
     assert section["failed"] == "FopError" or section["failed"].startswith("Fop")
     all_answered(brick)
