@@ -65,13 +65,23 @@ def main() -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"glupy: {where}{error.strerror or error}")
+    if _ended:
+        sys.exit(_ended[0])
     sys.exit(status if isinstance(status, int) else 0)
 
 
+_ended: list[int] = []
+
+
 def _end(number: int, _: FrameType | None) -> NoReturn:
-    """Leave, undoing everything on the way; what comes after the first signal is ignored."""
+    """Leave, undoing everything on the way; what comes after the first signal is ignored.
+
+    Where Python drops exceptions (in a finalizer, say) the command goes on to its end; the exit
+    status tells of the signal all the same.
+    """
     for ending in ENDING:
         signal.signal(ending, signal.SIG_IGN)
+    _ended.append(128 + number)
     raise SystemExit(128 + number)
 
 
