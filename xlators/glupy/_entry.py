@@ -10,12 +10,12 @@ import sys
 import traceback
 from typing import Any
 
-from glupy import fops, loading, log
+from glupy import loading, log
 from glupy._bridge import ffi, lib
 from glupy.enums import Event
 from glupy.errors import LoadError, OptionError
 from glupy.translator import CALLBACKS, Translator
-from glupy.views import Client, Fd, Inode
+from glupy.views import Fd, Inode
 from glupy.views.base import text
 
 _instances: dict[Any, Translator] = {}
@@ -35,10 +35,8 @@ def _refuse(this: Any, error: BaseException) -> None:
 @ffi.def_extern(name="python_init", error=-1)
 def _init(this: Any) -> int:
     try:
-        module = ffi.new("char **")
         volume_type = text(this.type) or ""
         cls = loading.find(volume_type, _module_option(this))
-        del module
         translator = cls.__new__(cls)
         translator._attach(this)
         if cls.leaf and translator.children:
@@ -187,8 +185,6 @@ def _dump(self: Any) -> int:
         lib.glupy_dump_line(str(key).encode(), str(value).encode("utf-8", "replace"))
     return 0
 
-
-__all__ = ["Client", "fops"]
 
 if sys.flags.isolated:
     log.start_everything()

@@ -174,16 +174,12 @@ void quick_xxh64(const unsigned char *data, size_t len, unsigned long long seed,
 fd_t *fd_ref(fd_t *fd);
 void fd_unref(fd_t *fd);
 int fd_ctx_set(fd_t *fd, xlator_t *xlator, uint64_t value);
-fd_t *fd_create(inode_t *inode, pid_t pid);
-fd_t *fd_anonymous(inode_t *inode);
 inode_t *inode_ref(inode_t *inode);
 inode_t *inode_unref(inode_t *inode);
 int inode_ctx_set0(inode_t *inode, xlator_t *xlator, uint64_t *value1);
 inode_t *inode_new(inode_table_t *table);
 inode_t *inode_find(inode_table_t *table, unsigned char *gfid);
-inode_t *inode_parent(inode_t *inode, unsigned char *pargfid, const char *name);
 inode_t *inode_grep(inode_table_t *table, inode_t *parent, const char *name);
-inode_t *inode_link(inode_t *inode, inode_t *parent, const char *name, struct iatt *stbuf);
 int inode_path(inode_t *inode, const char *name, char **bufp);
 dict_t *dict_ref(dict_t *dict);
 
@@ -220,9 +216,7 @@ int xlator_option_init_time(xlator_t *xl, dict_t *options, char *key, time_t *va
 
 int fallocate(int fd, int mode, off_t offset, off_t len);
 ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset);
-off_t lseek(int fd, off_t offset, int whence);
 int statvfs(const char *path, struct statvfs *buf);
-int fstatvfs(int fd, struct statvfs *buf);
 #define FALLOC_FL_KEEP_SIZE ...
 #define FALLOC_FL_PUNCH_HOLE ...
 #define FALLOC_FL_ZERO_RANGE ...

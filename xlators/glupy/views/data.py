@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from glupy._bridge import ffi, lib
-from glupy.views.base import ALWAYS, NULL, Scope, View
+from glupy.views.base import ALWAYS, NULL, View
 
 ALIGNMENT = 4096
 
@@ -181,9 +181,3 @@ def _copied(data: Any) -> IoBuffer:
     if len(source):
         ffi.memmove(buffer._c.vector.iov_base, source, len(source))
     return buffer
-
-
-def owned_vector(data: Any) -> Vector:
-    """Return a vector of its own over copied bytes: for fops that a translator starts itself."""
-    made = CVector(data, None)
-    return Vector(made.c, made.count, made.iobref, Scope(), made)
