@@ -109,6 +109,19 @@ CONSUMING = "discard-4k"
 
 
 @contextmanager
+def bench_store(parent: Path) -> Iterator[tuple[Path, stores.Store]]:
+    """Make a folder for a benchmark, and a store in it: ext4 -o discard on a loop file."""
+    if os.geteuid() != 0:
+        raise CommandError("the benchmark needs root: it makes a loop device and a mount")
+    with ExitStack() as undo:
+        with stores.held_back():
+            made = TemporaryDirectory(prefix="glupy-bench-", dir=parent)
+            folder = Path(undo.enter_context(made))
+        image, mountpoint = folder / "store", folder / "mount"
+        yield folder, undo.enter_context(stores.store(image, STORE_SIZE, mountpoint))
+
+
+@contextmanager
 def brick_client(leaf: str, store: stores.Store, folder: Path, name: str) -> Iterator["Client"]:
     """Run a brick on a directory of the store, and a gfapi client of it over the loopback."""
     try:
@@ -256,14 +269,9 @@ def fops(
       glupy bench fops --leaf posix                   how far the same differs from itself
       glupy bench fops --json | jq '.rows[] | select(.high < 0.95)'
     """
-    if os.geteuid() != 0:
-        raise CommandError("the benchmark needs root: it makes a loop device and a mount")
     rows: list[Row] = []
     with ExitStack() as undo:
-        with stores.held_back():
-            made = TemporaryDirectory(prefix="glupy-bench-", dir=parent)
-            folder = Path(undo.enter_context(made))
-        store = undo.enter_context(stores.store(folder / "store", STORE_SIZE, folder / "mount"))
+        folder, store = undo.enter_context(bench_store(parent))
         ours = undo.enter_context(brick_client(leaf, store, folder, "ours"))
         theirs = undo.enter_context(brick_client(against, store, folder, "theirs"))
         console = Console(stderr=True)

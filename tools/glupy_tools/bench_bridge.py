@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +19,7 @@ from rich.table import Table
 import volfiles
 from glupy import stores
 from glupy.testing.processes import Brick, free_port
-from glupy_tools.bench import KIB, MIB, STORE_SIZE
+from glupy_tools.bench import KIB, MIB, bench_store
 from glupy_tools.failures import CommandError
 from glupy_tools.measure import LEAST_PAIRS, Interval, median
 
@@ -189,13 +188,7 @@ def bridge(*, count: int, as_json: bool) -> None:
     Example, as root:
       glupy bench bridge
     """
-    if os.geteuid() != 0:
-        raise CommandError("the benchmark needs root: it makes a loop device and a mount")
-    with ExitStack() as undo:
-        with stores.held_back():
-            made = TemporaryDirectory(prefix="glupy-bench-", dir="/var/tmp")
-            folder = Path(undo.enter_context(made))
-        store = undo.enter_context(stores.store(folder / "store", STORE_SIZE, folder / "mount"))
+    with bench_store(Path("/var/tmp")) as (folder, store):
         figures = [
             discard_in_process(store, count),
             wind(store, folder, count),
