@@ -1,6 +1,7 @@
 """The system calls that a storage translator needs and ``os`` does not have, or not as needed.
 
-Each raises ``OSError`` with the kernel's errno. The GIL is not held while the kernel works.
+Each raises ``OSError`` with the kernel's errno. The GIL is not held while the kernel works, except
+where that has all in memory.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ FALLOC_FL_PUNCH_HOLE: int = lib.FALLOC_FL_PUNCH_HOLE
 FALLOC_FL_ZERO_RANGE: int = lib.FALLOC_FL_ZERO_RANGE
 AT_SYMLINK_NOFOLLOW: int = lib.AT_SYMLINK_NOFOLLOW
 AT_EMPTY_PATH: int = lib.AT_EMPTY_PATH
+
+
+# To copy as much takes no longer than to give the GIL to another thread.
+_SMALL = 64 * 1024
 
 
 def _failed() -> OSError:
@@ -45,7 +50,7 @@ def fstat(fd: int, gfid: bytes | None = None, times: Any = NULL) -> Iatt:
     and one link less, that of .glusterfs. ``times`` replace the file system's own.
     """
     iatt = Iatt()
-    if lib.glupy_fstat(fd, iatt._c, gfid or NULL, times):
+    if lib.quick_fstat(fd, iatt._c, gfid or NULL, times):
         raise _failed()
     return iatt
 
@@ -88,6 +93,93 @@ def show_times(iatt: Iatt, times: Any) -> None:
     lib.quick_show_times(iatt._c, times)
 
 
+def create(path: bytes, flags: int, mode: int, uid: int, gid: int) -> int:
+    """open(2) and fchown(2): make a file for its owner and return its number.
+
+    ``flags`` are os.O_*. If it cannot be given to its owner, it is not there (with O_EXCL).
+    """
+    number: int = lib.glupy_create(path, flags, mode, uid, gid)
+    if number < 0:
+        raise _failed()
+    return number
+
+
+def same(one: bytes, other: bytes) -> bool:
+    """Say whether two paths, symlinks not followed, are one file."""
+    found: int = lib.glupy_same(one, other)
+    if found < 0:
+        raise _failed()
+    return bool(found)
+
+
+def link_handle(path: bytes, handle: bytes, target: bytes | None = None) -> None:
+    """Make sure that ``handle`` is a hard link of the file at ``path``; its folder is made too.
+
+    A directory's is a symbolic link to ``target``. ESTALE if the handle is another file's.
+    """
+    if lib.glupy_link_handle(path, handle, target or NULL):
+        raise _failed()
+
+
+def admit(
+    number: int,
+    path: bytes,
+    gfid: bytes,
+    handle: bytes,
+    target: bytes | None,
+    record: tuple[bytes, bytes] | None,
+    folder: bytes,
+    parent_gfid: bytes,
+    parent_times: Any,
+) -> tuple[int, Iatt, Iatt]:
+    """Give a new file (open as ``number``, or -1) what a file of a brick has.
+
+    That is an xattr that records its name (``record``: key and value), the xattr ``trusted.gfid``,
+    and a handle, as ``link_handle`` makes it. Return the errno of the record, which is not missed
+    (0: none), and the attributes of the file and of its folder. What fails leaves no handle.
+    """
+    iatt, parent = Iatt(), Iatt()
+    key, value = record or (NULL, NULL)
+    error: int = lib.glupy_admit(
+        number,
+        path,
+        gfid,
+        handle,
+        target or NULL,
+        key,
+        value,
+        iatt._c,
+        folder,
+        parent._c,
+        parent_gfid,
+        parent_times,
+    )
+    if error < 0:
+        raise _failed()
+    return error, iatt, parent
+
+
+def remove(
+    path: bytes,
+    handle: bytes | None,
+    orphan: bytes | None,
+    folder: bytes,
+    parent_gfid: bytes,
+    parent_times: Any,
+) -> Iatt:
+    """unlink(2) a name, and return the attributes of the folder it was in.
+
+    If it was the last one ``handle`` is given: that is removed too, or renamed to ``orphan``; it is
+    no error if it is missing.
+    """
+    parent = Iatt()
+    if lib.glupy_remove(
+        path, handle or NULL, orphan or NULL, folder, parent._c, parent_gfid, parent_times
+    ):
+        raise _failed()
+    return parent
+
+
 def fallocate_between(
     fd: int, mode: int, offset: int, length: int, gfid: bytes, times: Any
 ) -> tuple[Iatt, Iatt]:
@@ -121,8 +213,13 @@ def pread_before(
 
     ``aligned``: for O_DIRECT, to 4096 bytes.
     """
-    after = Iatt()
-    c = lib.glupy_pread_before(fd, size, ALIGNMENT if aligned else 0, offset, after._c, gfid, times)
+    after, c = Iatt(), NULL
+    if size <= _SMALL and not aligned:
+        c = lib.quick_cached_pread_before(fd, size, offset, after._c, gfid, times)
+    if not c:
+        c = lib.long_pread_before(
+            fd, size, ALIGNMENT if aligned else 0, offset, after._c, gfid, times
+        )
     if not c:
         raise _failed()
     iobuf = IoBuffer.__new__(IoBuffer)  # around what C has made
@@ -162,7 +259,7 @@ def getdents(fd: int, size: int) -> list[Entry]:
 
 def pread(fd: int, iobuf: IoBuffer, offset: int) -> int:
     """pread(2) into a buffer of GlusterFS's own; return the bytes read, and set its ``length``."""
-    done: int = lib.glupy_pread(fd, iobuf._c, iobuf.size, offset)
+    done: int = lib.long_pread(fd, iobuf._c, iobuf.size, offset)
     if done < 0:
         raise _failed()
     return done
@@ -174,6 +271,12 @@ def pwritev(fd: int, vector: Vector, offset: int) -> int:
     if done < 0:
         raise _failed()
     return done
+
+
+def fsync(fd: int, *, data_only: bool = False) -> None:
+    """fsync(2), or fdatasync(2): have what was written on the disk."""
+    if lib.fdatasync(fd) if data_only else lib.fsync(fd):
+        raise _failed()
 
 
 def lseek(fd: int, offset: int, whence: int) -> int:

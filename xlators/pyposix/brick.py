@@ -207,16 +207,14 @@ class Brick(Translator):
 
     def _locate(self, loc: Loc) -> tuple[bytes, File]:
         """Return where a file is, and which it is. ESTALE if the loc does not say."""
-        inode = loc.inode
-        file: File | None = None
-        kind = _INVALID
-        if inode is not None:
-            file, kind = inode.ctx, inode.c.ia_type
+        file: File | None = loc.ctx
+        inode = loc.c.inode
+        kind = inode.ia_type if inode else _INVALID
         if file is None:
             gfid = loc.target()
             if not gfid:
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-            file = self._file(inode, gfid)
+            file = self._file(loc.inode, gfid)
         if kind == DIRECTORY:
             real = self._real(loc)
             if real is not None:
@@ -243,13 +241,12 @@ class Brick(Translator):
     def _entry(self, loc: Loc) -> Entry:
         """Return where an entry is, or is to be. ESTALE if the loc does not say."""
         name = _raw(loc.c.name)
-        parent = loc.parent
-        directory: File | None = None if parent is None else parent.ctx
+        directory: File | None = loc.parent_ctx
         if directory is None:
             gfid = loc.directory()
             if not gfid:
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-            directory = self._file(parent, gfid)
+            directory = self._file(loc.parent, gfid)
         if not name or b"/" in name:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         if name == _HIDDEN and directory.gfid == _ROOT:

@@ -85,7 +85,7 @@ class Data(Brick):
             at_end = append and (before.ia_size == offset or bool(fd.flags & os.O_APPEND))
             answers = replies.counts(xdata, fd.inode, at_end)
         if flags & _SYNC:
-            os.fsync(number)
+            linux.fsync(number)
         return fops.Writev(before, after, answers, done)
 
     def _write(
@@ -134,20 +134,12 @@ class Data(Brick):
         self._metadata.touch(frame, file, number, after)
         return fops.Ftruncate(before, after)
 
-    def flush(self, frame: Frame, fd: Fd, xdata: Dict | None) -> fops.Flush:
-        """A client closes its file; there is nothing to do until the last one has."""
-        self._opened(fd)
-        return fops.Flush()
-
     def fsync(self, frame: Frame, fd: Fd, datasync: int, xdata: Dict | None) -> fops.Fsync:
         """Have what was written on the disk."""
         opened = self._opened(fd)
         number, file = opened.number, opened.file
         before = self._stats.of_fd(number, file)
-        if datasync:
-            os.fdatasync(number)
-        else:
-            os.fsync(number)
+        linux.fsync(number, data_only=bool(datasync))
         return fops.Fsync(before, self._stats.of_fd(number, file))
 
     def copy_file_range(

@@ -24,12 +24,23 @@ class Gfid2path:
 
     def add(self, target: Target, parent: bytes, name: bytes) -> None:
         """Record a new name."""
-        if self.enabled:
-            value = dashed(parent) + b"/" + name
+        record = self.record(parent, name)
+        if record is not None:
             try:
-                xattrs.put(target, _key(value), value, os.XATTR_CREATE)
+                os.setxattr(target, *record, os.XATTR_CREATE, follow_symlinks=type(target) is int)
             except OSError as error:
-                self._log.warning("the name %r cannot be recorded: %s", value, error)
+                self.unrecorded(record[1], error.errno or errno.EIO)
+
+    def record(self, parent: bytes, name: bytes) -> tuple[bytes, bytes] | None:
+        """Return the key and the value that record a name; None if none is recorded."""
+        if not self.enabled:
+            return None
+        value = dashed(parent) + b"/" + name
+        return _key(value).encode(), value
+
+    def unrecorded(self, value: bytes, number: int) -> None:
+        """Tell the log that a name could not be recorded, with which errno."""
+        self._log.warning("the name %r cannot be recorded: %s", value, os.strerror(number))
 
     def remove(self, target: Target, parent: bytes, name: bytes) -> None:
         """Forget a name."""

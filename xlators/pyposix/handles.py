@@ -14,6 +14,7 @@ import os
 import re
 import stat
 
+from glupy import linux
 from glupy.views import Gfid
 from pyposix import keys, xattrs
 
@@ -130,7 +131,7 @@ class Handles:
     def ensure(self, gfid: bytes, path: bytes, parent: bytes, name: bytes, mode: int) -> None:
         """The same as ``add`` where most probably nothing is missing."""
         with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISDIR(mode) and _same(self.path(gfid), path):
+            if not stat.S_ISDIR(mode) and linux.same(self.path(gfid), path):
                 return
         self.add(gfid, path, parent, name, mode)
 
@@ -140,24 +141,16 @@ class Handles:
         ESTALE if the handle is another file's.
         """
         handle = self.path(gfid)
-
-        def make() -> None:
-            if stat.S_ISDIR(mode):
-                os.symlink(_target(parent, name), handle)
-            else:
-                os.link(path, handle, follow_symlinks=False)
-
         try:
-            try:
-                make()
-            except FileNotFoundError:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(os.path.dirname(handle), 0o700)
-                make()
-        except FileExistsError:
-            if not stat.S_ISDIR(mode) and not _same(handle, path):
+            linux.link_handle(path, handle, self.target(parent, name, mode))
+        except OSError as error:
+            if error.errno == errno.ESTALE:
                 self._log.warning("%r is not the handle of %r", handle, path)
-                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
+            raise
+
+    def target(self, parent: bytes, name: bytes, mode: int) -> bytes | None:
+        """Return where a directory's handle leads; None for what has a hard link."""
+        return _target(parent, name) if stat.S_ISDIR(mode) else None
 
     def leads_to(self, gfid: bytes, parent: bytes, name: bytes) -> bool:
         """Say whether the handle is a directory's with that name in that parent."""
@@ -197,8 +190,3 @@ class Handles:
 def _target(parent: bytes, name: bytes) -> bytes:
     text = parent.hex()
     return f"../../{text[:2]}/{text[2:4]}/".encode() + dashed(parent) + b"/" + name
-
-
-def _same(one: bytes, other: bytes) -> bool:
-    first, second = os.lstat(one), os.lstat(other)
-    return (first.st_ino, first.st_dev) == (second.st_ino, second.st_dev)

@@ -55,11 +55,17 @@ class Stats:
 
     def of_fd(self, number: int, file: File) -> Iatt:
         """Return the attributes of an open file."""
-        return linux.fstat(number, file.gfid, self._shown(file, number))
+        shown = file.shown
+        if shown is None:
+            shown = self.shown(file, number)
+        return linux.fstat(number, file.gfid, shown)
 
     def of_path(self, path: bytes, file: File) -> Iatt:
         """Return the attributes of the file at a path that is known to be ``file``."""
-        return linux.fstatat(_ABSOLUTE, path, _NOFOLLOW, file.gfid, self._shown(file, path))
+        shown = file.shown
+        if shown is None:
+            shown = self.shown(file, path)
+        return linux.fstatat(_ABSOLUTE, path, _NOFOLLOW, file.gfid, shown)
 
     def look(self, path: bytes, expected: File | None = None) -> tuple[Iatt, File | None]:
         """Return the attributes of whatever is at a path, and which file that is.
@@ -76,7 +82,9 @@ class Stats:
 
         Raises only what is wrong with the directory.
         """
-        times = self._shown(parent, folder)
+        times = parent.shown
+        if times is None:
+            times = self.shown(parent, folder)
         error, iatt, beside = linux.look_in(path, folder, parent.gfid, times)
         file = None if error else self._whose(iatt, path, expected)
         return Looked(error, iatt, file, beside)
@@ -90,7 +98,7 @@ class Stats:
             file = self._files[gfid]
         else:
             return None
-        shown = self._shown(file, path)
+        shown = self.shown(file, path)
         if shown:
             linux.show_times(iatt, shown)
         return file
@@ -98,22 +106,22 @@ class Stats:
     def pread(self, opened: OpenFile, size: int, offset: int) -> tuple[IoBuffer, Iatt]:
         """Read, and return the attributes after that; the buffer's length is what was read."""
         number, file = opened.number, opened.file
-        shown = self._shown(file, number)
+        shown = self.shown(file, number)
         return linux.pread_before(number, size, offset, file.gfid, shown, aligned=opened.direct)
 
     def pwritev(self, opened: OpenFile, vector: Vector, offset: int) -> tuple[Iatt, Iatt, int]:
         """Write; return the attributes before and after, and the bytes written, maybe not all."""
         number, file = opened.number, opened.file
-        shown = self._shown(file, number)
+        shown = self.shown(file, number)
         return linux.pwritev_between(number, vector, offset, file.gfid, shown)
 
     def fallocate(self, opened: OpenFile, mode: int, offset: int, length: int) -> tuple[Iatt, Iatt]:
         """fallocate(2); return the attributes before and after."""
         number, file = opened.number, opened.file
-        shown = self._shown(file, number)
+        shown = self.shown(file, number)
         return linux.fallocate_between(number, mode, offset, length, file.gfid, shown)
 
-    def _shown(self, file: File, target: Target) -> Any:
+    def shown(self, file: File, target: Target) -> Any:
         """Return the times that are shown of a file, as ``linux`` takes them."""
         shown = file.shown
         return self._metadata.shown(file, target) if shown is None else shown

@@ -12,7 +12,6 @@ from glupy.views import Dict, Frame, Iatt, Inode, Loc
 from pyposix import keys, xattrs
 from pyposix.brick import Brick, Entry
 from pyposix.files import File
-from pyposix.iatt import Looked
 from pyposix.xattrs import gfid_req
 
 FRESH_SECONDS = 1.0
@@ -31,21 +30,27 @@ class Lookup(Brick):
         if not c.name or not (c.parent or loc.pargfid):
             return self._lookup_gfid(loc, xdata)
         entry = self._entry(loc)
-        inode = loc.inode
-        looked = self._look_in(entry, inode)
         try:
-            buf, file = looked.check()
-            # A new inode: the file may be from before it was a brick's, or have lost its handle.
-            if xdata is not None and inode is not None and not inode.gfid:
+            looked = self._stats.look_in(entry.path, entry.folder, entry.parent, loc.ctx)
+        except FileNotFoundError:
+            # Without the directory its handle is stale.
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
+        inode = loc.inode
+        number, buf, file, parent = looked
+        if number:
+            return fops.Lookup(inode, None, None, parent, -1, number)
+        # A new inode: the file may be from before it was a brick's, or have lost its handle.
+        if xdata is not None and inode is not None and not inode.gfid:
+            try:
                 healed = self._heal(entry, buf, file, xdata)
                 if healed is not file:
                     file = healed
                     buf = self._stats.of_path(entry.path, file)
-        except OSError as error:
-            raise FopError(error.errno or errno.EIO, postparent=looked.parent) from None
+            except OSError as error:
+                raise FopError(error.errno or errno.EIO, postparent=parent) from None
         if file is None and not self._asked(xdata, keys.GFIDLESS_LOOKUP):
             raise OSError(errno.ENODATA, "no gfid")
-        return self._found(inode, entry.path, buf, file, xdata, looked.parent)
+        return self._found(inode, entry.path, buf, file, xdata, parent)
 
     def _lookup_gfid(self, loc: Loc, xdata: Dict | None) -> fops.Lookup:
         path, file = self._locate(loc)
@@ -70,21 +75,15 @@ class Lookup(Brick):
         xdata: Dict | None,
         postparent: Iatt,
     ) -> fops.Lookup:
-        if inode is not None and file is not None:
+        if inode is not None and file is not None and inode.ctx is not file:
             self._remembered(inode, file.gfid)
-        answers = self._requests.answer(xdata, path, inode, buf)
-        if self._asked(xdata, keys.CLEAN_WRITE_PROTECTION):
-            with contextlib.suppress(OSError):
-                xattrs.remove(path, keys.PROTECT_WRITES)
+        answers = None
+        if xdata is not None and len(xdata):
+            answers = self._requests.answer(xdata, path, inode, buf)
+            if keys.CLEAN_WRITE_PROTECTION in xdata:
+                with contextlib.suppress(OSError):
+                    xattrs.remove(path, keys.PROTECT_WRITES)
         return fops.Lookup(inode, buf, answers, postparent)
-
-    def _look_in(self, entry: Entry, inode: Inode | None) -> Looked:
-        """Look; without the directory its handle is stale."""
-        known: File | None = None if inode is None else inode.ctx
-        try:
-            return self._stats.look_in(entry.path, entry.folder, entry.parent, known)
-        except FileNotFoundError:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
 
     def _heal(self, entry: Entry, buf: Iatt, file: File | None, xdata: Dict) -> File:
         """Give a file its gfid, if it has none, and its handle, if that is missing."""

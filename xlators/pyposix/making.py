@@ -6,10 +6,10 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
-from glupy import FopError, fops
+from glupy import FopError, fops, linux
 from glupy.constants import GF_SERVER_PID_TRASH
 from glupy.views import Dict, Fd, Frame, Gfid, Iatt, Iobref, Loc, Vector
 from glupy.views.base import encoded
@@ -18,6 +18,7 @@ from pyposix.brick import Brick, Entry
 from pyposix.data import write_all
 from pyposix.files import File, OpenFile
 from pyposix.gfid2path import MOST_LINKS
+from pyposix.handles import Handles
 from pyposix.iatt import is_linkto
 from pyposix.xattrs import gfid_req
 
@@ -27,16 +28,35 @@ _NOT_GIVEN = frozenset([keys.GFID, keys.VOLUME_ID, keys.MDATA])
 
 @dataclass(slots=True)
 class _New:
-    """An entry that a fop makes: where, for whom, and how far that has come."""
+    """An entry that a fop makes: where, for whom, and how far that has come.
+
+    In a ``with``: what was made of it is undone if what follows fails.
+    """
 
     loc: Loc
     entry: Entry
     preparent: Iatt
     gid: int
     gfid: bytes
+    handles: Handles
     existed: bool = False
-    made: bool = False  # from here on, what failed is undone
+    made: bool = False
     handled: bool = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed is None:
+            return
+        with contextlib.suppress(OSError):
+            if self.handled:
+                self.handles.remove(self.gfid)
+            if self.made:
+                if stat.S_ISDIR(os.lstat(self.entry.path).st_mode):
+                    os.rmdir(self.entry.path)
+                else:
+                    os.unlink(self.entry.path)
 
 
 class Making(Brick):
@@ -60,27 +80,28 @@ class Making(Brick):
     def _create(
         self, frame: Frame, loc: Loc, flags: int, mode: int, xdata: Dict | None
     ) -> tuple[OpenFile, Iatt, _New, Iatt]:
-        with self._making(frame, loc, xdata) as new:
-            existed = new.existed
-            if not existed:
-                self._check_layout(new, xdata)
+        with self._begin(frame, loc, xdata) as new:
+            path, existed = new.entry.path, new.existed
             how = (flags | os.O_CREAT if flags else _CREATE_ONLY | os.O_RDWR) | self._direct
-            number = os.open(new.entry.path, how, self._file_mode(mode))
+            real_mode = self._file_mode(mode)
+            if existed:
+                number = os.open(path, how, real_mode)
+            else:
+                self._check_layout(new, xdata)
+                number = linux.create(path, how, real_mode, frame.uid, new.gid)
+                new.made = bool(how & os.O_EXCL)
             opened = OpenFile(self._files[new.gfid], number, flags)
             try:
                 if existed:
                     self._adopt(new, number)
-                    opened.file = self._files[new.gfid]
+                    file = opened.file = self._tie(new)
+                    buf = self._stats.of_fd(number, file)
+                    postparent = self._stats.of_path(new.entry.folder, new.entry.parent)
                 else:
-                    new.made = bool(how & os.O_EXCL)
-                    os.fchown(number, frame.uid, new.gid)
-                    self._finish(new, number, stat.S_IFREG, xdata)
-                file = self._tie(new)
-                if not existed:
-                    self._metadata.begin(file)
-                buf = self._stats.of_fd(number, file)
+                    file, buf, postparent = self._admit(new, number, stat.S_IFREG, xdata)
                 self._metadata.touch(frame, file, number, buf)
-                return opened, buf, new, self._made_in(frame, new)
+                self._touch_folder(frame, new, postparent)
+                return opened, buf, new, postparent
             except BaseException:
                 opened.close()
                 raise
@@ -95,7 +116,7 @@ class Making(Brick):
         xdata: Dict | None,
     ) -> fops.Mknod:
         """Make a file, device, FIFO or socket; or, for DHT, another link of a file that exists."""
-        with self._making(frame, loc, xdata) as new:
+        with self._begin(frame, loc, xdata) as new:
             linked = self._asked(xdata, keys.INTERNAL_FOP) and self._link_existing(new)
             if not linked:
                 real_mode = self._file_mode(mode)
@@ -115,7 +136,7 @@ class Making(Brick):
         self, frame: Frame, loc: Loc, mode: int, umask: int, xdata: Dict | None
     ) -> fops.Mkdir:
         """Make a directory."""
-        with self._making(frame, loc, xdata) as new:
+        with self._begin(frame, loc, xdata) as new:
             self._check_gfid_is_free(frame, new)
             self._check_layout(new, xdata)
             mask, forced = self.option("create-directory-mask"), self.option("force-directory-mode")
@@ -130,7 +151,7 @@ class Making(Brick):
         self, frame: Frame, linkname: str, loc: Loc, umask: int, xdata: Dict | None
     ) -> fops.Symlink:
         """Make a symbolic link."""
-        with self._making(frame, loc, xdata) as new:
+        with self._begin(frame, loc, xdata) as new:
             os.symlink(encoded(linkname), new.entry.path)
             new.made = True
             os.chown(new.entry.path, frame.uid, new.gid, follow_symlinks=False)
@@ -146,7 +167,7 @@ class Making(Brick):
             raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
         entry = self._entry(newloc)
         preparent = self._stats.of_path(entry.folder, entry.parent)
-        new = _New(newloc, entry, preparent, 0, file.gfid)
+        new = _New(newloc, entry, preparent, 0, file.gfid, self._handles)
         path = entry.path
         try:
             os.link(old_path, path, follow_symlinks=False)
@@ -159,7 +180,9 @@ class Making(Brick):
         self._metadata.touch(frame, file, path, buf)
         if buf.ia_nlink <= MOST_LINKS:
             self._gfid2path.add(path, entry.parent.gfid, entry.name)
-        return fops.Link(oldloc.inode, buf, preparent, self._made_in(frame, new))
+        postparent = self._stats.of_path(entry.folder, entry.parent)
+        self._touch_folder(frame, new, postparent)
+        return fops.Link(oldloc.inode, buf, preparent, postparent)
 
     def put(
         self,
@@ -192,9 +215,8 @@ class Making(Brick):
 
     # ---- how things are made ----
 
-    @contextlib.contextmanager
-    def _making(self, frame: Frame, loc: Loc, xdata: Dict | None) -> Iterator[_New]:
-        """Begin a new entry; undo what was made of it if what follows fails."""
+    def _begin(self, frame: Frame, loc: Loc, xdata: Dict | None) -> _New:
+        """Begin a new entry: for the ``with`` in which it is made."""
         gfid = None if xdata is None else gfid_req(xdata)
         if gfid is None:
             if frame.pid != GF_SERVER_PID_TRASH:
@@ -205,55 +227,55 @@ class Making(Brick):
         looked = self._stats.look_in(entry.path, entry.folder, entry.parent)
         preparent = looked.parent
         gid = preparent.ia_gid if preparent.mode & stat.S_ISGID else frame.gid
-        new = _New(loc, entry, preparent, gid, gfid, existed=not looked.error)
-        try:
-            yield new
-        except BaseException:
-            with contextlib.suppress(OSError):
-                if new.handled:
-                    self._handles.remove(new.gfid)
-                if new.made:
-                    if stat.S_ISDIR(os.lstat(new.entry.path).st_mode):
-                        os.rmdir(new.entry.path)
-                    else:
-                        os.unlink(new.entry.path)
-            raise
+        return _New(loc, entry, preparent, gid, gfid, self._handles, existed=not looked.error)
 
     def _made(
         self, frame: Frame, new: _New, mode: int, xdata: Dict | None, *, linked: bool = False
     ) -> tuple[Iatt, Iatt]:
         """Give what was made at a path all that a file of GlusterFS has; return attributes."""
-        self._finish(new, new.entry.path, mode, xdata, linked=linked)
-        file = self._tie(new)
-        if not linked:
-            self._metadata.begin(file)
-        buf = self._stats.of_path(new.entry.path, file)
-        self._metadata.touch(frame, file, new.entry.path, buf)
-        return buf, self._made_in(frame, new)
+        entry = new.entry
+        if linked:
+            self._gfid2path.add(entry.path, entry.parent.gfid, entry.name)
+            if xdata is not None:
+                self._store_given(new, entry.path, xdata)
+            file = self._tie(new)
+            buf = self._stats.of_path(entry.path, file)
+            postparent = self._stats.of_path(entry.folder, entry.parent)
+        else:
+            file, buf, postparent = self._admit(new, entry.path, mode, xdata)
+        self._metadata.touch(frame, file, entry.path, buf)
+        self._touch_folder(frame, new, postparent)
+        return buf, postparent
 
-    def _made_in(self, frame: Frame, new: _New) -> Iatt:
-        postparent = self._stats.of_path(new.entry.folder, new.entry.parent)
-        self._metadata.touch_parent(frame, new.entry.parent, new.entry.folder, postparent)
-        return postparent
-
-    def _finish(
-        self,
-        new: _New,
-        target: xattrs.Target,
-        mode: int,
-        xdata: Dict | None,
-        *,
-        linked: bool = False,
-    ) -> None:
-        directory = stat.S_ISDIR(mode)
-        if not directory:
-            self._gfid2path.add(target, new.entry.parent.gfid, new.entry.name)
-        if xdata is not None:
+    def _admit(
+        self, new: _New, target: xattrs.Target, mode: int, xdata: Dict | None
+    ) -> tuple[File, Iatt, Iatt]:
+        """Give a new file its xattrs and its handle; return it and the attributes afterwards."""
+        path, folder, name, parent = new.entry
+        if xdata is not None and len(xdata) > 1:  # more than the gfid
             self._store_given(new, target, xdata)
-        if not linked:
-            xattrs.put(target, keys.GFID, new.gfid, os.XATTR_CREATE)
-            self._handles.add(new.gfid, new.entry.path, new.entry.parent.gfid, new.entry.name, mode)
-            new.handled = True
+        handles, gfid = self._handles, new.gfid
+        record = None if stat.S_ISDIR(mode) else self._gfid2path.record(parent.gfid, name)
+        error, buf, postparent = linux.admit(
+            target if isinstance(target, int) else -1,
+            path,
+            gfid,
+            handles.path(gfid),
+            handles.target(parent.gfid, name, mode),
+            record,
+            folder,
+            parent.gfid,
+            self._stats.shown(parent, folder),
+        )
+        new.handled = True
+        if error and record is not None:
+            self._gfid2path.unrecorded(record[1], error)
+        file = self._tie(new)
+        self._metadata.begin(file)
+        return file, buf, postparent
+
+    def _touch_folder(self, frame: Frame, new: _New, postparent: Iatt) -> None:
+        self._metadata.touch_parent(frame, new.entry.parent, new.entry.folder, postparent)
 
     def _store_given(self, new: _New, target: xattrs.Target, xdata: Dict) -> None:
         """Store the xattrs that come with a new file: ACLs, and what translators above keep."""

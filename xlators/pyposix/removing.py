@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 
-from glupy import fops
+from glupy import fops, linux
 from glupy.views import Dict, Frame, Gfid, Iatt, Inode, Loc
 from pyposix import keys, xattrs
 from pyposix.brick import Brick
@@ -21,28 +21,34 @@ class Removing(Brick):
         """Remove a name. A file that is open outlives its last one, until it is closed."""
         path, folder, name, parent = self._entry(loc)
         inode = loc.inode
-        known: File | None = None if inode is None else inode.ctx
-        looked = self._stats.look_in(path, folder, parent, known)
+        looked = self._stats.look_in(path, folder, parent, loc.ctx)
         buf, file = looked.check()
         self._check_unlink(inode, path, buf, xdata)
         last = buf.ia_nlink <= 1
         if not last:
             self._gfid2path.remove(path, parent.gfid, name)
         number = -1
-        if buf.c.ia_type == REGULAR and self._asked(xdata, keys.DHT_IATT):
+        if xdata is not None and buf.c.ia_type == REGULAR and keys.DHT_IATT in xdata:
             number = os.open(path, os.O_RDONLY)
+        handle = orphan = None
+        if last and file is not None:
+            handle = self._handles.path(file.gfid)
+            if _is_open(inode, file):
+                orphan = self._handles.orphan(file.gfid)
+        times = self._stats.shown(parent, folder)
         try:
-            os.unlink(path)
-            if file is not None:
-                self._name_gone(frame, file, inode, last)
-            answers = self._unlinked(xdata, buf)
-            if number >= 0 and file is not None:
+            if orphan and file is not None:
+                file.orphan = True  # before it is one: whoever closes it meanwhile buries it
+            postparent = linux.remove(path, handle, orphan, folder, parent.gfid, times)
+            if not last and file is not None:
+                self._metadata.touch(frame, file, self._handles.path(file.gfid))
+            answers = None if xdata is None else self._unlinked(xdata, buf)
+            if answers is not None and number >= 0 and file is not None:
                 after = self._stats.of_fd(number, file)
                 answers[keys.DHT_IATT] = answers[keys.POSTSTAT] = after
         finally:
             if number >= 0:
                 os.close(number)
-        postparent = self._stats.of_path(folder, parent)
         self._metadata.touch_parent(frame, parent, folder, postparent)
         return fops.Unlink(looked.parent, postparent, answers)
 
@@ -65,7 +71,7 @@ class Removing(Brick):
         """A name of the file was removed: its handle follows the last one."""
         if not last:
             self._metadata.touch(frame, file, self._handles.path(file.gfid))
-        elif inode is not None and inode.gfid == file.gfid and inode.fd_count:
+        elif _is_open(inode, file):
             file.orphan = True
             with contextlib.suppress(FileNotFoundError):
                 self._handles.keep_orphan(file.gfid)
@@ -152,3 +158,7 @@ class Removing(Brick):
         if not last:
             self._gfid2path.remove(self._handles.path(lost.gfid), parent, name)
         self._name_gone(frame, lost, newloc.inode, last)
+
+
+def _is_open(inode: Inode | None, file: File) -> bool:
+    return inode is not None and inode.fd_count > 0 and inode.gfid == file.gfid

@@ -456,6 +456,18 @@ static const char *quick_pair_key(const data_pair_t *pair)
     return pair->key;
 }
 
+/* A context in C too, or GlusterFS would not call forget and release. */
+static void quick_mark_inode(inode_t *inode, xlator_t *this)
+{
+    uint64_t one = 1;
+    inode_ctx_set0(inode, this, &one);
+}
+
+static void quick_mark_fd(fd_t *fd, xlator_t *this)
+{
+    fd_ctx_set(fd, this, 1);
+}
+
 static dict_t *quick_dict_new(void)
 {
     return THIS->ctx ? dict_new() : NULL; /* without a graph there are no memory pools */
@@ -483,7 +495,7 @@ static int quick_dict_has(dict_t *dict, const char *key)
 }
 
 /* A dict takes over a value by reference; bytes are copied in, as dict_set_dynptr frees them. */
-static int glupy_dict_set_bytes(dict_t *dict, const char *key, const void *value, size_t size)
+static int quick_dict_set_bytes(dict_t *dict, const char *key, const void *value, size_t size)
 {
     void *copy = GF_MALLOC(size ? size : 1, gf_common_mt_char);
     if (!copy)
@@ -495,12 +507,12 @@ static int glupy_dict_set_bytes(dict_t *dict, const char *key, const void *value
     return result;
 }
 
-static int glupy_dict_set_string(dict_t *dict, const char *key, const char *value)
+static int quick_dict_set_string(dict_t *dict, const char *key, const char *value)
 {
     return dict_set_dynstr_with_alloc(dict, (char *)key, value);
 }
 
-static int glupy_dict_set_number(dict_t *dict, const char *key, int64_t value, int bits)
+static int quick_dict_set_number(dict_t *dict, const char *key, int64_t value, int bits)
 {
     char *k = (char *)key;
     switch (bits) {
@@ -513,7 +525,7 @@ static int glupy_dict_set_number(dict_t *dict, const char *key, int64_t value, i
     }
 }
 
-static int glupy_dict_set_iatt(dict_t *dict, const char *key, const struct iatt *value)
+static int quick_dict_set_iatt(dict_t *dict, const char *key, const struct iatt *value)
 {
     struct iatt *copy = GF_MALLOC(sizeof *copy, gf_common_mt_char);
     if (!copy)
@@ -525,7 +537,7 @@ static int glupy_dict_set_iatt(dict_t *dict, const char *key, const struct iatt 
     return result;
 }
 
-static int glupy_dict_set_mdata(dict_t *dict, const char *key, const struct mdata_iatt *value)
+static int quick_dict_set_mdata(dict_t *dict, const char *key, const struct mdata_iatt *value)
 {
     struct mdata_iatt *copy = GF_MALLOC(sizeof *copy, gf_common_mt_char);
     if (!copy)
@@ -537,7 +549,7 @@ static int glupy_dict_set_mdata(dict_t *dict, const char *key, const struct mdat
     return result;
 }
 
-static int glupy_dict_set_uuid(dict_t *dict, const char *key, const unsigned char *value)
+static int quick_dict_set_uuid(dict_t *dict, const char *key, const unsigned char *value)
 {
     unsigned char *copy = GF_MALLOC(16, gf_common_mt_uuid_t);
     if (!copy)
@@ -589,173 +601,4 @@ static void quick_xxh64(const unsigned char *data, size_t len, unsigned long lon
 static void glupy_free(void *memory)
 {
     GF_FREE(memory);
-}
-
-/* ---- system calls ---- */
-
-#include <glusterfs/syscall.h> /* compat.h makes lgetxattr() one that follows links */
-
-static void quick_show_times(struct iatt *iatt, const struct mdata_iatt *times)
-{
-    iatt->ia_atime = times->ia_atime;
-    iatt->ia_atime_nsec = times->ia_atime_nsec;
-    iatt->ia_mtime = times->ia_mtime;
-    iatt->ia_mtime_nsec = times->ia_mtime_nsec;
-    iatt->ia_ctime = times->ia_ctime;
-    iatt->ia_ctime_nsec = times->ia_ctime_nsec;
-}
-
-/* As a brick shows it: with its gfid, the inode number that follows from that, without the link of
-   .glusterfs, and with the times of trusted.glusterfs.mdata. Both may be NULL. */
-static void glupy_show(struct iatt *iatt, const struct stat *stat, const unsigned char *gfid,
-                       const struct mdata_iatt *times)
-{
-    memset(iatt, 0, sizeof *iatt);
-    iatt_from_stat(iatt, (struct stat *)stat);
-    if (gfid) {
-        memcpy(iatt->ia_gfid, gfid, 16);
-        iatt->ia_ino = gfid_to_ino(iatt->ia_gfid);
-        iatt->ia_flags |= IATT_GFID | IATT_INO;
-        if (!S_ISDIR(stat->st_mode))
-            iatt->ia_nlink--;
-    }
-    if (times)
-        quick_show_times(iatt, times);
-}
-
-static int glupy_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
-                       const struct mdata_iatt *times)
-{
-    struct stat stat;
-    if (fstat(fd, &stat))
-        return -1;
-    glupy_show(iatt, &stat, gfid, times);
-    return 0;
-}
-
-static int glupy_fstatat(int dirfd, const char *path, int flags, struct iatt *iatt,
-                         const unsigned char *gfid, const struct mdata_iatt *times)
-{
-    struct stat stat;
-    if (fstatat(dirfd, path, &stat, flags))
-        return -1;
-    glupy_show(iatt, &stat, gfid, times);
-    return 0;
-}
-
-/* Attributes of whatever is at a path, with the gfid that its xattr says; it stays NULL, and the
-   inode number is invalid, if there is none. */
-static int glupy_look(const char *path, struct iatt *iatt)
-{
-    struct stat stat;
-    unsigned char gfid[16];
-    ssize_t size = sys_lgetxattr(path, "trusted.gfid", gfid, sizeof gfid);
-    if (size < 0 && errno != ENODATA && errno != ERANGE)
-        return -1;
-    if (fstatat(AT_FDCWD, path, &stat, AT_SYMLINK_NOFOLLOW))
-        return -1;
-    glupy_show(iatt, &stat, size == sizeof gfid ? gfid : NULL, NULL);
-    if (size != sizeof gfid)
-        iatt->ia_ino = ~0ULL;
-    return 0;
-}
-
-/* The same together with the attributes of its directory. Returns 0, the errno for the path, or -1
-   and the errno for the directory. */
-static int glupy_look_in(const char *path, struct iatt *iatt, const char *folder,
-                         struct iatt *parent, const unsigned char *gfid,
-                         const struct mdata_iatt *times)
-{
-    int error = glupy_look(path, iatt) ? errno : 0;
-    return glupy_fstatat(AT_FDCWD, folder, AT_SYMLINK_NOFOLLOW, parent, gfid, times) ? -1 : error;
-}
-
-/* What a fop does to an open file together with its attributes before and after: one call, since
-   whoever gives the GIL away may have to wait for it. */
-static int glupy_fallocate_between(int fd, int mode, off_t offset, off_t length,
-                                   struct iatt *before, struct iatt *after,
-                                   const unsigned char *gfid, const struct mdata_iatt *times)
-{
-    if (glupy_fstat(fd, before, gfid, times) || fallocate(fd, mode, offset, length))
-        return -1;
-    return glupy_fstat(fd, after, gfid, times);
-}
-
-static ssize_t glupy_pwritev_between(int fd, const struct iovec *vector, int count, off_t offset,
-                                     struct iatt *before, struct iatt *after,
-                                     const unsigned char *gfid, const struct mdata_iatt *times)
-{
-    ssize_t done;
-    if (glupy_fstat(fd, before, gfid, times) || (done = pwritev(fd, vector, count, offset)) < 0)
-        return -1;
-    return glupy_fstat(fd, after, gfid, times) ? -1 : done;
-}
-
-static long glupy_getdents(int fd, void *buffer, size_t size)
-{
-    return syscall(SYS_getdents64, fd, buffer, size);
-}
-
-/* A buffer of GlusterFS's own with all that a fop needs to carry it: one allocation, one call. */
-struct glupy_buffer {
-    struct iobuf *iobuf;
-    struct iobref *iobref;
-    struct iovec *vector;
-    struct iovec vector_store;
-};
-
-static void quick_buffer_free(void *given)
-{
-    struct glupy_buffer *buffer = given;
-    if (buffer->iobref)
-        iobref_unref(buffer->iobref);
-    if (buffer->iobuf)
-        iobuf_unref(buffer->iobuf);
-    free(buffer);
-}
-
-static struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment)
-{
-    struct glupy_buffer *buffer;
-    if (!THIS->ctx || !(buffer = malloc(sizeof *buffer)))
-        return NULL;
-    /* THIS is set wherever handlers run, and all translators of a process share one pool. */
-    buffer->iobuf = alignment ? iobuf_get_page_aligned(THIS->ctx->iobuf_pool, size ? size : 1,
-                                                       alignment)
-                              : iobuf_get2(THIS->ctx->iobuf_pool, size ? size : 1);
-    buffer->iobref = iobref_new();
-    if (!buffer->iobuf || !buffer->iobref || iobref_add(buffer->iobref, buffer->iobuf)) {
-        quick_buffer_free(buffer);
-        return NULL;
-    }
-    buffer->vector = &buffer->vector_store;
-    buffer->vector->iov_base = buffer->iobuf->ptr;
-    buffer->vector->iov_len = size;
-    return buffer;
-}
-
-static ssize_t glupy_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset)
-{
-    ssize_t done = pread(fd, buffer->vector->iov_base, size, offset);
-    if (done >= 0)
-        buffer->vector->iov_len = done;
-    return done;
-}
-
-/* NULL and errno; the attributes are those after the read. */
-static struct glupy_buffer *glupy_pread_before(int fd, size_t size, size_t alignment, off_t offset,
-                                               struct iatt *after, const unsigned char *gfid,
-                                               const struct mdata_iatt *times)
-{
-    struct glupy_buffer *buffer = glupy_buffer_new(size, alignment);
-    int error;
-    if (!buffer) {
-        errno = ENOMEM;
-    } else if (glupy_pread(fd, buffer, size, offset) < 0 || glupy_fstat(fd, after, gfid, times)) {
-        error = errno;
-        quick_buffer_free(buffer);
-        errno = error;
-        buffer = NULL;
-    }
-    return buffer;
 }

@@ -62,6 +62,7 @@ def make() -> FFI:
                 (HERE / "bridge.h").read_text(),
                 generate.code(fops),
                 (HERE / "bridge.c").read_text(),
+                (HERE / "storage.c").read_text(),
             ]
         ),
         define_macros=[*headers.DEFINES, ("_CFFI_NO_LIMITED_API", None)],

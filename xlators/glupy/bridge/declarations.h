@@ -1,11 +1,12 @@
-/* What Python sees of bridge.h, bridge.c, libglusterfs and the kernel. The compiler fills in sizes,
-   offsets and values ("..."), and complains where a declaration is not the header's. */
+/* What Python sees of bridge.h, bridge.c, storage.c, libglusterfs and the kernel. The compiler fills
+   in sizes, offsets and values ("..."), and complains where a declaration is not the header's. */
 
 typedef int... off_t;
 typedef int... off64_t;
 typedef int... mode_t;
 typedef int... dev_t;
 typedef int... uid_t;
+typedef int... gid_t;
 typedef int... pid_t;
 typedef int... time_t;
 typedef int... gf_boolean_t;
@@ -131,17 +132,19 @@ void glupy_end_own_frame(xlator_t *this, call_frame_t *frame);
 void quick_set_this(xlator_t *this);
 uint32_t quick_iatt_mode(const struct iatt *iatt);
 void quick_iatt_set_mode(struct iatt *iatt, uint32_t mode);
+void quick_mark_inode(inode_t *inode, xlator_t *this);
+void quick_mark_fd(fd_t *fd, xlator_t *this);
 dict_t *quick_dict_new(void);
 data_t *quick_data(dict_t *dict, const char *key);
 void quick_data_unref(data_t *data);
 void quick_dict_unref(void *dict);
 int quick_dict_has(dict_t *dict, const char *key);
-int glupy_dict_set_bytes(dict_t *dict, const char *key, const void *value, size_t size);
-int glupy_dict_set_string(dict_t *dict, const char *key, const char *value);
-int glupy_dict_set_number(dict_t *dict, const char *key, int64_t value, int bits);
-int glupy_dict_set_iatt(dict_t *dict, const char *key, const struct iatt *value);
-int glupy_dict_set_mdata(dict_t *dict, const char *key, const struct mdata_iatt *value);
-int glupy_dict_set_uuid(dict_t *dict, const char *key, const unsigned char *value);
+int quick_dict_set_bytes(dict_t *dict, const char *key, const void *value, size_t size);
+int quick_dict_set_string(dict_t *dict, const char *key, const char *value);
+int quick_dict_set_number(dict_t *dict, const char *key, int64_t value, int bits);
+int quick_dict_set_iatt(dict_t *dict, const char *key, const struct iatt *value);
+int quick_dict_set_mdata(dict_t *dict, const char *key, const struct mdata_iatt *value);
+int quick_dict_set_uuid(dict_t *dict, const char *key, const unsigned char *value);
 gf_dirent_t *glupy_dirents_new(void);
 void glupy_dirents_free(gf_dirent_t *head);
 gf_dirent_t *glupy_dirent_add(gf_dirent_t *head, const char *name);
@@ -152,7 +155,7 @@ lock_migration_info_t *glupy_lock_next(lock_migration_info_t *head, lock_migrati
 loc_t *glupy_loc_keep(const loc_t *from);
 void glupy_loc_free(loc_t *loc);
 void glupy_free(void *memory);
-int glupy_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
+int quick_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
                 const struct mdata_iatt *times);
 int glupy_fstatat(int dirfd, const char *path, int flags, struct iatt *iatt,
                   const unsigned char *gfid, const struct mdata_iatt *times);
@@ -160,6 +163,16 @@ void quick_show_times(struct iatt *iatt, const struct mdata_iatt *times);
 int glupy_look(const char *path, struct iatt *iatt);
 int glupy_look_in(const char *path, struct iatt *iatt, const char *folder, struct iatt *parent,
                   const unsigned char *gfid, const struct mdata_iatt *times);
+int glupy_create(const char *path, int flags, mode_t mode, uid_t uid, gid_t gid);
+int glupy_same(const char *one, const char *other);
+int glupy_link_handle(const char *path, const char *handle, const char *target);
+int glupy_admit(int fd, const char *path, const unsigned char *gfid, const char *handle,
+                const char *target, const char *record_key, const char *record,
+                struct iatt *iatt, const char *folder, struct iatt *parent,
+                const unsigned char *parent_gfid, const struct mdata_iatt *parent_times);
+int glupy_remove(const char *path, const char *handle, const char *orphan, const char *folder,
+                 struct iatt *parent, const unsigned char *parent_gfid,
+                 const struct mdata_iatt *parent_times);
 int glupy_fallocate_between(int fd, int mode, off_t offset, off_t length, struct iatt *before,
                             struct iatt *after, const unsigned char *gfid,
                             const struct mdata_iatt *times);
@@ -173,10 +186,8 @@ void quick_xxh64(const unsigned char *data, size_t len, unsigned long long seed,
 
 fd_t *fd_ref(fd_t *fd);
 void fd_unref(fd_t *fd);
-int fd_ctx_set(fd_t *fd, xlator_t *xlator, uint64_t value);
 inode_t *inode_ref(inode_t *inode);
 inode_t *inode_unref(inode_t *inode);
-int inode_ctx_set0(inode_t *inode, xlator_t *xlator, uint64_t *value1);
 inode_t *inode_new(inode_table_t *table);
 inode_t *inode_find(inode_table_t *table, unsigned char *gfid);
 inode_t *inode_grep(inode_table_t *table, inode_t *parent, const char *name);
@@ -194,10 +205,13 @@ int iobref_merge(struct iobref *to, struct iobref *from);
 struct glupy_buffer { struct iobuf *iobuf; struct iobref *iobref; struct iovec *vector; ...; };
 struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment);
 void quick_buffer_free(void *buffer);
-ssize_t glupy_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset);
-struct glupy_buffer *glupy_pread_before(int fd, size_t size, size_t alignment, off_t offset,
+ssize_t long_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset);
+struct glupy_buffer *long_pread_before(int fd, size_t size, size_t alignment, off_t offset,
                                         struct iatt *after, const unsigned char *gfid,
                                         const struct mdata_iatt *times);
+struct glupy_buffer *quick_cached_pread_before(int fd, size_t size, off_t offset,
+                                               struct iatt *after, const unsigned char *gfid,
+                                               const struct mdata_iatt *times);
 dict_t *dict_copy_with_ref(dict_t *from, dict_t *to);
 int dict_set_double(dict_t *dict, char *key, double value);
 
@@ -216,6 +230,8 @@ int xlator_option_init_time(xlator_t *xl, dict_t *options, char *key, time_t *va
 
 int fallocate(int fd, int mode, off_t offset, off_t len);
 ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset);
+int fsync(int fd);
+int fdatasync(int fd);
 int statvfs(const char *path, struct statvfs *buf);
 #define FALLOC_FL_KEEP_SIZE ...
 #define FALLOC_FL_PUNCH_HOLE ...

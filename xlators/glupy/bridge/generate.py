@@ -227,7 +227,7 @@ static int32_t trampoline_$name(call_frame_t *frame, xlator_t *this$typed)
 static int32_t leaf_$name(call_frame_t *frame, xlator_t *this$typed)
 {
     (void)this;
-    STACK_UNWIND_STRICT($name, frame, -1, $leaf_errno$reply_nothing);
+    STACK_UNWIND_STRICT($name, frame, $leaf_answer$reply_nothing);
     return 0;
 }
 """)
@@ -244,8 +244,12 @@ void unwind_$name(xlator_t *this, call_frame_t *frame, int32_t op_ret,
                  int32_t op_errno$reply_typed);
 """)
 
-# What storage/posix answers to fops that a leaf need not have (posix.c:30); others are EOPNOTSUPP.
-_LOCKS = {"lk", "inodelk", "finodelk", "entrylk", "fentrylk", "lease"}
+# What a leaf says to fops that it does not handle. Locks as storage/posix (posix.c:30), for
+# features/locks is above it. A flush (of every close) succeeds: there is nothing to be flushed.
+_LEAF_ANSWERS = {
+    **dict.fromkeys(["lk", "inodelk", "finodelk", "entrylk", "fentrylk", "lease"], "-1, ENOSYS"),
+    "flush": "0, 0",
+}
 
 
 def _lines(parameters: Iterable[Parameter], part: str) -> str:
@@ -291,7 +295,7 @@ def _substitutions(fop: Fop) -> dict[str, str]:
         "reply_stores": _lines(fop.reply, "store"),
         "keep_reply": _lines(fop.reply, "keep"),
         "wipe_reply": _lines(fop.reply, "wipe"),
-        "leaf_errno": "ENOSYS" if fop.name in _LOCKS else "EOPNOTSUPP",
+        "leaf_answer": _LEAF_ANSWERS.get(fop.name, "-1, EOPNOTSUPP"),
     }
 
 

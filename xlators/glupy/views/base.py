@@ -71,7 +71,7 @@ def field(name: str, doc: str) -> Any:
     """Return a property that reads and writes the number ``name`` of the view's struct."""
 
     def get(self: View) -> Any:
-        return getattr(self.c, name)
+        return getattr(self._c if self._scope.alive else self.c, name)  # c raises
 
     def put(self: View, value: int) -> None:
         setattr(self.c, name, value)
@@ -86,7 +86,7 @@ def text(c: Any) -> str | None:
 
 def encoded(value: str | bytes) -> bytes:
     """Return what ``text`` gave, as bytes again. NUL inside raises ValueError."""
-    data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
     if b"\0" in data:
         raise ValueError("a string for C has a NUL inside")
     return data

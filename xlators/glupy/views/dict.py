@@ -90,20 +90,20 @@ class Dict(View, MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Value) -> None:
         name = encoded(key)
         if isinstance(value, int):
-            result = lib.glupy_dict_set_number(self.c, name, value, 64)
+            result = lib.quick_dict_set_number(self.c, name, value, 64)
         elif isinstance(value, Gfid):
-            result = lib.glupy_dict_set_uuid(self.c, name, bytes(value))
+            result = lib.quick_dict_set_uuid(self.c, name, bytes(value))
         elif isinstance(value, (bytes, bytearray, memoryview)):
             data = ffi.from_buffer(value)
-            result = lib.glupy_dict_set_bytes(self.c, name, data, len(data))
+            result = lib.quick_dict_set_bytes(self.c, name, data, len(data))
         elif isinstance(value, str):
-            result = lib.glupy_dict_set_string(self.c, name, encoded(value))
+            result = lib.quick_dict_set_string(self.c, name, encoded(value))
         elif isinstance(value, float):
             result = lib.dict_set_double(self.c, name, value)
         elif isinstance(value, Iatt):
-            result = lib.glupy_dict_set_iatt(self.c, name, value.c)
+            result = lib.quick_dict_set_iatt(self.c, name, value.c)
         elif isinstance(value, Mdata):
-            result = lib.glupy_dict_set_mdata(
+            result = lib.quick_dict_set_mdata(
                 self.c, name, ffi.new("struct mdata_iatt *", value._asdict())
             )
         else:
@@ -112,12 +112,12 @@ class Dict(View, MutableMapping[str, Any]):
 
     def set_int(self, key: str, value: int, bits: int = 32) -> None:
         """Store a signed integer of 8, 16, 32 or 64 bits."""
-        _check(lib.glupy_dict_set_number(self.c, encoded(key), value, bits))
+        _check(lib.quick_dict_set_number(self.c, encoded(key), value, bits))
 
     def set_uint(self, key: str, value: int, bits: int = 32) -> None:
         """Store an unsigned integer of 32 or 64 bits."""
         signed = value - (1 << 64) if value >= 1 << 63 else value
-        _check(lib.glupy_dict_set_number(self.c, encoded(key), signed, -bits))
+        _check(lib.quick_dict_set_number(self.c, encoded(key), signed, -bits))
 
     def __delitem__(self, key: str) -> None:
         name = encoded(key)

@@ -9,7 +9,6 @@ from glupy._bridge import ffi, lib
 from glupy.enums import FileType
 from glupy.views.base import ALWAYS, NULL, Gfid, Scope, View, encoded, gfid_of, store_gfid, text
 
-_ONE = ffi.new("uint64_t *", 1)
 _CHARS = ffi.typeof("char **")
 
 
@@ -70,7 +69,7 @@ class Inode(_WithContext):
         return contexts
 
     def _mark(self) -> None:
-        lib.inode_ctx_set0(self.c, self._scope.translator._this, _ONE)
+        lib.quick_mark_inode(self._c, self._scope.translator._this)
 
     @property
     def gfid(self) -> Gfid:
@@ -146,7 +145,7 @@ class Fd(_WithContext):
         return contexts
 
     def _mark(self) -> None:
-        lib.fd_ctx_set(self.c, self._scope.translator._this, 1)
+        lib.quick_mark_fd(self._c, self._scope.translator._this)
 
     @property
     def inode(self) -> Inode:
@@ -213,6 +212,18 @@ class Loc(View):
             view = inode or parent
             scope = Scope(view._scope.translator if view else None)
         super().__init__(c, scope, owner)
+
+    @property
+    def ctx(self) -> Any:
+        """What this translator remembers of the file: ``loc.inode.ctx``; None without an inode."""
+        c = self.c.inode
+        return self._scope.translator._inode_contexts.get(c) if c else None
+
+    @property
+    def parent_ctx(self) -> Any:
+        """What it remembers of the directory: ``loc.parent.ctx``; None without a parent inode."""
+        c = self.c.parent
+        return self._scope.translator._inode_contexts.get(c) if c else None
 
     @property
     def path(self) -> str | None:

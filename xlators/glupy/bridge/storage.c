@@ -1,0 +1,289 @@
+/* What a storage translator asks of the kernel. Whoever gives the GIL away may have to wait for it
+   afterwards, so what a fop needs is one call wherever that can be. It stands behind bridge.c. */
+
+#include <glusterfs/syscall.h> /* compat.h makes lgetxattr() one that follows links */
+
+static void quick_show_times(struct iatt *iatt, const struct mdata_iatt *times)
+{
+    iatt->ia_atime = times->ia_atime;
+    iatt->ia_atime_nsec = times->ia_atime_nsec;
+    iatt->ia_mtime = times->ia_mtime;
+    iatt->ia_mtime_nsec = times->ia_mtime_nsec;
+    iatt->ia_ctime = times->ia_ctime;
+    iatt->ia_ctime_nsec = times->ia_ctime_nsec;
+}
+
+/* As a brick shows it: with its gfid, the inode number that follows from that, without the link of
+   .glusterfs, and with the times of trusted.glusterfs.mdata. Both may be NULL. */
+static void glupy_show(struct iatt *iatt, const struct stat *stat, const unsigned char *gfid,
+                       const struct mdata_iatt *times)
+{
+    memset(iatt, 0, sizeof *iatt);
+    iatt_from_stat(iatt, (struct stat *)stat);
+    if (gfid) {
+        memcpy(iatt->ia_gfid, gfid, 16);
+        iatt->ia_ino = gfid_to_ino(iatt->ia_gfid);
+        iatt->ia_flags |= IATT_GFID | IATT_INO;
+        if (!S_ISDIR(stat->st_mode))
+            iatt->ia_nlink--;
+    }
+    if (times)
+        quick_show_times(iatt, times);
+}
+
+/* Of an open file the kernel has all that in memory. */
+static int quick_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
+                       const struct mdata_iatt *times)
+{
+    struct stat stat;
+    if (fstat(fd, &stat))
+        return -1;
+    glupy_show(iatt, &stat, gfid, times);
+    return 0;
+}
+
+static int glupy_fstatat(int dirfd, const char *path, int flags, struct iatt *iatt,
+                         const unsigned char *gfid, const struct mdata_iatt *times)
+{
+    struct stat stat;
+    if (fstatat(dirfd, path, &stat, flags))
+        return -1;
+    glupy_show(iatt, &stat, gfid, times);
+    return 0;
+}
+
+/* Attributes of whatever is at a path, with the gfid that its xattr says; it stays NULL, and the
+   inode number is invalid, if there is none. */
+static int glupy_look(const char *path, struct iatt *iatt)
+{
+    struct stat stat;
+    unsigned char gfid[16];
+    ssize_t size = sys_lgetxattr(path, "trusted.gfid", gfid, sizeof gfid);
+    if (size < 0 && errno != ENODATA && errno != ERANGE)
+        return -1;
+    if (fstatat(AT_FDCWD, path, &stat, AT_SYMLINK_NOFOLLOW))
+        return -1;
+    glupy_show(iatt, &stat, size == sizeof gfid ? gfid : NULL, NULL);
+    if (size != sizeof gfid)
+        iatt->ia_ino = ~0ULL;
+    return 0;
+}
+
+/* The same together with the attributes of its directory. Returns 0, the errno for the path, or -1
+   and the errno for the directory. */
+static int glupy_look_in(const char *path, struct iatt *iatt, const char *folder,
+                         struct iatt *parent, const unsigned char *gfid,
+                         const struct mdata_iatt *times)
+{
+    int error = glupy_look(path, iatt) ? errno : 0;
+    return glupy_fstatat(AT_FDCWD, folder, AT_SYMLINK_NOFOLLOW, parent, gfid, times) ? -1 : error;
+}
+
+/* ---- making and removing names ---- */
+
+/* Open a new file for its owner. The number, or -1 and errno. */
+static int glupy_create(const char *path, int flags, mode_t mode, uid_t uid, gid_t gid)
+{
+    int error, fd = open(path, flags, mode);
+    if (fd >= 0 && fchown(fd, uid, gid)) {
+        error = errno;
+        close(fd);
+        if (flags & O_EXCL)
+            unlink(path);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+/* Whether both are the same file; errno if either cannot be seen. */
+static int glupy_same(const char *one, const char *other)
+{
+    struct stat first, second;
+    if (lstat(one, &first) || lstat(other, &second))
+        return -1;
+    return first.st_ino == second.st_ino && first.st_dev == second.st_dev;
+}
+
+/* The handle of the file at a path, of a directory if target is given: where its symlink leads.
+   Its folder is made if it is missing. ESTALE if the handle is another file's. */
+static int glupy_link_handle(const char *path, const char *handle, const char *target)
+{
+    int tries;
+    for (tries = 0; tries < 2; tries++) {
+        if (!(target ? symlink(target, handle) : link(path, handle)))
+            return 0;
+        if (errno == EEXIST) {
+            if (target || glupy_same(handle, path) == 1)
+                return 0;
+            errno = ESTALE;
+            return -1;
+        }
+        if (errno == ENOENT && !tries) {
+            char folder[PATH_MAX], *slash;
+            snprintf(folder, sizeof folder, "%s", handle);
+            if ((slash = strrchr(folder, '/')))
+                *slash = 0;
+            if (mkdir(folder, 0700) && errno != EEXIST)
+                return -1;
+        } else {
+            return -1;
+        }
+    }
+    return -1;
+}
+
+static int set_xattr(int fd, const char *path, const char *key, const void *value, size_t size)
+{
+    return fd < 0 ? sys_lsetxattr(path, key, value, size, XATTR_CREATE)
+                  : sys_fsetxattr(fd, key, value, size, XATTR_CREATE);
+}
+
+/* Make a new file, open as fd or at path alone, one of the brick's: its name's record (record_key
+   may be NULL), its gfid, its handle. Then the attributes of it and of its folder.
+   Returns 0, the errno for the record, without which it is one too; or -1 and errno. */
+static int glupy_admit(int fd, const char *path, const unsigned char *gfid, const char *handle,
+                       const char *target, const char *record_key, const char *record,
+                       struct iatt *iatt, const char *folder, struct iatt *parent,
+                       const unsigned char *parent_gfid, const struct mdata_iatt *parent_times)
+{
+    int error, unrecorded = 0;
+    if (record_key && set_xattr(fd, path, record_key, record, strlen(record)))
+        unrecorded = errno;
+    if (set_xattr(fd, path, "trusted.gfid", gfid, 16) || glupy_link_handle(path, handle, target))
+        return -1;
+    if ((fd < 0 ? glupy_fstatat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, iatt, gfid, NULL)
+                : quick_fstat(fd, iatt, gfid, NULL)) ||
+        glupy_fstatat(AT_FDCWD, folder, AT_SYMLINK_NOFOLLOW, parent, parent_gfid, parent_times)) {
+        error = errno;
+        unlink(handle);
+        errno = error;
+        return -1;
+    }
+    return unrecorded;
+}
+
+/* Remove a name; with the last one (handle is given) the handle, which becomes the orphan if that
+   is given. Then the attributes of the folder. */
+static int glupy_remove(const char *path, const char *handle, const char *orphan,
+                        const char *folder, struct iatt *parent, const unsigned char *parent_gfid,
+                        const struct mdata_iatt *parent_times)
+{
+    if (unlink(path))
+        return -1;
+    if (handle && (orphan ? rename(handle, orphan) : unlink(handle)) && errno != ENOENT)
+        return -1;
+    return glupy_fstatat(AT_FDCWD, folder, AT_SYMLINK_NOFOLLOW, parent, parent_gfid, parent_times);
+}
+
+/* ---- bytes ---- */
+
+/* What a fop does to an open file together with its attributes before and after. */
+static int glupy_fallocate_between(int fd, int mode, off_t offset, off_t length,
+                                   struct iatt *before, struct iatt *after,
+                                   const unsigned char *gfid, const struct mdata_iatt *times)
+{
+    if (quick_fstat(fd, before, gfid, times) || fallocate(fd, mode, offset, length))
+        return -1;
+    return quick_fstat(fd, after, gfid, times);
+}
+
+static ssize_t glupy_pwritev_between(int fd, const struct iovec *vector, int count, off_t offset,
+                                     struct iatt *before, struct iatt *after,
+                                     const unsigned char *gfid, const struct mdata_iatt *times)
+{
+    ssize_t done;
+    if (quick_fstat(fd, before, gfid, times) || (done = pwritev(fd, vector, count, offset)) < 0)
+        return -1;
+    return quick_fstat(fd, after, gfid, times) ? -1 : done;
+}
+
+static long glupy_getdents(int fd, void *buffer, size_t size)
+{
+    return syscall(SYS_getdents64, fd, buffer, size);
+}
+
+/* A buffer of GlusterFS's own with all that a fop needs to carry it: one allocation, one call. */
+struct glupy_buffer {
+    struct iobuf *iobuf;
+    struct iobref *iobref;
+    struct iovec *vector;
+    struct iovec vector_store;
+};
+
+static void quick_buffer_free(void *given)
+{
+    struct glupy_buffer *buffer = given;
+    if (buffer->iobref)
+        iobref_unref(buffer->iobref);
+    if (buffer->iobuf)
+        iobuf_unref(buffer->iobuf);
+    free(buffer);
+}
+
+static struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment)
+{
+    struct glupy_buffer *buffer;
+    if (!THIS->ctx || !(buffer = malloc(sizeof *buffer)))
+        return NULL;
+    /* THIS is set wherever handlers run, and all translators of a process share one pool. */
+    buffer->iobuf = alignment ? iobuf_get_page_aligned(THIS->ctx->iobuf_pool, size ? size : 1,
+                                                       alignment)
+                              : iobuf_get2(THIS->ctx->iobuf_pool, size ? size : 1);
+    buffer->iobref = iobref_new();
+    if (!buffer->iobuf || !buffer->iobref || iobref_add(buffer->iobref, buffer->iobuf)) {
+        quick_buffer_free(buffer);
+        return NULL;
+    }
+    buffer->vector = &buffer->vector_store;
+    buffer->vector->iov_base = buffer->iobuf->ptr;
+    buffer->vector->iov_len = size;
+    return buffer;
+}
+
+static ssize_t long_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset)
+{
+    ssize_t done = pread(fd, buffer->vector->iov_base, size, offset);
+    if (done >= 0)
+        buffer->vector->iov_len = done;
+    return done;
+}
+
+/* NULL and errno; the attributes are those after the read. */
+static struct glupy_buffer *long_pread_before(int fd, size_t size, size_t alignment, off_t offset,
+                                               struct iatt *after, const unsigned char *gfid,
+                                               const struct mdata_iatt *times)
+{
+    struct glupy_buffer *buffer = glupy_buffer_new(size, alignment);
+    int error;
+    if (!buffer) {
+        errno = ENOMEM;
+    } else if (long_pread(fd, buffer, size, offset) < 0 || quick_fstat(fd, after, gfid, times)) {
+        error = errno;
+        quick_buffer_free(buffer);
+        errno = error;
+        buffer = NULL;
+    }
+    return buffer;
+}
+
+/* The same if the bytes are in memory already: NULL and EAGAIN if not, or not all of them. */
+static struct glupy_buffer *quick_cached_pread_before(int fd, size_t size, off_t offset,
+                                                      struct iatt *after,
+                                                      const unsigned char *gfid,
+                                                      const struct mdata_iatt *times)
+{
+    struct glupy_buffer *buffer = glupy_buffer_new(size, 0);
+    ssize_t done = -1;
+    if (buffer) {
+        done = preadv2(fd, buffer->vector, 1, offset, RWF_NOWAIT);
+        if (done >= 0 && !quick_fstat(fd, after, gfid, times) &&
+            ((size_t)done == size || (uint64_t)offset + done >= after->ia_size)) {
+            buffer->vector->iov_len = done;
+            return buffer;
+        }
+        quick_buffer_free(buffer);
+    }
+    errno = EAGAIN;
+    return NULL;
+}
