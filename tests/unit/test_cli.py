@@ -11,7 +11,7 @@ import volfiles
 from glupy_tools.demo import WRITTEN, Report, Step
 from glupy_tools.run import _Follow
 
-COMMANDS = ["install", "uninstall", "volfile", "run", "demo", "bench"]
+COMMANDS = ["install", "uninstall", "volfile", "run", "demo", "bench", "brick"]
 
 
 def glupy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@ from glupy.stores import ENDING, StoreError
 from glupy.testing.processes import ProcessError
 from glupy_tools.bench import bench
 from glupy_tools.bench_bridge import bridge
+from glupy_tools.brick import brick
 from glupy_tools.demo import demo
 from glupy_tools.failures import CommandError
 from glupy_tools.install import install, uninstall
@@ -37,7 +38,7 @@ def cli() -> None:
 
 
 bench.add_command(bridge)
-for command in (install, uninstall, volfile, run, demo, bench):
+for command in (install, uninstall, volfile, run, demo, brick, bench):
     cli.add_command(command)
 
 

@@ -6,8 +6,10 @@ where that has all in memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from glupy._bridge import ffi, lib
@@ -277,6 +279,55 @@ def fsync(fd: int, *, data_only: bool = False) -> None:
     """fsync(2), or fdatasync(2): have what was written on the disk."""
     if lib.fdatasync(fd) if data_only else lib.fsync(fd):
         raise _failed()
+
+
+def syncfs(fd: int) -> None:
+    """syncfs(2): have all of the fd's file system on the disk."""
+    if lib.syncfs(fd):
+        raise _failed()
+
+
+def acl_text(target: int | bytes, default: bool) -> str:
+    """Return the ACL of an open fd, or of a path (followed), as text: ``u::rw-,u:7:r--,…``.
+
+    That of the mode if there is none; empty if it is a ``default`` one, which only directories
+    have and which needs a path.
+    """
+    if isinstance(target, int):
+        acl = lib.acl_get_fd(target)
+    else:
+        acl = lib.acl_get_file(target, _acl_type(default))
+    with _acl(acl):
+        form = lib.TEXT_ABBREVIATE | lib.TEXT_NUMERIC_IDS
+        c = lib.acl_to_any_text(acl, NULL, b",", form)
+        if not c:
+            raise _failed()
+        try:
+            return str(ffi.string(c).decode())
+        finally:
+            lib.acl_free(c)
+
+
+def set_acl_text(path: bytes, default: bool, text: bytes) -> None:
+    """Set the ACL of a path (followed). EINVAL for what is no ACL."""
+    acl = lib.acl_from_text(text)
+    with _acl(acl):
+        if lib.acl_set_file(path, _acl_type(default), acl):
+            raise _failed()
+
+
+def _acl_type(default: bool) -> int:
+    return int(lib.ACL_TYPE_DEFAULT if default else lib.ACL_TYPE_ACCESS)
+
+
+@contextlib.contextmanager
+def _acl(acl: Any) -> Iterator[None]:
+    if not acl:
+        raise _failed()
+    try:
+        yield
+    finally:
+        lib.acl_free(acl)
 
 
 def lseek(fd: int, offset: int, whence: int) -> int:

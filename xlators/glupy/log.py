@@ -24,7 +24,13 @@ _REMEMBERED = 1000
 _PREFIX = "glupy."
 
 
+EMERGENCY = logging.CRITICAL + 10
+"""The level of what ends a brick: GlusterFS's own highest, M in its log."""
+
+
 def _level(level: int) -> int:
+    if level >= EMERGENCY:
+        return LogLevel.EMERG
     if level >= logging.CRITICAL:
         return LogLevel.CRITICAL
     if level >= logging.ERROR:

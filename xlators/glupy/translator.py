@@ -153,6 +153,17 @@ class Translator:
 
         timers.call_soon(start)
 
+    def brick_count(self) -> int:
+        """Return how many bricks this process serves, ours among them; 0 if it is no server."""
+        return int(lib.glupy_brick_count(self._this))
+
+    def detach_brick(self) -> None:
+        """Take our brick out of a process that serves others too, as glusterd's detach does.
+
+        Returns at once; PARENT_DOWN and fini follow. Not from a handler.
+        """
+        lib.glupy_detach_brick(self._this)
+
     # ---- the bridge's side ----
 
     def _attach(self, this: Any) -> None:

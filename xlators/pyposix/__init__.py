@@ -8,7 +8,7 @@ Fops by file: ``lookup``, ``making`` (create, mkdir, link, …), ``removing`` (u
 What they share: ``brick`` (the translator's options and start), ``handles`` (.glusterfs), ``files``
 (what is remembered of a file and of an open file), ``iatt``, ``metadata`` (times in an xattr),
 ``gfid2path``, ``reserve``, ``gate``, ``extents``, ``replies`` (what xdata asks for), ``xattrs`` and
-``keys``.
+``keys``. ``check`` verifies and repairs a brick's format (``glupy brick check``).
 """
 
 from pyposix.translator import PosixTranslator

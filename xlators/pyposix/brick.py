@@ -16,18 +16,22 @@ from glupy._bridge import ffi
 from glupy.options import path, percent_or_size
 from glupy.views import Dict, Fd, Gfid, Inode, Loc
 from glupy.views.base import encoded
-from pyposix import keys, xattrs
+from pyposix import janitor, keys, virtual_xattr, xattrs
+from pyposix.batch_fsync import BatchFsync, Mode
 from pyposix.files import File, Files, OpenFile
 from pyposix.gfid2path import Gfid2path
 from pyposix.handles import Handles
+from pyposix.health import HealthCheck
 from pyposix.iatt import DIRECTORY, REGULAR, Stats
+from pyposix.jobs import Job, Stopped
+from pyposix.link_counts import LinkCounts
 from pyposix.metadata import Metadata
 from pyposix.replies import Requests
 from pyposix.reserve import Reserve
 
 PATH_MAX = 4096
 OPEN_FILES = 1048576
-_BATCH_MODES = ("none", "syncfs", "syncfs-single-fsync", "syncfs-reverse-fsync", "reverse-fsync")
+SEPARATOR_CHARACTERS = 7
 _ROOT = bytes(Gfid.ROOT)
 _HIDDEN = keys.HIDDEN.encode()
 _INVALID = 0  # an inode's type before it is linked
@@ -60,8 +64,8 @@ class Brick(Translator):
         Option("o-direct", bool, default=False),
         Option("linux-aio", bool, default=False),
         Option("linux-io_uring", bool, default=False),
-        Option("batch-fsync-mode", default="reverse-fsync", choices=_BATCH_MODES),
-        Option("batch-fsync-delay-usec", int, default=0),
+        Option("batch-fsync-mode", default="reverse-fsync", choices=list(Mode)),
+        Option("batch-fsync-delay-usec", int, default=0, minimum=0),
         Option("reserve", percent_or_size, default=1, minimum=0),
         Option("export-statfs-size", bool, default=True),
         Option("shared-brick-count", int, default=1),
@@ -87,6 +91,7 @@ class Brick(Translator):
 
     def init(self) -> None:
         """Check that the directory is what the volfile says, and prepare it."""
+        self._check_options()
         self._base = self._checked_directory()
         os.umask(0)  # masking is the client's business
         _raise_open_files(self._base)
@@ -102,14 +107,28 @@ class Brick(Translator):
         self._stats = Stats(self._files, self._metadata)
         self._gfid2path = Gfid2path(self.log, self.option("gfid2path"))
         self._requests = Requests()
-        self._configure()
+        self._link_counts = LinkCounts(self.log)
+        self._batches = BatchFsync()
+        self._health: HealthCheck | None = None
+        self._janitor: Job | None = None
+        try:
+            self._configure()
+        except BaseException:
+            self.fini()
+            raise
 
     def fini(self) -> None:
         """Let go of the directory. Open files close with their contexts."""
+        if self._health is not None:
+            self._health.close()
+        if self._janitor is not None:
+            self._janitor.stop()
+            self._janitor.join()
         os.close(self._held)
 
     def reconfigure(self) -> None:
         """Take over changed options; another directory needs a new brick."""
+        self._check_options()
         self._metadata.enabled = self.option("ctime")
         for file in self._files:
             self._metadata.forget(file)
@@ -120,6 +139,7 @@ class Brick(Translator):
         """What a statedump shows."""
         return {
             "base_path": os.fsdecode(self._base),
+            "base_path_length": len(self._base),
             "files": len(self._files),
             "reserve": self._reserve.amount,
             "full": self._reserve.full(),
@@ -132,6 +152,50 @@ class Brick(Translator):
         uid, gid = self.option("brick-uid"), self.option("brick-gid")
         if uid != -1 or gid != -1:
             os.chown(self._base, uid, gid)
+        self._link_counts.enabled = self.option("update-link-count-parent")
+        self._batches.mode = Mode(self.option("batch-fsync-mode"))
+        self._batches.delay = self.option("batch-fsync-delay-usec") / 1e6
+        self._configure_health()
+        self._configure_janitor()
+        if self.option("node-uuid-pathinfo") and virtual_xattr.node_uuid(self) is None:
+            self.log.info("there is no glusterd-uuid: pathinfo shows the host's name instead")
+        for name in "linux-aio", "linux-io_uring":
+            if self.option(name):
+                self.log.info("%s has no effect: io-threads' threads read and write", name)
+
+    def _configure_health(self) -> None:
+        interval = self.option("health-check-interval")
+        timeout = self.option("health-check-timeout")
+        if self._health is not None:
+            if self._health.settings == (interval, timeout):
+                return
+            self._health.stop()
+            self._health = None
+        if interval:
+            self._health = HealthCheck(self, self._handles.folder, interval, timeout)
+
+    def _configure_janitor(self) -> None:
+        seconds = self.option("janitor-sleep-duration")
+        if self._janitor is None or self._janitor.seconds != seconds:
+            if self._janitor is not None:
+                self._janitor.stop()
+            self._janitor = Job(self, seconds, self._clean)
+        if self.option("disable-landfill-purge"):
+            self.log.warning("the landfill will not be purged: it may fill the brick")
+
+    def _clean(self, stopped: Stopped) -> None:
+        if not self.option("disable-landfill-purge"):
+            try:
+                janitor.purge(self._handles, stopped)
+            except OSError as error:
+                self.log.error("the landfill cannot be purged: %s", error)
+
+    def _check_options(self) -> None:
+        separator = self.option("gfid2path-separator")
+        if len(encoded(separator)) > SEPARATOR_CHARACTERS:
+            raise OptionError(
+                f"option gfid2path-separator: '{separator}' is longer than {SEPARATOR_CHARACTERS}"
+            )
 
     def _checked_directory(self) -> bytes:
         written = self.option("directory")

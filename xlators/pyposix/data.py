@@ -6,11 +6,14 @@ import errno
 import hashlib
 import os
 import zlib
+from collections.abc import Coroutine
+from typing import Any
 
 from glupy import fops, linux
 from glupy.enums import FileType
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, IoBuffer, Loc, Vector
 from pyposix import keys, replies, xattrs
+from pyposix.batch_fsync import Mode
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
 from pyposix.iatt import SYMLINK
@@ -134,13 +137,22 @@ class Data(Brick):
         self._metadata.touch(frame, file, number, after)
         return fops.Ftruncate(before, after)
 
-    def fsync(self, frame: Frame, fd: Fd, datasync: int, xdata: Dict | None) -> fops.Fsync:
-        """Have what was written on the disk."""
+    def fsync(
+        self, frame: Frame, fd: Fd, datasync: int, xdata: Dict | None
+    ) -> fops.Fsync | Coroutine[Any, Any, fops.Fsync]:
+        """Have what was written on the disk; with others' if xdata says that it may wait."""
         opened = self._opened(fd)
+        if xdata is not None and keys.BATCH_FSYNC in xdata and self._batches.mode != Mode.NONE:
+            return self._fsync_batched(opened, bool(datasync))
         number, file = opened.number, opened.file
         before = self._stats.of_fd(number, file)
         linux.fsync(number, data_only=bool(datasync))
         return fops.Fsync(before, self._stats.of_fd(number, file))
+
+    async def _fsync_batched(self, opened: OpenFile, datasync: bool) -> fops.Fsync:
+        before = self._stats.of_fd(opened.number, opened.file)
+        await self._batches.add(opened, datasync)
+        return fops.Fsync(before, self._stats.of_fd(opened.number, opened.file))
 
     def copy_file_range(
         self,

@@ -8,7 +8,7 @@ import os
 from glupy import fops, linux
 from glupy.views import Dict, Dirent, Fd, Frame, Gfid, Inode, Loc
 from glupy.views.base import encoded
-from pyposix import keys
+from pyposix import ancestry, keys
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
 
@@ -46,7 +46,13 @@ class Directories(Brick):
     def readdirp(
         self, frame: Frame, fd: Fd, size: int, offset: int, xdata: Dict | None
     ) -> fops.Readdirp:
-        """The same with attributes, inodes, and what xdata asks for, of each."""
+        """The same with attributes, inodes, and what xdata asks for, of each.
+
+        Or the directories above a file, of whatever kind, if xdata asks for its ancestry.
+        """
+        if xdata is not None and keys.ANCESTRY_DENTRY in xdata:
+            above = ancestry.entries(self, fd.inode, xdata)
+            return fops.Readdirp(above, None, len(above))
         entries, at_end = self._read(fd, size, offset, xdata)
         folder = fd.inode
         path = self._handles.directory(folder.gfid).rstrip(b"/") + b"/"

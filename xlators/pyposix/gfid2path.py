@@ -36,7 +36,7 @@ class Gfid2path:
         if not self.enabled:
             return None
         value = dashed(parent) + b"/" + name
-        return _key(value).encode(), value
+        return record_key(value).encode(), value
 
     def unrecorded(self, value: bytes, number: int) -> None:
         """Tell the log that a name could not be recorded, with which errno."""
@@ -47,13 +47,14 @@ class Gfid2path:
         if self.enabled:
             value = dashed(parent) + b"/" + name
             try:
-                xattrs.remove(target, _key(value))
+                xattrs.remove(target, record_key(value))
             except OSError as error:
                 if error.errno != errno.ENODATA:
                     self._log.warning("the name %r stays recorded: %s", value, error)
 
 
-def _key(value: bytes) -> str:
+def record_key(value: bytes) -> str:
+    """Return the xattr that records a name: ``value`` is PARENT-GFID/NAME."""
     return keys.GFID2PATH_PREFIX + xxh64(value)
 
 

@@ -150,19 +150,19 @@ class Handles:
 
     def target(self, parent: bytes, name: bytes, mode: int) -> bytes | None:
         """Return where a directory's handle leads; None for what has a hard link."""
-        return _target(parent, name) if stat.S_ISDIR(mode) else None
+        return link_target(parent, name) if stat.S_ISDIR(mode) else None
 
     def leads_to(self, gfid: bytes, parent: bytes, name: bytes) -> bool:
         """Say whether the handle is a directory's with that name in that parent."""
         try:
-            return os.readlink(self.path(gfid)) == _target(parent, name)
+            return os.readlink(self.path(gfid)) == link_target(parent, name)
         except OSError:
             return False
 
     def move_directory(self, gfid: bytes, parent: bytes, name: bytes) -> None:
         """A directory was renamed: have its handle lead to where it is now."""
         self.remove(gfid)
-        os.symlink(_target(parent, name), self.path(gfid))
+        os.symlink(link_target(parent, name), self.path(gfid))
 
     def remove(self, gfid: bytes) -> None:
         """Remove a handle, if it is there."""
@@ -187,6 +187,7 @@ class Handles:
                 os.unlink(handle)
 
 
-def _target(parent: bytes, name: bytes) -> bytes:
+def link_target(parent: bytes, name: bytes) -> bytes:
+    """Return where the handle of the directory ``name`` in ``parent`` leads."""
     text = parent.hex()
     return f"../../{text[:2]}/{text[2:4]}/".encode() + dashed(parent) + b"/" + name

@@ -7,10 +7,12 @@ import fnmatch
 import os
 
 from glupy import fops
-from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc, Mdata
-from pyposix import gfid2path, keys, replies, virtual_xattr, xattrs
+from glupy.views import Dict, Fd, Frame, Iatt, Loc, Mdata
+from glupy.views.base import encoded
+from pyposix import acl_text, cloudsync, gfid2path, keys, replies, virtual_xattr, xattrs
 from pyposix.brick import Brick
 from pyposix.files import File
+from pyposix.iatt import is_linkto
 from pyposix.metadata import Times
 from pyposix.xattrs import Target
 
@@ -25,6 +27,8 @@ _GEOREP = (
 _OWN = frozenset([keys.GFID, keys.VOLUME_ID])
 _NOT_STORED = _OWN | {keys.IOSTATS_DUMP}
 _IGNORED = ("glusterfs.internal-ctx", keys.FORCE_REPLACE)
+# What DHT makes equal on all bricks when it heals a directory, besides user.*.
+_HEALED = frozenset([keys.ACL_ACCESS, keys.ACL_DEFAULT])
 
 
 class Xattrs(Brick):
@@ -48,10 +52,18 @@ class Xattrs(Brick):
             self._metadata.merge(file, path, Times.of_mdata(given))
             return fops.Setxattr()
         before = self._stats.of_path(path, file)
-        self._store(file, path, dict, flags)
+        uploaded_at = dict.get_bytes(keys.CS_UPLOADED)
+        if uploaded_at is not None:
+            remote = encoded((loc.path or "").removeprefix("/"))
+            with file.gate.alone():
+                return fops.Setxattr(cloudsync.moved(path, before, uploaded_at, remote))
+        self._store(file, path, dict, flags, before)
+        if xdata is not None and xdata.get(keys.SYNC_BACKEND_XATTRS):
+            _remove_others(path, dict)
         self._metadata.touch(frame, file, path)
-        after = self._stats.of_path(path, file)
-        return fops.Setxattr(replies.attributes(before, after))
+        answers = replies.attributes(before, self._stats.of_path(path, file))
+        _add_stored_acls(answers, path, dict)
+        return fops.Setxattr(answers)
 
     def fsetxattr(
         self,
@@ -66,14 +78,15 @@ class Xattrs(Brick):
         opened = self._opened(fd)
         number, file = opened.number, opened.file
         before = self._stats.of_fd(number, file)
-        self._store(file, number, dict, flags)
+        self._store(file, number, dict, flags, before)
         self._metadata.touch(frame, file, number)
         if self._asked(xdata, keys.DURABLE_OP):
             os.fsync(number)
         after = self._stats.of_fd(number, file)
         return fops.Fsetxattr(replies.attributes(before, after))
 
-    def _store(self, file: File, target: Target, given: Dict, flags: int) -> None:
+    def _store(self, file: File, target: Target, given: Dict, flags: int, before: Iatt) -> None:
+        linkto = is_linkto(before)  # of DHT: the file itself is on another brick
         for name in given:
             if name in _NOT_STORED or name.startswith(_IGNORED):
                 continue
@@ -81,8 +94,12 @@ class Xattrs(Brick):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
             if gfid2path.is_key(name):
                 raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+            if linkto and name.startswith((keys.ACL_ACCESS, keys.ACL_TEXT, keys.DEFAULT_ACL_TEXT)):
+                continue
             value = given.get_bytes(name) or b""
-            if name == keys.MDATA:
+            if acl_text.is_key(name) and isinstance(target, bytes):
+                acl_text.put(target, name, value.partition(b"\0")[0], before.c.ia_type)
+            elif name == keys.MDATA:
                 times = Times.decode(value)
                 if times is None:
                     raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -100,11 +117,9 @@ class Xattrs(Brick):
         inode = loc.inode
         buf = self._stats.of_path(path, file)
         if name and inode is not None:
-            made = self._virtual(name, path, inode, loc.path)
+            made = virtual_xattr.answer(self, name, path, inode, loc.path)
             if made is not None:
-                found = Dict({name: made})
-                answers = self._requests.answer(xdata, path, inode, buf)
-                return fops.Getxattr(found, answers)
+                return fops.Getxattr(made, self._requests.answer(xdata, path, inode, buf))
         found = self._get(frame, path, name)
         return fops.Getxattr(found, self._requests.answer(xdata, path, inode, buf))
 
@@ -114,18 +129,10 @@ class Xattrs(Brick):
         """The same of an open file."""
         opened = self._opened(fd)
         number, inode = opened.number, fd.inode
-        if name and name.startswith((keys.REAL_FILENAME, keys.OPEN_FD_COUNT)):
-            path = self._handles.directory(inode.gfid)
-            made = self._virtual(name, path, inode, None)
-            return fops.Fgetxattr(Dict({name: made}) if made is not None else Dict())
-        found = self._get(frame, number, name)
+        made = virtual_xattr.answer_of_fd(self, name, number, inode) if name else None
+        found = self._get(frame, number, name) if made is None else made
         buf = self._stats.of_fd(number, opened.file)
         return fops.Fgetxattr(found, self._requests.answer(xdata, number, inode, buf))
-
-    def _virtual(
-        self, name: str, path: bytes, inode: Inode, written: str | None
-    ) -> str | bytes | int | None:
-        return virtual_xattr.value(self, name, path, inode, written)
 
     def _get(self, frame: Frame, target: Target, name: str | None) -> Dict:
         found = Dict()
@@ -188,6 +195,22 @@ class Xattrs(Brick):
         finally:
             if keys.MDATA in names:
                 self._metadata.forget(file)
+
+
+def _remove_others(path: bytes, given: Dict) -> None:
+    """Remove those of the healed xattrs that are not given."""
+    for name in xattrs.names(path):
+        if (name.startswith("user.") or name in _HEALED) and name not in given:
+            xattrs.remove(path, name)
+
+
+def _add_stored_acls(answers: Dict, path: bytes, given: Dict) -> None:
+    """ACLs were set from text: tell features/access-control above what it is to go by."""
+    for name, stored in acl_text.STORED.items():
+        if name in given:
+            value = xattrs.find(path, stored)
+            if value is not None:
+                answers[stored] = value
 
 
 def _is_hidden(name: str, pid: int, *, asked: bool) -> bool:

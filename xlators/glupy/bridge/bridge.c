@@ -376,6 +376,70 @@ static int glupy_default_notify(xlator_t *this, int32_t event, void *data)
     return default_notify(this, event, data);
 }
 
+/* ---- the process that a brick is served by ----
+   Of a brick that was attached the parents lead to a server that never ran: its volfile's own. So
+   the one that runs is asked. */
+static xlator_t *glupy_server(xlator_t *this)
+{
+    glusterfs_graph_t *graph = this->ctx->active;
+    xlator_t *top = graph ? graph->first : NULL;
+    return top && !strcmp(top->type, "protocol/server") ? top : NULL;
+}
+
+static int glupy_is_above(const xlator_t *xlator, const xlator_t *this)
+{
+    const xlator_list_t *each;
+    if (xlator == this)
+        return 1;
+    for (each = xlator->children; each; each = each->next)
+        if (glupy_is_above(each->xlator, this))
+            return 1;
+    return 0;
+}
+
+/* Return how many bricks the process serves, and that of `this`; 0 if it is no server. */
+static int glupy_bricks(xlator_t *this, xlator_t **brick)
+{
+    xlator_t *server = glupy_server(this);
+    xlator_list_t *each;
+    int count = 0;
+    *brick = NULL;
+    if (!server)
+        return 0;
+    LOCK(&this->ctx->volfile_lock);
+    for (each = server->children; each; each = each->next) {
+        count++;
+        if (glupy_is_above(each->xlator, this))
+            *brick = each->xlator;
+    }
+    UNLOCK(&this->ctx->volfile_lock);
+    return count;
+}
+
+static int glupy_brick_count(xlator_t *this)
+{
+    xlator_t *brick;
+    return glupy_bricks(this, &brick);
+}
+
+static void glupy_detach_brick(xlator_t *this)
+{
+    xlator_t *brick, *server = glupy_server(this), *caller = THIS;
+    int ours;
+    if (!glupy_bricks(this, &brick) || !brick)
+        return;
+    LOCK(&this->ctx->volfile_lock);
+    ours = !brick->call_cleanup && !brick->cleanup_starting;
+    if (ours)
+        brick->cleanup_starting = 1;
+    UNLOCK(&this->ctx->volfile_lock);
+    if (ours) {
+        THIS = server;
+        server->notify(server, GF_EVENT_CLEANUP, brick);
+        THIS = caller;
+    }
+}
+
 static int glupy_declare_options(xlator_t *this, volume_option_t *options)
 {
     xlator_t *caller = THIS;

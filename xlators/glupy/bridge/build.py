@@ -66,7 +66,7 @@ def make() -> FFI:
             ]
         ),
         define_macros=[*headers.DEFINES, ("_CFFI_NO_LIMITED_API", None)],
-        libraries=["glusterfs", library],
+        libraries=["glusterfs", "acl", library],
         library_dirs=[folder],
         extra_compile_args=["-Wno-unused-function", "-Werror=incompatible-pointer-types"],
         # nodelete: GlusterFS may dlclose a translator; an interpreter does not survive that.

@@ -121,6 +121,8 @@ int glupy_set_callback(xlator_t *this, const char *name);
 void glupy_set_dump(xlator_t *this);
 uint64_t glupy_counted(xlator_t *this, int event);
 int glupy_default_notify(xlator_t *this, int32_t event, void *data);
+int glupy_brick_count(xlator_t *this);
+void glupy_detach_brick(xlator_t *this);
 int glupy_declare_options(xlator_t *this, volume_option_t *options);
 void glupy_dump_section(const char *name);
 void glupy_dump_line(const char *key, const char *value);
@@ -233,6 +235,19 @@ ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset);
 int fsync(int fd);
 int fdatasync(int fd);
 int statvfs(const char *path, struct statvfs *buf);
+int syncfs(int fd);
+typedef struct __acl_ext *acl_t;
+typedef int... acl_type_t;
+acl_t acl_get_file(const char *path, acl_type_t type);
+acl_t acl_get_fd(int fd);
+int acl_set_file(const char *path, acl_type_t type, acl_t acl);
+acl_t acl_from_text(const char *text);
+char *acl_to_any_text(acl_t acl, const char *prefix, char separator, int options);
+int acl_free(void *object);
+#define ACL_TYPE_ACCESS ...
+#define ACL_TYPE_DEFAULT ...
+#define TEXT_ABBREVIATE ...
+#define TEXT_NUMERIC_IDS ...
 #define FALLOC_FL_KEEP_SIZE ...
 #define FALLOC_FL_PUNCH_HOLE ...
 #define FALLOC_FL_ZERO_RANGE ...

@@ -1,0 +1,445 @@
+"""The keys of xattrs and xdata that are on no disk: pyposix beside C posix, key by key."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+import stat
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glupy import _entry
+from glupy.testing.gfapi import Client
+from glupy.testing.processes import Brick
+from glupy.views import Dict
+
+LEAVES = "posix", "pyposix"
+ASKING = Path(__file__).parent / "translators" / "asking.py"
+ANCESTRY = "glusterfs.ancestry.path"
+ACL, DEFAULT_ACL = "glusterfs.posix.acl", "glusterfs.posix.default_acl"
+SIGNATURE = "trusted.glusterfs.get-signature"
+
+# Both log what they refuse; that they refuse the same is what is tested.
+pytestmark = pytest.mark.allow_log(r".*")
+
+MakeBrick = Callable[..., Brick]
+Connect = Callable[..., Client]
+
+
+class Side:
+    """One brick, its client, what was asked there and what came back."""
+
+    def __init__(self, folder: Path, client: Client) -> None:
+        self.folder = folder
+        self.client = client
+        self.outcomes: list[tuple[str, Any]] = []
+        # An earlier client's may still be on its way out: the last one is ours.
+        instances: list[Any] = list(_entry._instances.values())
+        self._asking = [each for each in instances if type(each).__name__ == "Asking"][-1]
+
+    def do(self, label: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Call; keep what it returned, or the errno it failed with."""
+        try:
+            value = call(*arguments)
+        except OSError as error:
+            self.outcomes.append((label, errno.errorcode.get(error.errno or 0, error.errno)))
+            return None
+        self.outcomes.append((label, self.shown(value)))
+        return value
+
+    def ask(self, keys: dict[str, Any] | Callable[[Dict], None], call: Callable[..., Any]) -> None:
+        """Call with these keys in the xdata of all fops; keep the dicts of their replies."""
+        asking = self._asking
+        asking.answers = []
+        asking.fill = keys if callable(keys) else lambda xdata: xdata.update(keys)
+        try:
+            self.do(f"with {keys}" if isinstance(keys, dict) else "call", call)
+        finally:
+            asking.fill = None
+        for fop, dicts in asking.answers:
+            # An empty dict and none are the same to whoever reads it.
+            answers = {name: answer for name, answer in dicts.items() if answer}
+            self.outcomes.append((fop, self.shown(answers)))
+
+    def shown(self, value: Any) -> Any:
+        """A result without what differs from brick to brick: its folder, and gfids."""
+        if isinstance(value, dict):
+            return {key: self.shown(each) for key, each in value.items() if key != "gfid-req"}
+        if isinstance(value, (tuple, list)):
+            return [self.shown(each) for each in value]
+        if isinstance(value, bytes):
+            return value.replace(os.fsencode(self.folder), b"BRICK")
+        return "open" if hasattr(value, "close") else value
+
+    def xattrs(self, path: str) -> dict[str, bytes]:
+        """What is stored of a file, but for gfids, their hashes, and times."""
+        found = {}
+        real = self.folder / path.lstrip("/")
+        for name in os.listxattr(real, follow_symlinks=False):
+            if not re.search(r"gfid$|gfid2path|mdata|volume-id", name):
+                value = os.getxattr(real, name, follow_symlinks=False)
+                found[self.without_gfids(name)] = value
+        return found
+
+    def without_gfids(self, text: str) -> str:
+        """Replace the gfids of directories by their paths."""
+        for folder in [self.folder, *self.folder.rglob("*/")]:
+            if folder.is_dir() and ".glusterfs" not in folder.parts:
+                text = text.replace(gfid_of(folder), "/" + str(folder.relative_to(self.folder)))
+        return text
+
+    def keep_xattrs(self, path: str) -> None:
+        self.outcomes.append((f"on the disk: {path}", sorted(self.xattrs(path).items())))
+
+
+@pytest.fixture
+def sides(make_brick: MakeBrick, connect: Connect, brick_dir: Path) -> Iterator[Any]:
+    """`sides(scenario, **brick)`: run it on a C brick and on ours; both outcomes are the same."""
+
+    def run(scenario: Callable[[Side], None], **recipe: Any) -> None:
+        found = {}
+        for leaf in LEAVES:
+            folder = brick_dir / leaf
+            folder.mkdir()
+            asking = "features/glupy", {"module": f"{ASKING}:Asking"}
+            client = connect(make_brick(folder, leaf=leaf, **recipe), inserts=[asking])
+            side = Side(folder, client)
+            scenario(side)
+            client.close()
+            found[leaf] = side.outcomes
+        pairs = itertools.zip_longest(found["posix"], found["pyposix"])
+        assert not [pair for pair in pairs if pair[0] != pair[1]], "C posix's answer, and ours"
+
+    yield run
+
+
+# ---- ACLs as text ----
+
+
+def acls(side: Side) -> None:
+    client, do = side.client, side.do
+    client.mkdir("/d", 0o750)
+    client.creat("/f", mode=0o640).close()
+    for path in "/d", "/f":
+        for key in ACL, DEFAULT_ACL:
+            do(f"get {key} {path}", client.getxattr, path, key)
+        do("set", client.setxattr, path, ACL, b"u::rw,u:7:r,g::r,m::rwx,o::-")
+        do("get", client.getxattr, path, ACL)
+        do("get the stored", client.getxattr, path, "system.posix_acl_access")
+        do("set default", client.setxattr, path, DEFAULT_ACL, b"u::rwx,g:8:rx,g::r,m::rx,o::r")
+        do("get default", client.getxattr, path, DEFAULT_ACL)
+        do("set names", client.setxattr, path, ACL, b"user::rw-\nuser:root:r--,g::r,m::r,o::-\0x")
+        do("get names", client.getxattr, path, ACL)
+        do("set without a mask", client.setxattr, path, ACL, b"u::rw,u:7:r,g::r,o::-")
+        do("mode", lambda path=path: stat.filemode(client.stat(path).st_mode))
+        side.keep_xattrs(path)
+        for call in client.stat, client.lstat:
+            side.ask({ACL: 1, DEFAULT_ACL: 1}, lambda call=call, path=path: call(path).st_size)
+        side.ask({}, lambda path=path: client.setxattr(path, ACL, b"u::rw,u:9:r,g::r,m::r,o::-"))
+    with client.open("/f") as file:
+        do("set of an fd", file.fsetxattr, ACL, b"u::rw,g::r,o::-")
+        do("get of an fd", file.fgetxattr, ACL)
+        side.ask({ACL: 1}, lambda: file.fstat().st_size)
+
+
+def test_acls(sides: Any) -> None:
+    sides(acls)
+
+
+def test_an_acl_that_is_none(brick: Brick, client: Client) -> None:
+    client.creat("/f").close()
+    client.symlink("/etc/passwd", "/s")
+    before = os.listxattr("/etc/passwd")
+    for path, text, expected in [
+        ("/f", b"nonsense", errno.EINVAL),
+        ("/s", b"u::rw,u:7:r,g::r,m::r,o::-", errno.EOPNOTSUPP),
+    ]:
+        with pytest.raises(OSError) as failure:
+            client.setxattr(path, ACL, text, follow=False)
+        assert failure.value.errno == expected
+    with pytest.raises(OSError) as failure:
+        client.getxattr("/s", ACL, follow=False)
+    assert failure.value.errno == errno.EOPNOTSUPP
+    assert os.listxattr("/etc/passwd") == before
+
+
+# ---- names ----
+
+
+def filenames(side: Side) -> None:
+    client, do = side.client, side.do
+    client.mkdir("/Dir")
+    client.creat("/Dir/Füße").close()
+    client.creat("/Dir/.hidden").close()
+    for path, name in [
+        ("/", "DIR"),
+        ("/", "."),
+        ("/", ".GLUSTERFS"),
+        ("/Dir", "füße"),
+        ("/Dir", "FÜSSE"),
+        ("/Dir", "fÜße"),
+        ("/Dir", ".HIDDEN"),
+        ("/Dir", ".."),
+        ("/Dir", ""),
+        ("/Dir/.hidden", "x"),
+    ]:
+        do(f"{name} in {path}", client.getxattr, path, f"glusterfs.get_real_filename:{name}")
+
+
+def test_real_filenames(sides: Any) -> None:
+    sides(filenames)
+
+
+def pathinfo(side: Side) -> None:
+    client, do = side.client, side.do
+    client.mkdir("/d")
+    client.creat("/d/f").close()
+    for key in "trusted.glusterfs.pathinfo", "glusterfs.pathinfo", "trusted.glusterfs.node-uuid":
+        do(key, client.getxattr, "/d/f", key)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_pathinfo(sides: Any, named: bool) -> None:
+    given = {"glusterd-uuid": "12345678-1234-1234-1234-123456789abc"} if named else {}
+    sides(pathinfo, options={"node-uuid-pathinfo": "on", "hostname": "me", **given})
+
+
+# ---- counts ----
+
+
+def counts(side: Side) -> None:
+    client = side.client
+    file = client.creat("/f")
+    keys = {"glusterfs.open-fd-count": 1, "glusterfs.open-active-fd-count": 1}
+    side.ask(keys, lambda: file.fstat().st_size)
+    side.ask({}, lambda: client.getxattr("/f", "glusterfs.open-fd-count"))
+    side.ask({}, lambda: file.fgetxattr("glusterfs.open-fd-count"))
+    client.link("/f", "/g")
+    client.link("/f", "/h")
+    asked = {"get-link-count": 1, "gf_request_link_count": 1, "gf_get_file_block_count": 1}
+    side.ask(asked, lambda: client.unlink("/g"))
+    client.creat("/over").close()
+    side.ask(asked, lambda: client.rename("/over", "/h"))
+    side.ask(asked, lambda: client.rename("/h", "/new"))
+    side.ask({"gf_request_link_count": 1}, lambda: client.stat("/f").st_size)
+    file.close()
+
+
+def test_counts(sides: Any) -> None:
+    sides(counts)
+
+
+# ---- bit-rot, quota, DHT ----
+
+
+def signatures(side: Side) -> None:
+    client = side.client
+    file = client.creat("/f")
+    for step in range(3):
+        for name, at in ("trusted.bit-rot.version", 1), ("trusted.bit-rot.signature", 2):
+            if step >= at:
+                client.setxattr("/f", name, b"s" * (10**step))
+        for name in SIGNATURE, SIGNATURE + ".more":
+            side.ask({}, lambda name=name: client.getxattr("/f", name))
+            side.ask({}, lambda name=name: file.fgetxattr(name))
+    file.close()
+
+
+def test_signatures(sides: Any) -> None:
+    sides(signatures)
+
+
+def contributions(side: Side) -> None:
+    client = side.client
+    client.creat("/f").close()
+    names = [f"trusted.glusterfs.quota.{uuid.UUID(int=n)}.contri" for n in (1, 2)]
+    for number, name in enumerate(names):
+        client.setxattr("/f", name, b"%d" % number)
+    client.setxattr("/f", "trusted.glusterfs.quota.size", b"5")
+    for key in "trusted.glusterfs.quota.contri", names[0], "trusted.*.contri", "list-xattr":
+        side.ask({key: 1}, lambda: client.stat("/f").st_size)
+
+
+def test_contributions(sides: Any) -> None:
+    sides(contributions)
+
+
+def healing(side: Side) -> None:
+    client = side.client
+    client.mkdir("/d")
+    for name in "user.old", "user.both", "trusted.mine", "trusted.glusterfs.quota.limit-set":
+        client.setxattr("/d", name, b"old")
+    client.setxattr("/d", ACL, b"u::rwx,u:7:r,g::r,m::r,o::-")
+
+    def fill(xdata: Dict) -> None:
+        xdata.set_int("sync_backend_xattrs", 1, 8)
+
+    side.ask(fill, lambda: client.setxattr("/d", "user.both", b"new"))
+    side.keep_xattrs("/d")
+
+
+def test_healing(sides: Any) -> None:
+    sides(healing)
+
+
+def linkto(side: Side) -> None:
+    client = side.client
+    client.mknod("/t", stat.S_IFREG | stat.S_ISVTX)
+    for name in ACL, "system.posix_acl_access":
+        side.do(f"set {name}", client.setxattr, "/t", name, b"u::rw,u:7:r,g::r,m::r,o::-")
+    side.do("mode", lambda: stat.filemode(client.stat("/t").st_mode))
+    side.keep_xattrs("/t")
+
+
+def test_a_link_file_of_dht_has_no_acl(sides: Any) -> None:
+    sides(linkto)
+
+
+# ---- ancestry ----
+
+
+def names_and_parents(side: Side) -> None:
+    client, do = side.client, side.do
+    client.mkdir("/a")
+    client.mkdir("/a/b")
+    file = client.creat("/a/f")
+    client.symlink("f", "/a/s")
+    client.mknod("/a/p", stat.S_IFIFO | 0o600)
+    client.link("/a/f", "/a/g")
+    client.link("/a/f", "/a/b/f")
+    client.link("/a/f", "/top")
+    side.keep_xattrs("/a/f")
+    client.unlink("/a/g")
+    side.keep_xattrs("/a/f")
+    client.rename("/top", "/a/b/renamed")
+    side.keep_xattrs("/a/f")
+    client.creat("/a/over").close()
+    client.rename("/a/over", "/a/b/f")
+    side.keep_xattrs("/a/b/f")
+    client.rename("/a/b", "/c")
+    for path in "/a/s", "/a/p", "/c/f":
+        side.keep_xattrs(path)
+    for path in "/", "/a", "/c", "/c/f", "/a/s", "/a/p":
+        do(path, lambda path=path: client.getxattr(path, ANCESTRY, follow=False))
+        if path != "/":
+            side.ask({ANCESTRY: 1}, lambda path=path: client.lstat(path).st_size)
+    folder = client.opendir("/c")
+    do("directories above", folder.fgetxattr, "ask.ancestry")
+    folder.close()
+    # Parents come in the order of xattrs, which is that of hashes.
+    do("entries above", lambda: sorted(re.findall(rb"/(?:,\w+)+", file.fgetxattr("ask.ancestry"))))
+    file.close()
+
+
+def test_names_are_counted(sides: Any) -> None:
+    sides(names_and_parents, options={"update-link-count-parent": "on"})
+
+
+def test_names_from_before_they_were_counted(
+    make_brick: MakeBrick, connect: Connect, brick_dir: Path
+) -> None:
+    """A file gets its count when it is looked up; no fop on it fails for want of one."""
+    brick = make_brick(brick_dir)
+    client = connect(brick)
+    client.mkdir("/d")
+    for name in "/d/a", "/d/b":
+        client.creat(name).close()
+    client.link("/d/a", "/d/link")
+    client.close()
+    brick.stop()
+    client = connect(make_brick(brick_dir, options={"update-link-count-parent": "on"}))
+    with pytest.raises(OSError) as failure:
+        os.getxattr(brick_dir / "d" / "b", "trusted.pgfid." + gfid_of(brick_dir / "d"))
+    assert failure.value.errno == errno.ENODATA
+    client.rename("/d/b", "/d/c")
+    client.unlink("/d/link")
+    assert client.getxattr("/d/c", ANCESTRY) == b"/d/c\0"
+    key = "trusted.pgfid." + gfid_of(brick_dir / "d")
+    assert os.getxattr(brick_dir / "d" / "c", key) == bytes([0, 0, 0, 1])
+
+
+def test_no_ancestry_of_files_that_are_not_counted(brick: Brick, client: Client) -> None:
+    client.creat("/f").close()
+    with pytest.raises(OSError) as failure:
+        client.getxattr("/f", ANCESTRY)
+    assert failure.value.errno == errno.ENODATA
+
+
+def gfid_of(path: Path) -> str:
+    return str(uuid.UUID(bytes=os.getxattr(path, "trusted.gfid")))
+
+
+# ---- cloudsync ----
+
+CLOUD = "trusted.glusterfs.cs."
+
+
+def clouds(side: Side) -> None:
+    client, do = side.client, side.do
+    status = {CLOUD + "status": 1}
+    client.mkdir("/d")
+    file = client.creat("/d/f")
+    file.pwrite(b"x" * 10000, 0)
+
+    def all_fops() -> None:
+        side.ask(status, lambda: client.stat("/d/f").st_size)
+        side.ask(status, lambda: file.fstat().st_size)
+        side.ask(status, lambda: file.pread(10, 0).value)
+        side.ask(status, lambda: file.pwrite(b"y", 0).value)
+        side.ask(status, lambda: file.fallocate(0, 4096))
+        side.ask(status, lambda: file.discard(0, 4096))
+        side.ask(status, lambda: file.zerofill(0, 4096))
+        side.ask({CLOUD + "repair": 1}, lambda: client.stat("/d/f").st_size)
+        side.ask({CLOUD + "repair": 1}, lambda: file.fstat().st_size)
+
+    all_fops()
+    complete = "trusted.glusterfs.csou.complete"
+    do("changed since", client.setxattr, "/d/f", complete, b"1000000000")
+    later = str(client.stat("/d/f").st_mtime_ns // 10**9).encode()
+    side.ask({}, lambda: client.setxattr("/d/f", complete, later))
+    side.keep_xattrs("/d/f")
+    all_fops()
+    client.setxattr("/d/f", CLOUD + "downloading", b"1")
+    all_fops()
+    client.removexattr("/d/f", CLOUD + "remote")
+    client.setxattr("/d/f", CLOUD + "downloading", b"1")
+    all_fops()
+    file.close()
+
+
+def test_files_in_a_cloud(sides: Any) -> None:
+    sides(clouds)
+
+
+def test_no_fop_takes_an_empty_file_for_its_data(
+    make_brick: MakeBrick, connect: Connect, brick_dir: Path
+) -> None:
+    asking = "features/glupy", {"module": f"{ASKING}:Asking"}
+    client = connect(make_brick(brick_dir), inserts=[asking])
+    side = Side(brick_dir, client)
+    file = client.creat("/f")
+    client.setxattr("/f", CLOUD + "remote", b"f")
+    calls: list[Callable[[], Any]] = [
+        lambda: file.pread(1, 0),
+        lambda: file.pwrite(b"x", 0),
+        lambda: file.ftruncate(0),
+        lambda: client.truncate("/f", 0),
+        lambda: file.fallocate(0, 1),
+        lambda: file.discard(0, 1),
+        lambda: file.zerofill(0, 1),
+        lambda: file.lseek(0, os.SEEK_HOLE),
+    ]
+    for call in calls:
+        side.ask({CLOUD + "status": 1}, call)
+    refused = [value for label, value in side.outcomes if label.startswith("with")]
+    assert refused == ["EIO"] * len(calls)
+    states = [value["xdata"] for _, value in side.outcomes if isinstance(value, dict) and value]
+    assert len(states) >= len(calls)  # truncate looks the file up first
+    assert all(state == {CLOUD + "remote": "f", CLOUD + "status": 2} for state in states)
+    file.close()
