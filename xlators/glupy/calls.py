@@ -52,9 +52,8 @@ class Call:
     __slots__ = (
         "__weakref__",
         "alive",
-        "answer",
         "arguments",
-        "c_arguments",
+        "asked",
         "fop",
         "frame",
         "held",
@@ -72,10 +71,9 @@ class Call:
         self.alive = True
         self.held: Any = None
         self.suspended = False
-        # Where C waits for an answer, until the first wind; what it passed, and the views of it
-        # that the handler gets: set by the fop's enter.
-        self.answer: Any
-        self.c_arguments: tuple[Any, ...]
+        # The call in C, as long as it lasts (until we are suspended), and the views of what it
+        # passed, that the handler gets: set by the fop's enter.
+        self.asked: Any
         self.arguments: tuple[Any, ...]
         self.view: Frame
 
@@ -92,7 +90,7 @@ class Call:
     def settle(self, result: Any, error: BaseException | None) -> int:
         """Turn a handler's outcome into an unwind, or into a verdict where C can do it.
 
-        After the first wind there is no C caller to take a verdict: it is carried out here.
+        Once we were suspended there is no C caller to take a verdict: it is carried out here.
         """
         verdict = self._verdict(result, error)
         if not self.suspended:
@@ -141,7 +139,7 @@ class Call:
         return f"{self.fop.name} returned {result!r}, not PASS or fops.{self.fop.reply.__name__}"
 
     def suspend(self) -> None:
-        """Before the first wind: hold the arguments, stop reading the frame."""
+        """Before the call in C ends: hold the arguments, stop reading the frame."""
         if not self.suspended:
             self.fop.hold(self)
             self.view._c = self.held.head.root
@@ -247,21 +245,23 @@ class Wind:
         """Wind; return the reply if it came inside the wind."""
         if self.task is not None:
             raise RuntimeError(f"a wind is awaited once, and this one of {self.fop.name} was")
-        call = task.call
-        if not call.suspended:
-            call.suspend()
         self.task = task
-        waiter = id(self)
-        _waiting[waiter] = self
-        try:
-            reply = self.fop.wind(call, self.child, waiter, self.arguments)
-        except BaseException:
-            _waiting.pop(waiter, None)
-            raise
+        call, waiter = task.call, id(self)
+        reply = self.fop.wind(call, self.child, waiter, self.arguments)
         if not reply:
-            return SUSPENDED
-        del _waiting[waiter]
+            unreplied = lib.quick_unreplied()
+            # The call in C lasts until we return: what must outlive it can be held now.
+            call.suspend()
+            _waiting[waiter] = self
+            if not lib.quick_wait(unreplied):
+                return SUSPENDED
+            del _waiting[waiter]
+            reply = self.of(unreplied)
         return self.replied(call, reply)
+
+    def of(self, head: Any) -> Any:
+        """Return the reply of which that is the head."""
+        return ffi.cast(f"struct reply_{self.fop.name} *", head)
 
     def replied(self, call: Call, c: Any) -> Any:
         """Return the reply as its named tuple; a failed one is raised."""
@@ -278,7 +278,7 @@ def _resume(waiter: int, head: Any) -> None:
     assert task is not None
     lib.quick_set_this(task.call.this)
     try:
-        value = wind.replied(task.call, ffi.cast(f"struct reply_{wind.fop.name} *", head))
+        value = wind.replied(task.call, wind.of(head))
     except BaseException as error:
         task.resume(None, error)
     else:

@@ -84,7 +84,8 @@ class Fop:
     ``enter``   python_NAME: what C calls
     ``unwind``  (call, reply): answers the fop in C; returns the verdict: ANSWERED if C has yet to
                 unwind, TAKEN after a wind, when it was done
-    ``wind``    (call, child, waiter, arguments): winds; returns the C reply if it is there already
+    ``wind``    (call, child, waiter, arguments): winds; returns the C reply if it came inside the
+                wind; if not, ``lib.quick_unreplied`` and ``lib.quick_wait`` follow
     ``take``    (call, C reply): makes the named tuple, which owns the C reply
     ``hold``    (call): keeps the arguments beyond the call, in ``call.held``
     ``tail``    (call, child): passes the fop on, from held arguments
@@ -162,11 +163,10 @@ def _vector_line(parameters: list[tuple[str, str]]) -> str:
 
 
 _SOURCE = """
-def enter(self, answer, frame, {names}):
+def enter(self, asked, frame, {names}):
     S = call = Call(from_handle(self), FOP, frame)
-    call.answer = answer
+    call.asked = asked
     O = None
-    call.c_arguments = {names},
     call.arguments = ({views})
     try:
         call.view = Frame(frame.root, call)
@@ -187,13 +187,14 @@ def unwind(call, reply):
     if call.suspended:
         lib.unwind_{fop}(call.this, call.frame, op_ret, op_errno, {reply_to_c})
         return TAKEN
-    lib.quick_keep_{fop}(call.answer, op_ret, op_errno, {reply_to_c})
+    lib.quick_answer_{fop}(call.asked, op_ret, op_errno, {reply_to_c})
     return ANSWERED
 
 def wind(call, child, waiter, arguments):
     {names}, = arguments
     {vector}
-    return lib.wind_{fop}(call.this, call.frame, child, waiter, {to_c})
+    asked = NULL if call.suspended else call.asked
+    return lib.wind_{fop}(call.this, call.frame, asked, child, waiter, {to_c})
 
 def take(call, c):
     S, O = call, gc(c, drop)
@@ -201,7 +202,7 @@ def take(call, c):
     return new(REPLY, ({reply_views} head.op_ret, head.op_errno))
 
 def hold(call):
-    held = lib.quick_hold_{fop}(call.frame, *call.c_arguments)
+    held = lib.quick_hold_{fop}(call.asked)
     if not held:
         raise MemoryError
     call.held = held

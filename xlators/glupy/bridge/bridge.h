@@ -70,25 +70,51 @@ struct glupy_held {
     struct glupy_caller root;
 };
 
-static void glupy_hold(struct glupy_held *to, call_frame_t *frame, void (*wipe)(struct glupy_kept *))
+/* A fop that a handler was asked for, as long as the call lasts. Translators below may change the
+   credentials for a while, so they are noted before a wind. */
+struct glupy_call {
+    struct glupy_instance *instance;
+    call_frame_t *frame;
+    int32_t verdict;
+    struct glupy_caller caller;
+    gf_lkowner_t lk_owner;
+};
+
+/* Only as much of the owner as there is: it has room for 1 KiB. */
+static size_t glupy_owner_size(const gf_lkowner_t *owner)
 {
-    call_stack_t *from = frame->root;
-    size_t groups = from->groups ? from->ngrps * sizeof *from->groups : 0;
-    /* Only as much of the owner as there is: it has room for 1 KiB. */
-    size_t owner = offsetof(gf_lkowner_t, data) + from->lk_owner.len;
+    return offsetof(gf_lkowner_t, data) + owner->len;
+}
+
+static void glupy_note_caller(struct glupy_call *call)
+{
+    call_stack_t *from = call->frame->root;
+    call->caller = (struct glupy_caller){.unique = from->unique,
+                                         .uid = from->uid,
+                                         .gid = from->gid,
+                                         .pid = from->pid,
+                                         .ngrps = from->groups ? from->ngrps : 0,
+                                         .groups = from->groups,
+                                         .lk_owner = &call->lk_owner,
+                                         .client = from->client,
+                                         .op = from->op,
+                                         .flags = from->flags,
+                                         .ctime = from->ctime};
+    memcpy(&call->lk_owner, &from->lk_owner, glupy_owner_size(&from->lk_owner));
+}
+
+static void glupy_hold(struct glupy_held *to, const struct glupy_caller *from,
+                       void (*wipe)(struct glupy_kept *))
+{
+    size_t groups = from->ngrps * sizeof *from->groups, owner = glupy_owner_size(from->lk_owner);
     to->kept.wipe = wipe;
-    to->root = (struct glupy_caller){.unique = from->unique,
-                                     .uid = from->uid,
-                                     .gid = from->gid,
-                                     .pid = from->pid,
-                                     .client = from->client,
-                                     .op = from->op,
-                                     .flags = from->flags,
-                                     .ctime = from->ctime};
+    to->root = *from;
+    to->root.ngrps = 0;
+    to->root.groups = NULL;
     to->root.lk_owner = malloc(owner + groups);
     if (!to->root.lk_owner)
         return;
-    memcpy(to->root.lk_owner, &from->lk_owner, owner);
+    memcpy(to->root.lk_owner, from->lk_owner, owner);
     if (groups) {
         to->root.ngrps = from->ngrps;
         to->root.groups = (uint32_t *)((char *)to->root.lk_owner + owner);
@@ -407,8 +433,9 @@ static void glupy_on_large_stack(void (*function)(void *), void *data)
 }
 
 /* ---- waiting for a reply ----
-   The reply may come inside the wind, or on another thread before the wind has returned, or later.
-   Whoever is second of the two, the callback or the return of the wind, resumes the coroutine. */
+   The reply may come inside the wind: then all goes on as if there had been none. Else what is to
+   outlive the call is kept, and whoever is second of the two, the callback or glupy_wait, resumes
+   the coroutine. */
 
 enum glupy_wait { WINDING, WAITING, REPLIED };
 struct glupy_reply {
@@ -427,7 +454,24 @@ static void glupy_expect(struct glupy_reply *reply, uintptr_t waiter)
     atomic_init(&reply->state, WINDING);
 }
 
-static int glupy_wound(struct glupy_reply *reply)
+static __thread struct glupy_reply *unreplied;
+
+/* Say whether the reply is there; if not, quick_unreplied() and quick_wait() come next. */
+static int glupy_has_reply(struct glupy_reply *reply)
+{
+    if (atomic_load(&reply->state) == REPLIED)
+        return 1;
+    unreplied = reply;
+    return 0;
+}
+
+static struct glupy_reply *quick_unreplied(void)
+{
+    return unreplied;
+}
+
+/* From here on the reply resumes the waiter, on any thread; 1 if it came meanwhile and does not. */
+static int quick_wait(struct glupy_reply *reply)
 {
     return atomic_exchange(&reply->state, WAITING) == REPLIED;
 }

@@ -128,6 +128,8 @@ void glupy_dump_section(const char *name);
 void glupy_dump_line(const char *key, const char *value);
 void glupy_drop_held(void *held);
 void glupy_drop_reply(void *reply);
+struct glupy_reply *quick_unreplied(void);
+int quick_wait(struct glupy_reply *reply);
 void glupy_fail(xlator_t *this, call_frame_t *frame, int fop, int32_t op_errno);
 call_frame_t *glupy_own_frame(xlator_t *this);
 void glupy_end_own_frame(xlator_t *this, call_frame_t *frame);

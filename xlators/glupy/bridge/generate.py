@@ -4,8 +4,9 @@ For a fop F there are, in C (``bridge.h`` says what they rest on):
 
 ``trampoline_F``  what GlusterFS calls; asks Python (``python_F``) on a large stack, then answers
                   the fop, passes it on or fails it, if that is Python's verdict
+``call_F``        a fop during that call: its arguments, and its reply by ``quick_answer_F``
 ``args_F``        a copy of the arguments that outlives the call, and ``quick_hold_F`` that makes it
-``reply_F``       a copy of a reply, and ``quick_keep_F`` that makes it
+``reply_F``       a copy of a reply
 ``wind_F``        winds to a child; ``callback_F`` keeps the reply and resumes Python
 ``tail_F``        passes the fop on from held arguments
 ``unwind_F``      answers the fop; ``fail_F`` answers it with an errno and nothing else
@@ -103,10 +104,15 @@ struct reply_$name {
     $reply_fields
     $reply_stores
 };
+struct call_$name {
+    struct glupy_call head;
+    $argument_fields
+    struct reply_$name answer;
+};
 """)
 
 CODE = Template("""
-static int32_t python_$name(void *self, struct reply_$name *answer, call_frame_t *frame$typed);
+static int32_t python_$name(void *self, struct call_$name *asked, call_frame_t *frame$typed);
 static void fail_$name(xlator_t *this, call_frame_t *frame, int32_t op_errno);
 
 static void wipe_args_$name(struct glupy_kept *kept)
@@ -116,13 +122,22 @@ static void wipe_args_$name(struct glupy_kept *kept)
     $wipe_arguments
 }
 
-static struct args_$name *quick_hold_$name(call_frame_t *frame$typed)
+static void keep_args_$name(struct args_$name *to$typed)
+{
+    (void)to;
+    $keep_arguments
+}
+
+static struct args_$name *quick_hold_$name(struct call_$name *asked)
 {
     struct args_$name *to = malloc(sizeof *to);
     if (!to)
         return NULL;
-    glupy_hold(&to->head, frame, wipe_args_$name);
-    $keep_arguments
+    /* Unless a wind has noted it. */
+    if (!asked->head.caller.lk_owner)
+        glupy_note_caller(&asked->head);
+    glupy_hold(&to->head, &asked->head.caller, wipe_args_$name);
+    keep_args_$name(to$from_asked);
     return to;
 }
 
@@ -133,7 +148,7 @@ static void wipe_reply_$name(struct glupy_kept *kept)
     $wipe_reply
 }
 
-static void quick_keep_$name(struct reply_$name *to, int32_t op_ret, int32_t op_errno$reply_typed)
+static void keep_reply_$name(struct reply_$name *to, int32_t op_ret, int32_t op_errno$reply_typed)
 {
     to->head.op_ret = op_ret;
     to->head.op_errno = op_errno;
@@ -141,28 +156,36 @@ static void quick_keep_$name(struct reply_$name *to, int32_t op_ret, int32_t op_
     to->head.kept.wipe = wipe_reply_$name;
 }
 
+static void quick_answer_$name(struct call_$name *asked, int32_t op_ret,
+                               int32_t op_errno$reply_typed)
+{
+    keep_reply_$name(&asked->answer, op_ret, op_errno$reply_passed);
+}
+
 static int32_t callback_$name(call_frame_t *frame, void *cookie, xlator_t *this,
                               int32_t op_ret, int32_t op_errno$reply_typed)
 {
     struct reply_$name *to = cookie;
     (void)frame;
-    quick_keep_$name(to, op_ret, op_errno$reply_passed);
+    keep_reply_$name(to, op_ret, op_errno$reply_passed);
     glupy_replied(&to->head, this);
     return 0;
 }
 
-static struct reply_$name *wind_$name(xlator_t *this, call_frame_t *frame, xlator_t *child,
-                                      uintptr_t waiter$typed)
+static struct reply_$name *wind_$name(xlator_t *this, call_frame_t *frame, void *asked,
+                                      xlator_t *child, uintptr_t waiter$typed)
 {
     struct reply_$name *reply = malloc(sizeof *reply);
     xlator_t *caller = THIS;
     if (!reply)
         return NULL;
     glupy_expect(&reply->head, waiter);
+    if (asked)
+        glupy_note_caller(asked);
     THIS = this;
     STACK_WIND_COOKIE(frame, callback_$name, reply, child, child->fops->$name$passed);
     THIS = caller;
-    return glupy_wound(&reply->head) ? reply : NULL;
+    return glupy_has_reply(&reply->head) ? reply : NULL;
 }
 
 static void tail_$name(xlator_t *this, call_frame_t *frame, xlator_t *child$typed)
@@ -189,37 +212,36 @@ static void fail_$name(xlator_t *this, call_frame_t *frame, int32_t op_errno)
     unwind_$name(this, frame, -1, op_errno$reply_nothing);
 }
 
-struct call_$name {
-    struct glupy_instance *instance;
-    call_frame_t *frame;
-    int32_t verdict;
-    $argument_fields
-    struct reply_$name answer;
-};
-
 static void ask_$name(void *data)
 {
     struct call_$name *it = data;
-    it->verdict = python_$name(it->instance->self, &it->answer, it->frame$from_call);
+    it->head.verdict = python_$name(it->head.instance->self, it, it->head.frame$from_call);
 }
 
 static int32_t trampoline_$name(call_frame_t *frame, xlator_t *this$typed)
 {
     struct glupy_instance *instance = this->private;
-    struct call_$name call = {instance, frame, 0$passed};
+    struct call_$name call;
+    int32_t verdict;
     if (!instance) {
         STACK_UNWIND_STRICT($name, frame, -1, EIO$reply_nothing);
         return 0;
     }
     glupy_count(this, ENTERED);
+    call.head.instance = instance;
+    call.head.frame = frame;
+    call.head.verdict = 0;
+    call.head.caller.lk_owner = NULL;
+    $take_arguments
     glupy_on_large_stack(ask_$name, &call);
-    if (call.verdict == VERDICT_ANSWERED) {
+    verdict = call.head.verdict;
+    if (verdict == VERDICT_ANSWERED) {
         unwind_$name(this, frame, call.answer.head.op_ret, call.answer.head.op_errno$from_answer);
         wipe_reply_$name(&call.answer.head.kept);
-    } else if (call.verdict == VERDICT_PASS) {
+    } else if (verdict == VERDICT_PASS) {
         tail_$name(this, frame, FIRST_CHILD(this)$passed);
-    } else if (call.verdict != VERDICT_TAKEN) {
-        fail_$name(this, frame, call.verdict < 0 ? -call.verdict : EIO);
+    } else if (verdict != VERDICT_TAKEN) {
+        fail_$name(this, frame, verdict < 0 ? -verdict : EIO);
     }
     return 0;
 }
@@ -233,11 +255,12 @@ static int32_t leaf_$name(call_frame_t *frame, xlator_t *this$typed)
 """)
 
 CDEF = Template("""
-extern "Python" int32_t python_$name(void *self, struct reply_$name *answer,
+struct call_$name;
+extern "Python" int32_t python_$name(void *self, struct call_$name *asked,
                                      call_frame_t *frame$typed);
-void quick_keep_$name(struct reply_$name *to, int32_t op_ret, int32_t op_errno$reply_typed);
-struct args_$name *quick_hold_$name(call_frame_t *frame$typed);
-struct reply_$name *wind_$name(xlator_t *this, call_frame_t *frame, xlator_t *child,
+void quick_answer_$name(struct call_$name *asked, int32_t op_ret, int32_t op_errno$reply_typed);
+struct args_$name *quick_hold_$name(struct call_$name *asked);
+struct reply_$name *wind_$name(xlator_t *this, call_frame_t *frame, void *asked, xlator_t *child,
                                uintptr_t waiter$typed);
 void tail_$name(xlator_t *this, call_frame_t *frame, xlator_t *child$typed);
 void unwind_$name(xlator_t *this, call_frame_t *frame, int32_t op_ret,
@@ -283,6 +306,11 @@ def _substitutions(fop: Fop) -> dict[str, str]:
         "typed": _typed(fop.arguments),
         "passed": _names(fop.arguments),
         "from_call": _names(fop.arguments, "it->"),
+        "from_asked": _names(fop.arguments, "asked->"),
+        "take_arguments": "\n    ".join(
+            f"call.{each.name} = {'(void *)' if '*' in each.ctype else ''}{each.name};"
+            for each in fop.arguments
+        ),
         "from_answer": _names(fop.reply, "call.answer."),
         "reply_typed": _typed(fop.reply),
         "reply_passed": _names(fop.reply),

@@ -338,9 +338,14 @@ _GF_DUMP = _rpc_call(program=123451501, version=1, procedure=1, arguments=bytes(
 
 @functools.cache
 def _state_folder() -> Path:
-    """Where glusterfs processes look for what a statedump should have."""
+    """Where glusterfs processes look for what a statedump should have.
+
+    It goes with a reboot, and systemd makes it at the next one: without systemd it is made here."""
     command = ["glusterfsd", "--print-statedumpdir"]
-    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    folder = Path(done.stdout.strip())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _how(status: int) -> str:
