@@ -7,8 +7,11 @@ Fops by file: ``lookup``, ``making`` (create, mkdir, link, …), ``removing`` (u
 
 What they share: ``brick`` (the translator's options and start), ``handles`` (.glusterfs), ``files``
 (what is remembered of a file and of an open file), ``iatt``, ``metadata`` (times in an xattr),
-``gfid2path``, ``reserve``, ``gate``, ``extents``, ``replies`` (what xdata asks for), ``xattrs`` and
-``keys``. ``check`` verifies and repairs a brick's format (``glupy brick check``).
+``gfid2path``, ``link_counts`` (trusted.pgfid), ``reserve``, ``gate``, ``extents``, ``replies``
+(what xdata asks for), ``virtual_xattr`` (with ``ancestry``, ``acl_text``, ``signature``),
+``cloudsync``, ``xattrs`` and ``keys``. In the background: ``jobs``, ``health``, ``janitor``,
+``batch_fsync``.
+``check`` verifies and repairs a brick's format (``glupy brick check``).
 """
 
 from pyposix.translator import PosixTranslator

@@ -106,7 +106,7 @@ class Brick(Translator):
         self._metadata = Metadata(self.log, self.option("ctime"))
         self._stats = Stats(self._files, self._metadata)
         self._gfid2path = Gfid2path(self.log, self.option("gfid2path"))
-        self._requests = Requests()
+        self._requests = Requests(self)
         self._link_counts = LinkCounts(self.log)
         self._batches = BatchFsync()
         self._health: HealthCheck | None = None

@@ -12,7 +12,7 @@ from typing import Any
 from glupy import fops, linux
 from glupy.enums import FileType
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, IoBuffer, Loc, Vector
-from pyposix import keys, replies, xattrs
+from pyposix import cloudsync, keys, replies, xattrs
 from pyposix.batch_fsync import Mode
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
@@ -51,11 +51,12 @@ class Data(Brick):
         if not size or number < 0:
             _refuse_device(fd.inode)
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        answers = None if xdata is None else cloudsync.check(xdata, number)
         iobuf, stbuf = self._stats.pread(opened, size, offset)
         self._metadata.touch(frame, opened.file, number, stbuf)
         done = iobuf.length
         at_end = errno.ENOENT if offset + done >= stbuf.ia_size else 0
-        return fops.Readv(iobuf, 1, stbuf, None, None, done, at_end)
+        return fops.Readv(iobuf, 1, stbuf, None, answers, done, at_end)
 
     def writev(
         self,
@@ -80,6 +81,7 @@ class Data(Brick):
                 before, after, done = self._write(frame, opened, vector, offset)
             answers = None
         else:
+            cloudsync.check(xdata, number)
             self._check_protection(opened, xdata)
             append = keys.WRITE_IS_APPEND in xdata
             alone = append or keys.UPDATE_ATOMIC in xdata
@@ -119,23 +121,25 @@ class Data(Brick):
     def truncate(self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None) -> fops.Truncate:
         """Set the size of a file, found by its gfid."""
         path, file = self._locate(loc)
+        answers = None if xdata is None else cloudsync.check(xdata, path)
         with file.gate:
             before = self._stats.of_path(path, file)
             os.truncate(path, offset)
             after = self._stats.of_path(path, file)
         self._metadata.touch(frame, file, path, after)
-        return fops.Truncate(before, after)
+        return fops.Truncate(before, after, answers)
 
     def ftruncate(self, frame: Frame, fd: Fd, offset: int, xdata: Dict | None) -> fops.Ftruncate:
         """Set the size of an open file."""
         opened = self._opened(fd)
         number, file = opened.number, opened.file
+        answers = None if xdata is None else cloudsync.check(xdata, number)
         with file.gate:
             before = self._stats.of_fd(number, file)
             os.ftruncate(number, offset)
             after = self._stats.of_fd(number, file)
         self._metadata.touch(frame, file, number, after)
-        return fops.Ftruncate(before, after)
+        return fops.Ftruncate(before, after, answers)
 
     def fsync(
         self, frame: Frame, fd: Fd, datasync: int, xdata: Dict | None
@@ -171,6 +175,7 @@ class Data(Brick):
         _refuse_device(fd_out.inode)
         source, target = self._opened(fd_in), self._opened(fd_out)
         if xdata is not None:
+            cloudsync.check(xdata, target.number)
             self._check_protection(target, xdata)
         if flags:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -196,7 +201,8 @@ class Data(Brick):
     ) -> fops.Rchecksum:
         """Return a weak and a strong checksum of a range, for self-heal to compare replicas."""
         opened = self._opened(fd)
-        answers = Dict()
+        answers = None if xdata is None else cloudsync.check(xdata, opened.number)
+        answers = answers or Dict()
         iobuf = IoBuffer(len)
         done = linux.pread(opened.number, iobuf, offset)
         data = iobuf.data[:done]

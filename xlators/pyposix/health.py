@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from glupy import Translator
 
 FILE = b"/health_check"
+HARMLESS = frozenset([errno.EAGAIN, errno.ENOSPC, errno.EDQUOT])
+"""A file system that answers so is busy or full, not broken."""
 GRACE_SECONDS = 30.0
 """How long a process whose only brick is down lives on, before SIGTERM and again before SIGKILL."""
 
@@ -53,7 +55,7 @@ class HealthCheck:
         if problem is None or stopped():
             return
         self._brick.log.warning("health check of %r: %s", self._path, problem)
-        if problem.errno != errno.EAGAIN:
+        if problem.errno not in HARMLESS:
             self.stop()
             self._go_down()
 

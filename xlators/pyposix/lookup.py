@@ -12,6 +12,7 @@ from glupy.views import Dict, Frame, Iatt, Inode, Loc
 from pyposix import keys, xattrs
 from pyposix.brick import Brick, Entry
 from pyposix.files import File
+from pyposix.iatt import DIRECTORY
 from pyposix.xattrs import gfid_req
 
 FRESH_SECONDS = 1.0
@@ -50,6 +51,8 @@ class Lookup(Brick):
                 raise FopError(error.errno or errno.EIO, postparent=parent) from None
         if file is None and not self._asked(xdata, keys.GFIDLESS_LOOKUP):
             raise OSError(errno.ENODATA, "no gfid")
+        if self._link_counts.enabled and file is not None and buf.c.ia_type != DIRECTORY:
+            self._link_counts.ensure(file, entry.path, entry.parent.gfid)
         return self._found(inode, entry.path, buf, file, xdata, parent)
 
     def _lookup_gfid(self, loc: Loc, xdata: Dict | None) -> fops.Lookup:

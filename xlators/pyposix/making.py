@@ -116,6 +116,7 @@ class Making(Brick):
         xdata: Dict | None,
     ) -> fops.Mknod:
         """Make a file, device, FIFO or socket; or, for DHT, another link of a file that exists."""
+        mode &= 0xFFFF  # the kernel's umode_t: through FUSE S_IFSOCK and S_IFREG come with a sign
         with self._begin(frame, loc, xdata) as new:
             linked = self._asked(xdata, keys.INTERNAL_FOP) and self._link_existing(new)
             if not linked:
@@ -180,6 +181,7 @@ class Making(Brick):
         self._metadata.touch(frame, file, path, buf)
         if buf.ia_nlink <= MOST_LINKS:
             self._gfid2path.add(path, entry.parent.gfid, entry.name)
+        self._link_counts.add(file, path, entry.parent.gfid)
         postparent = self._stats.of_path(entry.folder, entry.parent)
         self._touch_folder(frame, new, postparent)
         return fops.Link(oldloc.inode, buf, preparent, postparent)
@@ -236,6 +238,7 @@ class Making(Brick):
         entry = new.entry
         if linked:
             self._gfid2path.add(entry.path, entry.parent.gfid, entry.name)
+            self._link_counts.add(self._files[new.gfid], entry.path, entry.parent.gfid)
             if xdata is not None:
                 self._store_given(new, entry.path, xdata)
             file = self._tie(new)
@@ -255,6 +258,8 @@ class Making(Brick):
         if xdata is not None and len(xdata) > 1:  # more than the gfid
             self._store_given(new, target, xdata)
         handles, gfid = self._handles, new.gfid
+        if self._link_counts.enabled and not stat.S_ISDIR(mode):
+            self._link_counts.add(self._files[gfid], target, parent.gfid)
         record = None if stat.S_ISDIR(mode) else self._gfid2path.record(parent.gfid, name)
         error, buf, postparent = linux.admit(
             target if isinstance(target, int) else -1,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 
-from glupy import fops, linux
+from glupy import fops, linux, timers
 from glupy.views import Dict, Frame, Gfid, Iatt, Inode, Loc
 from pyposix import keys, xattrs
 from pyposix.brick import Brick
@@ -27,8 +28,12 @@ class Removing(Brick):
         last = buf.ia_nlink <= 1
         if not last:
             self._gfid2path.remove(path, parent.gfid, name)
+            if file is not None:
+                self._link_counts.remove(file, path, parent.gfid)
         number = -1
-        if xdata is not None and buf.c.ia_type == REGULAR and keys.DHT_IATT in xdata:
+        asked = xdata is not None and keys.DHT_IATT in xdata
+        background = self.option("background-unlink")
+        if (asked or background) and buf.c.ia_type == REGULAR:
             number = os.open(path, os.O_RDONLY)
         handle = orphan = None
         if last and file is not None:
@@ -43,11 +48,15 @@ class Removing(Brick):
             if not last and file is not None:
                 self._metadata.touch(frame, file, self._handles.path(file.gfid))
             answers = None if xdata is None else self._unlinked(xdata, buf)
-            if answers is not None and number >= 0 and file is not None:
+            if xdata is not None and answers is not None and keys.GET_BLOCK_COUNT in xdata:
+                answers.set_uint(keys.GET_BLOCK_COUNT, buf.ia_blocks, 64)
+            if answers is not None and asked and number >= 0 and file is not None:
                 after = self._stats.of_fd(number, file)
                 answers[keys.DHT_IATT] = answers[keys.POSTSTAT] = after
         finally:
-            if number >= 0:
+            if number >= 0 and background:  # its blocks are freed when the client has its answer
+                timers.call_soon(functools.partial(os.close, number))
+            elif number >= 0:
                 os.close(number)
         self._metadata.touch_parent(frame, parent, folder, postparent)
         return fops.Unlink(looked.parent, postparent, answers)
@@ -81,8 +90,6 @@ class Removing(Brick):
     def _unlinked(self, xdata: Dict | None, buf: Iatt) -> Dict:
         answers = Dict()
         if xdata is not None:
-            if keys.GET_BLOCK_COUNT in xdata:
-                answers.set_uint(keys.GET_BLOCK_COUNT, buf.ia_blocks, 64)
             if keys.GET_LINK_COUNT in xdata:
                 answers.set_uint(keys.GET_LINK_COUNT, buf.ia_nlink)
             if keys.REQUEST_LINK_COUNT in xdata:
@@ -129,6 +136,8 @@ class Removing(Brick):
             elif file is not None:
                 self._gfid2path.remove(new_path, old_parent.gfid, old_name)
                 self._gfid2path.add(new_path, new_parent.gfid, new_name)
+                self._link_counts.remove(file, new_path, old_parent.gfid)
+                self._link_counts.add(file, new_path, new_parent.gfid)
         if file is None:
             buf = self._stats.look(new_path)[0]
         else:
@@ -157,6 +166,7 @@ class Removing(Brick):
         last = victim.ia_nlink <= 1
         if not last:
             self._gfid2path.remove(self._handles.path(lost.gfid), parent, name)
+            self._link_counts.remove(lost, self._handles.path(lost.gfid), parent)
         self._name_gone(frame, lost, newloc.inode, last)
 
 

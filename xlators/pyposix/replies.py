@@ -6,11 +6,15 @@ import contextlib
 import fnmatch
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from glupy.views import Dict, Iatt, Inode
-from pyposix import gfid2path, keys, xattrs
+from pyposix import cloudsync, gfid2path, keys, virtual_xattr, xattrs
 from pyposix.iatt import REGULAR
 from pyposix.xattrs import Target
+
+if TYPE_CHECKING:
+    from pyposix.brick import Brick
 
 # Never listed: GlusterFS's own, and what quota's marker and geo-replication keep.
 _UNLISTED = frozenset([keys.GFID, keys.VOLUME_ID, "security.selinux"])
@@ -24,11 +28,15 @@ _UNLISTED_PATTERNS = (
     "*.glusterfs.volume-mark.*",
 )
 _WILD = frozenset("*?[")
+_ALL_CONTRIBUTIONS = "trusted.glusterfs.quota.contri"  # quota's, of all parents
 _COUNTS = keys.OPEN_FD_COUNT, keys.ACTIVE_FD_COUNT
 
 
 class Requests:
     """Answers them, for every fop that returns attributes."""
+
+    def __init__(self, brick: Brick) -> None:
+        self._brick = brick
 
     def answer(
         self, asked: Dict | None, target: Target, inode: Inode | None, iatt: Iatt
@@ -56,6 +64,12 @@ class Requests:
                 if stored is None:
                     stored = _names(target)
                 _copy(answers, target, _matching(stored, key))
+            elif virtual_xattr.is_requested(key):
+                value = virtual_xattr.requested(self._brick, key, target, iatt)
+                if value is not None:
+                    answers[key] = value
+        if not cloudsync.ASKED.isdisjoint(wanted):
+            cloudsync.answer(answers, asked, target, iatt)
         if keys.LIST_XATTR in wanted:
             listed = _names(target) if stored is None else stored
             _copy(answers, target, (n for n in listed if _is_listed(n) and n not in answers))
@@ -110,7 +124,9 @@ def _names(target: Target) -> list[str]:
 
 
 def _matching(stored: list[str], key: str) -> list[str]:
-    if _WILD & set(key):
+    if key == _ALL_CONTRIBUTIONS:
+        key = "trusted.*.*.contri"
+    if not _WILD.isdisjoint(key):
         return [name for name in stored if fnmatch.fnmatchcase(name, key)]
     return [key] if key in stored else []
 

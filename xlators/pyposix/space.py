@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
 from glupy import fops, linux
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
-from pyposix import extents, keys
+from pyposix import cloudsync, extents, keys
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
 from pyposix.reserve import no_space, overwrites
@@ -38,10 +39,11 @@ class Space(Brick):
         so it is never refused because the brick is full: neither by the reserve nor by us.
         """
         opened: OpenFile = fd.ctx or self._opened(fd)
-        if xdata is not None and keys.UPDATE_ATOMIC in xdata:
-            with opened.file.gate.alone():
-                return self._punch(frame, opened, offset, len)
-        return self._punch(frame, opened, offset, len)
+        if xdata is None:
+            return self._punch(frame, opened, offset, len)
+        answers = cloudsync.check(xdata, opened.number)
+        with opened.file.gate.alone() if keys.UPDATE_ATOMIC in xdata else contextlib.nullcontext():
+            return self._punch(frame, opened, offset, len)._replace(xdata=answers)
 
     def _punch(self, frame: Frame, opened: OpenFile, offset: int, length: int) -> fops.Discard:
         before, after = self._stats.fallocate(opened, _PUNCH, offset, length)
@@ -64,12 +66,13 @@ class Space(Brick):
         self._reserve.check(frame, xdata, ask=True)
         opened = self._opened(fd)
         number, file = opened.number, opened.file
+        answers = None if xdata is None else cloudsync.check(xdata, number)
         with file.gate.alone():
             before = self._stats.of_fd(number, file)
             extents.allocate(number, offset, len, keep_size=bool(keep_size))
             after = self._stats.of_fd(number, file)
         self._metadata.touch(frame, file, number, after)
-        return fops.Fallocate(before, after)
+        return fops.Fallocate(before, after, answers)
 
     def zerofill(
         self,
@@ -84,6 +87,7 @@ class Space(Brick):
         number, file = opened.number, opened.file
         if self._reserve.applies(frame, xdata) and not overwrites(number, offset, len):
             raise no_space()
+        answers = None if xdata is None else cloudsync.check(xdata, number)
         with file.gate.alone():
             before = self._stats.of_fd(number, file)
             extents.zero(number, offset, len)
@@ -91,14 +95,16 @@ class Space(Brick):
                 linux.fsync(number)
             after = self._stats.of_fd(number, file)
         self._metadata.touch(frame, file, number, after)
-        return fops.Zerofill(before, after)
+        return fops.Zerofill(before, after, answers)
 
     def seek(self, frame: Frame, fd: Fd, offset: int, what: int, xdata: Dict | None) -> fops.Seek:
         """Return where the next data or the next hole begins; ENXIO if there is none."""
         whence = _WHENCE.get(what)
         if whence is None:
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-        return fops.Seek(os.lseek(self._opened(fd).number, offset, whence))
+        number = self._opened(fd).number
+        answers = None if xdata is None else cloudsync.check(xdata, number)
+        return fops.Seek(os.lseek(number, offset, whence), answers)
 
     def statfs(self, frame: Frame, loc: Loc, xdata: Dict | None) -> fops.Statfs:
         """Return the size of the file system and what is free, as far as it is for clients."""

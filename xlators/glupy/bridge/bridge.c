@@ -81,6 +81,7 @@ static int initialize_python(xlator_t *this)
     if (dladdr((void *)&Py_IsInitialized, &info))
         dlopen(info.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
     PyConfig_InitIsolatedConfig(&config);
+    config.write_bytecode = 0; /* a brick's umask is 0: all could write what the next one runs */
     status = PyConfig_SetBytesString(&config, &config.program_name, python);
     if (!PyStatus_Exception(status))
         status = Py_InitializeFromConfig(&config);
