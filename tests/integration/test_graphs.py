@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import ctypes
 import errno
 import threading
@@ -44,6 +45,21 @@ def counts(translator: Translator) -> tuple[int, int]:
     this = translator._this
     answered = lib.glupy_counted(this, lib.PASSED) + lib.glupy_counted(this, lib.UNWOUND)
     return lib.glupy_counted(this, lib.ENTERED), answered
+
+
+def test_handlers_that_block_do_so_side_by_side(client: Client) -> None:
+    """Fops enter Python one at a time, but nobody waits for one that is in the kernel."""
+    started = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        blocked = [pool.submit(client.setxattr, "/", "user.do", b"block 2") for _ in range(8)]
+        time.sleep(0.2)
+        for _ in range(200):
+            client.setxattr("/", "user.do", b"nothing")
+            client.stat("/")
+        assert not any(each.done() for each in blocked)
+        for each in blocked:
+            each.result()
+    assert time.monotonic() - started < 8  # one after the other: 16
 
 
 def test_fini_cancels_what_is_suspended(brick_dir: Path, tmp_path: Path, logs: LogChecker) -> None:

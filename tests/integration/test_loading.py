@@ -61,3 +61,19 @@ def test_without_an_environment_it_says_so(xlators: Path, brick_dir: Path, tmp_p
     line = why_refused("testing-glupy/deep/linked", brick_dir, tmp_path / "brick")
     assert line.startswith("there is no Python environment for this translator")
     assert "glupy install" in line
+
+
+def test_a_brick_writes_no_bytecode(brick_dir: Path, tmp_path: Path) -> None:
+    """Its umask is 0: whoever likes could write what the next brick runs as root."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    (sources / "helper.py").write_text("")
+    (sources / "own.py").write_text(
+        "import sys\nsys.path.insert(0, __file__.rpartition('/')[0])\n"
+        "import glupy, helper\nclass Own(glupy.Translator):\n    pass\n"
+    )
+    module = {"module": f"{sources}/own.py:Own"}
+    inserts = [("features/glupy", module)]
+    with Brick(volfiles.brick(brick_dir, port=free_port(), inserts=inserts), tmp_path / "brick"):
+        pass
+    assert sorted(path.name for path in sources.iterdir()) == ["helper.py", "own.py"]

@@ -96,10 +96,10 @@ class Attributes(Brick):
         mtime = atime = None
         mtime_ns, atime_ns = status.st_mtime_ns, status.st_atime_ns
         if valid & GF_SET_ATTR_MTIME:
-            mtime = stbuf.ia_mtime, stbuf.ia_mtime_nsec
+            mtime = _time(stbuf.ia_mtime, stbuf.ia_mtime_nsec)
             mtime_ns = mtime[0] * 1_000_000_000 + mtime[1]
         if valid & GF_SET_ATTR_ATIME:
-            atime = stbuf.ia_atime, stbuf.ia_atime_nsec
+            atime = _time(stbuf.ia_atime, stbuf.ia_atime_nsec)
             atime_ns = atime[0] * 1_000_000_000 + atime[1]
         os.utime(target, ns=(atime_ns, mtime_ns), follow_symlinks=isinstance(target, int))
         self._metadata.set_times(file, target, frame.ctime, mtime, atime)
@@ -116,6 +116,8 @@ class Attributes(Brick):
 
     def readlink(self, frame: Frame, loc: Loc, size: int, xdata: Dict | None) -> fops.Readlink:
         """Return where a symbolic link leads, at most ``size`` bytes of it."""
+        if size <= 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         path, file = self._locate(loc)
         buf = self._stats.of_path(path, file)
         target = os.readlink(path)[:size]
@@ -124,3 +126,10 @@ class Attributes(Brick):
 
 def _owner(given: int) -> int:
     return _UNCHANGED if given == 0xFFFF_FFFF else given
+
+
+def _time(seconds: int, nanoseconds: int) -> tuple[int, int]:
+    """Return a time as it is. EINVAL if it has more than a second's nanoseconds: utimensat(2)."""
+    if nanoseconds > 999_999_999:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return seconds, nanoseconds

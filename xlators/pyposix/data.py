@@ -48,9 +48,10 @@ class Data(Brick):
         """Read; ENOENT beside a successful reply says that the end of the file was reached."""
         opened = fd.ctx or self._opened(fd)
         number = opened.number
-        if not size or number < 0:
+        if not size or offset < 0 or number < 0:
             _refuse_device(fd.inode)
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            wrong = errno.EBADF if size and offset >= 0 else errno.EINVAL
+            raise OSError(wrong, os.strerror(wrong))
         answers = None if xdata is None else cloudsync.check(xdata, number)
         iobuf, stbuf = self._stats.pread(opened, size, offset)
         self._metadata.touch(frame, opened.file, number, stbuf)
@@ -161,15 +162,17 @@ class Data(Brick):
     def copy_file_range(
         self,
         frame: Frame,
-        fd_in: Fd,
+        fd_in: Fd | None,
         off_in: int,
-        fd_out: Fd,
+        fd_out: Fd | None,
         off_out: int,
         len: int,
         flags: int,
         xdata: Dict | None,
     ) -> fops.CopyFileRange:
         """Copy inside the brick, as many bytes as the kernel does at once."""
+        if fd_in is None or fd_out is None:  # protocol/server knows no such fd
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._reserve.check(frame, xdata)
         _refuse_device(fd_in.inode)
         _refuse_device(fd_out.inode)
@@ -203,6 +206,9 @@ class Data(Brick):
         opened = self._opened(fd)
         answers = None if xdata is None else cloudsync.check(xdata, opened.number)
         answers = answers or Dict()
+        if len < 0:
+            os.pread(opened.number, 0, offset)  # what else is wrong comes first
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         iobuf = IoBuffer(len)
         done = linux.pread(opened.number, iobuf, offset)
         data = iobuf.data[:done]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
 from glupy import fops, linux
 from glupy.views import Dict, Dirent, Fd, Frame, Gfid, Inode, Loc
 from glupy.views.base import encoded
+from glupy.views.dirents import DIRENT_BYTES
 from pyposix import ancestry, keys
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
@@ -15,9 +17,6 @@ from pyposix.files import OpenFile
 _ROOT = bytes(Gfid.ROOT)
 _DOTS = (".", "..")
 _KERNEL_BUFFER = 32 * 1024
-ENTRY_BYTES = 280
-"""What an entry without its name counts of a reply's size: as gf_dirent_t does (posix.c counts so,
-and FUSE relies on it: what it passes to the kernel is smaller)."""
 
 
 class Directories(Brick):
@@ -69,8 +68,9 @@ class Directories(Brick):
         files_only = bool(xdata is not None and xdata.get(keys.SKIP_DIRECTORIES))
         found: list[Dirent] = []
         with opened.lock:  # the position is the fd's, and an anonymous fd is everybody's
-            os.lseek(number, offset, os.SEEK_SET)
-            while listed := linux.getdents(number, _KERNEL_BUFFER):
+            with contextlib.suppress(OSError):  # an offset that never was one: as seekdir(3)
+                os.lseek(number, offset, os.SEEK_SET)
+            while listed := _listed(number):
                 for entry in listed:
                     name, kind = entry.name, entry.d_type
                     if at_root and name == keys.HIDDEN:
@@ -79,7 +79,7 @@ class Directories(Brick):
                         kind = _kind(number, name)
                     if files_only and kind == _DT_DIR:
                         continue
-                    size -= ENTRY_BYTES + len(encoded(name)) + 1
+                    size -= DIRENT_BYTES + len(encoded(name)) + 1
                     if size < 0:
                         return found, 0
                     found.append(Dirent(name, entry.ino, entry.d_off, kind))
@@ -114,3 +114,13 @@ def _kind(number: int, name: str) -> int:
         return os.stat(encoded(name), dir_fd=number, follow_symlinks=False).st_mode >> 12
     except OSError:
         return 0
+
+
+def _listed(number: int) -> list[linux.Entry]:
+    """Return the next entries; none of a directory that was removed."""
+    try:
+        return linux.getdents(number, _KERNEL_BUFFER)
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None

@@ -44,7 +44,7 @@ class Lookup(Brick):
         if xdata is not None and inode is not None and not inode.gfid:
             try:
                 healed = self._heal(entry, buf, file, xdata)
-                if healed is not file:
+                if healed is not file or not buf.ia_nlink:  # its handle is new: one link more
                     file = healed
                     buf = self._stats.of_path(entry.path, file)
             except OSError as error:

@@ -142,7 +142,7 @@ class Making(Brick):
             self._check_layout(new, xdata)
             mask, forced = self.option("create-directory-mask"), self.option("force-directory-mode")
             real_mode = _masked(mode, mask, forced)
-            os.mkdir(new.entry.path, real_mode)
+            os.mkdir(new.entry.path, real_mode & 0o7777)
             new.made = True
             os.chown(new.entry.path, frame.uid, new.gid)
             buf, postparent = self._made(frame, new, stat.S_IFDIR, xdata)

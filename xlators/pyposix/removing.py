@@ -8,11 +8,15 @@ import functools
 import os
 
 from glupy import fops, linux, timers
+from glupy.constants import GD_OP_VERSION_MAX
 from glupy.views import Dict, Frame, Gfid, Iatt, Inode, Loc
 from pyposix import keys, xattrs
 from pyposix.brick import Brick
 from pyposix.files import File
 from pyposix.iatt import DIRECTORY, REGULAR, is_linkto
+
+# features/simple-quota, new in 11, counts by it.
+_TELLS_WHAT_IT_REPLACED = GD_OP_VERSION_MAX >= 110000
 
 
 class Removing(Brick):
@@ -147,7 +151,11 @@ class Removing(Brick):
         self._metadata.touch_parent(frame, old_parent, old_folder, postold)
         postnew = self._stats.of_path(new_folder, new_parent)
         self._metadata.touch_parent(frame, new_parent, new_folder, postnew)
-        answers = Dict() if victim is None else self._unlinked(xdata, victim)
+        answers = Dict()
+        if victim is not None:
+            answers = self._unlinked(xdata, victim)
+            if _TELLS_WHAT_IT_REPLACED:
+                answers.set_int(keys.GET_BLOCK_COUNT, victim.ia_blocks, 64)
         return fops.Rename(buf, preold, postold, prenew, postnew, answers)
 
     def _check_victim(self, newloc: Loc, victim: Iatt | None) -> None:

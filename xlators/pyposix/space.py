@@ -39,6 +39,7 @@ class Space(Brick):
         so it is never refused because the brick is full: neither by the reserve nor by us.
         """
         opened: OpenFile = fd.ctx or self._opened(fd)
+        len = _signed(len)
         if xdata is None:
             return self._punch(frame, opened, offset, len)
         answers = cloudsync.check(xdata, opened.number)
@@ -64,6 +65,7 @@ class Space(Brick):
         All or nothing: what fails leaves size and blocks as they were.
         """
         self._reserve.check(frame, xdata, ask=True)
+        len = _signed(len)
         opened = self._opened(fd)
         number, file = opened.number, opened.file
         answers = None if xdata is None else cloudsync.check(xdata, number)
@@ -119,3 +121,8 @@ class Space(Brick):
             for field in "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail":
                 setattr(c, field, getattr(c, field) // shares if shares > 1 else 0)
         return fops.Statfs(buf)
+
+
+def _signed(length: int) -> int:
+    """Return a length as the kernel takes it: one that is none is negative, for EINVAL."""
+    return length - (1 << 64) if length >> 63 else length

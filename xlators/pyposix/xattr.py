@@ -6,7 +6,7 @@ import errno
 import fnmatch
 import os
 
-from glupy import fops
+from glupy import FopError, fops
 from glupy.views import Dict, Fd, Frame, Iatt, Loc, Mdata
 from glupy.views.base import encoded
 from pyposix import acl_text, cloudsync, gfid2path, keys, replies, virtual_xattr, xattrs
@@ -78,7 +78,11 @@ class Xattrs(Brick):
         opened = self._opened(fd)
         number, file = opened.number, opened.file
         before = self._stats.of_fd(number, file)
-        self._store(file, number, dict, flags, before)
+        try:
+            self._store(file, number, dict, flags, before)
+        except OSError as error:
+            answers = replies.attributes(before, self._stats.of_fd(number, file))
+            raise FopError(error.errno or errno.EIO, xdata=answers) from None
         self._metadata.touch(frame, file, number)
         if self._asked(xdata, keys.DURABLE_OP):
             os.fsync(number)
@@ -137,7 +141,9 @@ class Xattrs(Brick):
     def _get(self, frame: Frame, target: Target, name: str | None) -> Dict:
         found = Dict()
         pid = frame.pid
-        if name:
+        if name is not None:
+            if target == -1:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if _is_hidden(name, pid, asked=True):
                 raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
             value = xattrs.get(target, name)

@@ -54,6 +54,8 @@ class XattrOps(Brick):
         """The same of an open file."""
         opened = self._opened(fd)
         number, file = opened.number, opened.file
+        if number < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         results = self._operate(file, number, optype, xattr)
         if xdata is None:
             return fops.Fxattrop(results)
@@ -86,6 +88,8 @@ def combine(optype: int, old: bytes, operand: bytes) -> bytes:
     added too where the old number is 0. Where all of ``operand`` is 0 the old numbers stay. EINVAL
     for an unknown ``optype``, ERANGE if ``old`` is longer.
     """
+    if not any(operand) and optype not in _ARRAYS:
+        return old.ljust(len(operand), b"\0")
     if optype not in _ARRAYS:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     width, defaults = _ARRAYS[optype]
@@ -99,7 +103,7 @@ def combine(optype: int, old: bytes, operand: bytes) -> bytes:
     array = struct.Struct(f">{count}{'i' if width == 4 else 'q'}")
     numbers, added = array.unpack_from(old), array.unpack_from(operand)
     if defaults:
-        more = array.unpack_from(operand, length)
+        more = array.unpack_from(operand, count * width)
         added = tuple(
             addend if number else addend + default
             for number, addend, default in zip(numbers, added, more, strict=True)

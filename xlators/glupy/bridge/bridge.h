@@ -18,6 +18,7 @@
 
 #include <glusterfs/xlator.h>
 #include <glusterfs/defaults.h>
+#include <glusterfs/globals.h>
 #include <glusterfs/statedump.h>
 #include <glusterfs/logging.h>
 

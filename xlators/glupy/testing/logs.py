@@ -15,6 +15,12 @@ from typing import NamedTuple
 _HEAD = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [+-]\d{4}\] (?P<level>[A-Z]) ", re.M)
 _BAD_LEVELS = "", "M", "A", "C", "E"  # none, emergency, alert, critical, error
 _BAD_TEXT = re.compile(r"^(Traceback \(most recent call last\):|signal received: )", re.M)
+# No client waits for the replies to RELEASE (41) and RELEASEDIR (42): it may have gone before they
+# are sent, which protocol/server calls an error.
+_PARTING = re.compile(
+    r"rpcsvc_submit_generic\] .*failed to submit message .*Proc: 4[12]\)"
+    r"|server_submit_reply\] .*(Reply submission failed|failed to submit)"
+)
 
 
 class Record(NamedTuple):
@@ -27,7 +33,7 @@ class Record(NamedTuple):
     def bad(self) -> bool:
         return (
             not self.level or self.level in _BAD_LEVELS or _BAD_TEXT.search(self.text) is not None
-        )
+        ) and _PARTING.search(self.text) is None
 
 
 def records(text: str) -> Iterator[Record]:

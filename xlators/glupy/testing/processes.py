@@ -25,7 +25,7 @@ from glupy.testing import statedump
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 # A client waits for an RPC timer of 10 s before it ends.
-UNMOUNT_TIMEOUT = 30.0
+UNMOUNT_TIMEOUT = 60.0
 DUMP_TIMEOUT = 10.0
 
 LOOPBACK = "127.0.0.1"

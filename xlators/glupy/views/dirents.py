@@ -11,6 +11,9 @@ from glupy.views.dict import Dict
 from glupy.views.iatt import Iatt
 from glupy.views.inode import Inode
 
+DIRENT_BYTES: int = ffi.sizeof("struct _gf_dirent")
+"""What an entry counts of a reply's size besides its name and a NUL (posix-inode-fd-ops.c)."""
+
 
 class Dirent:
     """One entry of a directory.

@@ -25,9 +25,9 @@ class Client(View):
 class Frame(View):
     """The call stack's root (``frame->root``): what the whole fop has in common.
 
-    Readable as long as the handler runs; after its first wind what is read is a copy, since the
-    stack may belong to other translators then. Writing (before the first wind) changes it for all
-    translators below.
+    Readable as long as the handler runs; once it has waited, for a reply or asleep, what is read is
+    a copy, since the stack may belong to other translators meanwhile. Writing (before the first
+    wind) changes it for all translators below.
     """
 
     __slots__ = ()
