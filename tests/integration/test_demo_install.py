@@ -30,7 +30,7 @@ def test_install_check_and_uninstall(tmp_path: Path) -> None:
     folder = xlator_folder()
     (tmp_path / "copy-start").touch()
     done = subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-c", SCRIPT],
+        ["unshare", "--mount", "--propagation", "slave", "sh", "-c", SCRIPT],
         capture_output=True,
         text=True,
         timeout=120,

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import volfiles
-from glupy import _entry, linux
+from glupy import _entry, linux, stores
 from glupy._bridge import ffi
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
@@ -180,6 +180,41 @@ def test_a_process_that_is_no_brick_lives_on(
     wait_for(lambda: DOWN in (tmp_path / "running.log").read_text())
     time.sleep(1)
     assert "still alive" not in (tmp_path / "running.log").read_text()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 32 MiB, to be filled."""
+    with stores.store(tmp_path / "small", 32 << 20, tmp_path / "full") as store:
+        yield store.folder
+
+
+@pytest.mark.expect_log("health check of .* No space left on device")
+def test_a_full_brick_is_not_a_sick_one(
+    small: Path, make_brick: MakeBrick, connect: Connect
+) -> None:
+    folder = small / "brick"
+    folder.mkdir()
+    brick = make_brick(folder)
+    client = connect(brick)
+    with client.creat("/f") as file:
+        file.pwrite(b"x" * (1 << 20), 0)
+    client.close()
+    brick.stop()
+    with (small / "ballast").open("wb", buffering=0) as ballast:
+        for size in 1 << 20, 4096, 1024:
+            with contextlib.suppress(OSError):
+                while True:
+                    ballast.write(bytes(size))
+        os.fsync(ballast.fileno())
+    brick = make_brick(folder, options={"health-check-interval": "1"})
+    wait_for(functools.partial(has_logged, brick, "No space left on device"))
+    client = connect(brick)
+    time.sleep(1.5)
+    assert not has_logged(brick, DOWN)
+    with client.open("/f") as file:
+        file.discard(0, 1 << 20)
+    client.mkdir("/the-brick-lives")
 
 
 @pytest.mark.allow_log(r".*")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from glupy.testing import stock
 from glupy.testing._gfapi import ffi, lib
 from glupy.testing.gfapi import Client, Entry, credentials
 from glupy.testing.processes import Brick
@@ -168,6 +169,7 @@ def space(client: Client, do: Recorder) -> None:
             do(f"{name} {offset} {length}", getattr(file, name), offset, length)
             do("fstat", file.fstat)
     do("discard later", lambda: file.discard_async(0, BLOCK).result(10))
+    do("fstat", file.fstat)
     do("zerofill later", lambda: file.zerofill_async(0, BLOCK).result(10))
     do("discard nothing later", lambda: file.discard_async(0, 0).result(10))
     do("fallocate keep", file.fallocate, 40 * BLOCK, BLOCK, keep_size=True)
@@ -186,6 +188,17 @@ def space(client: Client, do: Recorder) -> None:
         call = getattr(lib, f"glfs_{name}")
         do(f"{name} directory", checked, call, folder._handle, 0, BLOCK)
     do("fallocate directory", checked, lib.glfs_fallocate, folder._handle, 0, 0, BLOCK)
+
+
+def completed(outcomes: list[Outcome]) -> list[Outcome]:
+    """What C posix did, with the attributes that its version leaves out: the fstat's before."""
+    whole = outcomes.copy()
+    for fop in stock.without_pre() & {"discard", "zerofill"}:
+        place = [label for label, _ in outcomes].index(f"{fop} later")
+        (_, before), (label, (value, pre, post)) = outcomes[place - 1 : place + 1]
+        assert pre is None
+        whole[place] = label, (value, before, post)
+    return whole
 
 
 def checked(call: Callable[..., int], *arguments: Any) -> None:
@@ -285,7 +298,8 @@ def test_same_as_c(
         do = Recorder()
         scenario(client, do)
         client.close()
-        found[leaf] = [*do.outcomes, *on_disk(folder)]
+        outcomes = completed(do.outcomes) if leaf == "posix" and scenario is space else do.outcomes
+        found[leaf] = [*outcomes, *on_disk(folder)]
     assert found["pyposix"] == found["posix"]
     check_handles(brick_dir / "pyposix")  # C loses that of a directory when a rename fails
 

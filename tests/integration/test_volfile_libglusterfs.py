@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glupy.testing import stock
 from volfiles import Graph, VolfileError, Xlator, parse
 
 READER = r"""
@@ -31,7 +32,9 @@ int main(int argc, char **argv)
         return 2;
     THIS->ctx = ctx;
     ctx->dict_pool = mem_pool_new(dict_t, 32);
+#if GLUSTERFS < 11
     ctx->dict_pair_pool = mem_pool_new(data_pair_t, 512);
+#endif
     ctx->dict_data_pool = mem_pool_new(data_t, 512);
     ctx->logbuf_pool = mem_pool_new(log_buf_t, 256);
     if (xlator_mem_acct_init(THIS, gf_common_mt_end) || gf_log_init(ctx, argv[3], NULL))
@@ -61,6 +64,7 @@ FLAGS = [
     "-DSIZEOF_LONG=8",
     "-DHAVE_ATOMIC_BUILTINS",
     "-I/usr/include/glusterfs",
+    f"-DGLUSTERFS={stock.version()[0]}",
 ]
 
 Nodes = list[tuple[str, str, dict[str, str], list[str]]]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from glupy.testing import stock
 from glupy.testing.gfapi import Client, File, Reply
 from glupy.testing.machine import FopMachine, run
 
@@ -15,6 +16,8 @@ LEAVES = ["posix", "pyposix"]
 
 each_leaf = pytest.mark.parametrize("leaf", LEAVES)
 
+WITHOUT_PRE = {"posix": stock.without_pre(), "pyposix": frozenset[str]()}
+"""Ours gives the attributes before a fop on every version."""
 
 # stock brick processes log each fop that is refused with EINVAL as an error
 pytestmark = pytest.mark.allow_log(
@@ -22,9 +25,14 @@ pytestmark = pytest.mark.allow_log(
 )
 
 
+@pytest.fixture
+def machine(leaf: str, client: Client, backend: Path) -> Callable[[], FopMachine]:
+    return lambda: FopMachine(client, "/file", backend=backend, without_pre=WITHOUT_PRE[leaf])
+
+
 @each_leaf
-def test_machine(client: Client, backend: Path) -> None:
-    run(lambda: FopMachine(client, "/file", backend=backend), examples=100)
+def test_machine(machine: Callable[[], FopMachine]) -> None:
+    run(machine, examples=100)
 
 
 @pytest.mark.parametrize("leaf", ["pyposix"])  # C posix needs a glusterfsd around it
@@ -34,8 +42,8 @@ def test_machine_in_process(in_process: Client, brick_dir: Path) -> None:
 
 @each_leaf
 @pytest.mark.long
-def test_machine_for_long(client: Client, backend: Path) -> None:
-    run(lambda: FopMachine(client, "/file", backend=backend), examples=20_000, steps=50)
+def test_machine_for_long(machine: Callable[[], FopMachine]) -> None:
+    run(machine, examples=20_000, steps=50)
 
 
 class Wrong:
@@ -145,5 +153,8 @@ class SeekSeesNoData(Wrong):
 @pytest.mark.parametrize("leaf", ["posix"])
 @pytest.mark.parametrize("wrong", Wrong.__subclasses__())
 def test_machine_finds(wrong: Callable[[File], Any], client: Client) -> None:
+    def machine() -> FopMachine:
+        return FopMachine(client, "/file", wrap=wrong, without_pre=WITHOUT_PRE["posix"])
+
     with pytest.raises(AssertionError):
-        run(lambda: FopMachine(client, "/file", wrap=wrong), examples=500, shrink=False)
+        run(machine, examples=500, shrink=False)

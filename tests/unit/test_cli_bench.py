@@ -21,6 +21,14 @@ def test_the_operations_are_those_that_the_figures_are_promised_for() -> None:
         "create-unlink",
         "write-1m",
         "read-1m",
+        "lookup",
+        "readdirp",
+        "create",
+        "unlink",
+        "mkdir",
+        "rename",
+        "setxattr",
+        "getxattr",
     ]
 
 

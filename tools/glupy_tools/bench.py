@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from rich.console import Console
@@ -20,7 +21,7 @@ import volfiles
 from glupy import stores
 from glupy.testing.processes import Brick, free_port
 from glupy_tools.failures import CommandError
-from glupy_tools.measure import LEAST_PAIRS, Call, Comparison, pairs, rate
+from glupy_tools.measure import LEAST_PAIRS, Comparison, pairs, rate
 
 if TYPE_CHECKING:
     from glupy.testing.gfapi import Client
@@ -29,6 +30,10 @@ KIB, MIB = 1024, 1024 * 1024
 STORE_SIZE = 2048 * MIB
 DATA = 64 * MIB
 """What all callers together read, write and discard: each has a file of its own."""
+ENTRIES = 10_000
+"""What all callers together look up and list: each has a directory of its own."""
+UNLINKS = 10_000
+"""How many files all callers together can unlink in a second, at most."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,22 @@ class Row:
 class Caller:
     """One of the calls that are made at once: a file of its own, and the operations on it."""
 
-    def __init__(self, client: "Client", number: int, size: int) -> None:
+    def __init__(self, client: "Client", number: int, share: int, seconds: float) -> None:
+        """``share``: how many there are; ``seconds``: how long a measurement takes."""
         self._client = client
-        self._size = size
+        self._size = DATA // share
+        self._names = max(1, int(UNLINKS * seconds)) // share
+        self._crowd: list[str] = []
+        self._entries = ENTRIES // share
         self._path = f"/file-{number}"
         self._other = f"/other-{number}"
+        self._folder = f"/folder-{number}"
+        self._made: list[str] = []
+        self._crowded = f"/crowd-{number}"
         self._file = client.creat(self._path)
+        client.setxattr(self._path, "user.bench", b"x" * 64)
+        client.mkdir(self._folder)
+        client.mkdir(self._crowded)
         self._page = os.urandom(4 * KIB)
         self._large = os.urandom(MIB)
 
@@ -89,23 +104,100 @@ class Caller:
     def read_1m(self, number: int) -> None:
         self._file.pread(MIB, number * MIB % self._size)
 
+    def getxattr(self, _: int) -> None:
+        self._client.getxattr(self._path, "user.bench")
+
+    def setxattr(self, number: int) -> None:
+        self._client.setxattr(self._path, "user.bench", b"%064d" % number)
+
+    def rename(self, number: int) -> None:
+        names = self._path, self._other
+        self._client.rename(names[number % 2], names[1 - number % 2])
+
+    def rename_back(self) -> None:
+        with suppress(FileNotFoundError):
+            self._client.rename(self._other, self._path)
+
+    def create(self, number: int) -> None:
+        path = f"{self._folder}/new-{number}"
+        self._client.creat(path, os.O_RDWR | os.O_EXCL).close()
+        self._made.append(path)
+
+    def make_files(self) -> None:
+        for number in range(self._names):
+            self.create(number)
+
+    def unlink(self, _: int) -> None:
+        if not self._made:
+            raise StopIteration
+        self._client.unlink(self._made.pop())
+
+    def remove_files(self) -> None:
+        while self._made:
+            self._client.unlink(self._made.pop())
+
+    def mkdir(self, number: int) -> None:
+        path = f"{self._folder}/new-{number}"
+        self._client.mkdir(path)
+        self._made.append(path)
+
+    def remove_folders(self) -> None:
+        while self._made:
+            self._client.rmdir(self._made.pop())
+
+    def make_entries(self) -> None:
+        for number in range(len(self._crowd), self._entries):
+            self._crowd.append(f"{self._crowded}/entry-{number}")
+            self._client.creat(self._crowd[-1]).close()
+
+    def lookup(self, number: int) -> None:
+        self._client.stat(self._crowd[number % len(self._crowd)])
+
+    def readdirp(self, _: int) -> None:
+        if len(self._client.readdir(self._crowded, plus=True)) < len(self._crowd):
+            raise CommandError(f"{self._crowded} was not listed whole")
+
     def close(self) -> None:
         self._file.close()
-        self._client.unlink(self._path)
+        for path in self._path, *self._crowd:
+            self._client.unlink(path)
+        for folder in self._folder, self._crowded:
+            self._client.rmdir(folder)
 
 
-OPS: dict[str, Callable[[Caller], Call]] = {
-    "discard-4k": lambda caller: caller.discard_4k,
-    "write-4k": lambda caller: caller.write_4k,
-    "read-4k": lambda caller: caller.read_4k,
-    "fstat": lambda caller: caller.fstat,
-    "stat": lambda caller: caller.stat,
-    "create-unlink": lambda caller: caller.create_unlink,
-    "write-1m": lambda caller: caller.write_1m,
-    "read-1m": lambda caller: caller.read_1m,
+Part = Callable[[Caller], None]
+
+
+class Op(NamedTuple):
+    """An operation, and what is done around it, unmeasured."""
+
+    call: Callable[[Caller, int], None]
+    first: Part | None = None
+    """Before all measurements."""
+    before: Part | None = None
+    """Before each measurement; `after` is after it."""
+    after: Part | None = None
+
+
+OPS = {
+    # There must be something to discard each time.
+    "discard-4k": Op(Caller.discard_4k, before=Caller.fill),
+    "write-4k": Op(Caller.write_4k, first=Caller.fill),
+    "read-4k": Op(Caller.read_4k, first=Caller.fill),
+    "fstat": Op(Caller.fstat),
+    "stat": Op(Caller.stat),
+    "create-unlink": Op(Caller.create_unlink),
+    "write-1m": Op(Caller.write_1m, first=Caller.fill),
+    "read-1m": Op(Caller.read_1m, first=Caller.fill),
+    "lookup": Op(Caller.lookup, first=Caller.make_entries),
+    "readdirp": Op(Caller.readdirp, first=Caller.make_entries),
+    "create": Op(Caller.create, after=Caller.remove_files),
+    "unlink": Op(Caller.unlink, before=Caller.make_files, after=Caller.remove_files),
+    "mkdir": Op(Caller.mkdir, after=Caller.remove_folders),
+    "rename": Op(Caller.rename, after=Caller.rename_back),
+    "setxattr": Op(Caller.setxattr),
+    "getxattr": Op(Caller.getxattr),
 }
-CONSUMING = "discard-4k"
-"""The operation that needs whole files every time: there must be something to discard."""
 
 
 @contextmanager
@@ -139,11 +231,11 @@ def brick_client(leaf: str, store: stores.Store, folder: Path, name: str) -> Ite
 
 
 @contextmanager
-def _callers(client: "Client", parallel: int) -> Iterator[list[Caller]]:
+def _callers(client: "Client", parallel: int, seconds: float) -> Iterator[list[Caller]]:
     with ExitStack() as undo:
         callers = []
         for number in range(parallel):
-            callers.append(Caller(client, number, DATA // parallel))
+            callers.append(Caller(client, number, parallel, seconds))
             undo.callback(callers[-1].close)
         yield callers
 
@@ -152,20 +244,22 @@ def compare(
     op: str, callers: tuple[Sequence[Caller], Sequence[Caller]], count: int, seconds: float
 ) -> Iterator[tuple[float, float]]:
     """Yield `count` pairs of rates (ours, theirs) of an operation."""
+    call, first, before, after = OPS[op]
     with ThreadPoolExecutor(len(callers[0])) as pool:
-        for side in callers:
-            _fill(side, pool)
+
+        def everywhere(part: Part | None, side: Sequence[Caller]) -> None:
+            if part is not None:
+                list(pool.map(part, side))
 
         def side_rate(side: Sequence[Caller]) -> float:
-            if op == CONSUMING:
-                _fill(side, pool)
-            return rate([OPS[op](caller) for caller in side], seconds, pool)
+            everywhere(before, side)
+            measured = rate([partial(call, caller) for caller in side], seconds, pool)
+            everywhere(after, side)
+            return measured
 
+        for side in callers:
+            everywhere(first, side)
         yield from pairs(lambda: side_rate(callers[0]), lambda: side_rate(callers[1]), count)
-
-
-def _fill(callers: Sequence[Caller], pool: Executor) -> None:
-    list(pool.map(Caller.fill, callers))
 
 
 def _table(rows: Sequence[Row], ours: str, theirs: str) -> Table:
@@ -260,11 +354,13 @@ def fops(
     changing from pair to pair. `ratio` is the median of the pairs' ratios of operations per
     second, ours to theirs: above 1, ours is faster. Its interval is that of the median by order
     statistics: the true one lies in it with at least 95 % confidence. Every call has a file of its
-    own; a file is filled anew before each measurement of discards.
+    own; a file is filled anew before each measurement of discards. `lookup` is of 10,000 files, one
+    after the other, and `readdirp` of all of them at once. What is made for a measurement, or in
+    it, goes after it and does not count.
 
     \b
     Examples, as root:
-      glupy bench fops                                all, about 4 minutes
+      glupy bench fops                                all, about 10 minutes
       glupy bench fops --op discard-4k --op stat --parallel 8
       glupy bench fops --leaf posix                   how far the same differs from itself
       glupy bench fops --json | jq '.rows[] | select(.high < 0.95)'
@@ -279,7 +375,10 @@ def fops(
             Progress(console=console, transient=True, disable=not console.is_terminal)
         )
         for parallel in parallels:
-            with _callers(ours, parallel) as our, _callers(theirs, parallel) as their:
+            with (
+                _callers(ours, parallel, seconds) as our,
+                _callers(theirs, parallel, seconds) as their,
+            ):
                 for op in ops or OPS:
                     task = progress.add_task(f"{op} x {parallel}", total=count)
                     found = []

@@ -89,6 +89,7 @@ class Directories(Brick):
         name = entry.d_name
         path = folder_path + encoded(name)
         inode = folder.grep(name) if name not in _DOTS else None
+        counted = inode
         try:
             if inode is not None:
                 file = self._file(inode, inode.gfid)
@@ -96,13 +97,15 @@ class Directories(Brick):
             else:
                 iatt, known = self._stats.look(path)
                 if known is not None and name not in _DOTS:
-                    inode = folder.find(known.gfid) or folder.new()
+                    counted = inode = folder.find(known.gfid) or folder.new()
+                elif known is not None and name in _DOTS:
+                    counted = folder.find(known.gfid)
         except OSError:
             return  # gone in the meantime; the client looks it up by its name
         entry.d_stat = iatt
         entry.d_ino = iatt.ia_ino
         entry.inode = inode
-        entry.dict = self._requests.answer(xdata, path, inode, iatt)
+        entry.dict = self._requests.answer(xdata, path, counted, iatt)
 
 
 _DT_DIR = 4

@@ -12,7 +12,7 @@ Fill = Callable[[Dict], None]
 
 
 def plain(value: Any) -> Any:
-    """What is left of a value when its fop has ended: attributes are what kind of file, and size."""
+    """What is left of a value when its fop has ended: of attributes what kind of file, and size."""
     if isinstance(value, Dict):
         return {key: plain(value[key]) for key in sorted(value)}
     if isinstance(value, Iatt):
