@@ -2,7 +2,7 @@
 
 | suite | whose | from |
 |---|---|---|
-| `python` | CPython's own tests of files | Debian's libpython3-testsuite |
+| `python` | CPython's own tests of files | Debian's libpython3.N-testsuite |
 | `libfuse` | libfuse's test_syscalls | Debian's source package fuse3 |
 | `open_posix` | the Open POSIX Test Suite's parts on files | source package posixtestsuite |
 | `stress` | stress-ng's class of file system stressors, verifying | Debian's stress-ng |

@@ -705,7 +705,7 @@ def others(side: Side) -> None:
     lock = Flock()
     lock.l_type, lock.l_len = 2, 10  # inodelk: unlock
     for fd in openings(side):
-        # features/locks answers, not the leaf: a lock that an fd takes may outlive its close a while.
+        # features/locks answers, not the leaf; a lock that an fd takes may outlive its close.
         if "anonymous" not in fd.label:
             side.do("lk", fd, 5, lock, label=f"lk {fd}")  # F_GETLK
         side.do("finodelk", "domain", fd, 6, lock, label=f"finodelk {fd}")
