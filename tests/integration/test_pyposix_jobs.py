@@ -20,6 +20,7 @@ import pytest
 import volfiles
 from glupy import _entry, linux, stores
 from glupy._bridge import ffi
+from glupy.testing import stock
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import Brick, ProcessError, free_port
@@ -128,7 +129,10 @@ def test_a_brick_that_fails_its_health_check_ends(
         client = connect(bricks[leaf])
         client.mkdir("/d")
         written = wait_for(functools.partial(text_of, folder / ".glusterfs" / "health_check"))
-        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000", written), leaf
+        whole = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000"
+        # C posix 11 takes what its formatter returns for the length of the whole.
+        cut = leaf == "posix" and stock.version() >= (11,)
+        assert re.fullmatch(r"\d{4}-\d" if cut else whole, written), leaf
         break_health(folder)
     start = time.monotonic()
     for leaf in LEAVES:
