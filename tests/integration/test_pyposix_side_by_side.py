@@ -45,13 +45,11 @@ LINK_COUNT = "unlink-link-count"
 KINDS = ["file", "directory", "symlink", "device", "fifo", "socket"]
 
 # Both log what they refuse; that they refuse the same is what is tested.
-pytestmark = pytest.mark.allow_log(r".*")
-
-# C posix 11 has other defects (tests/integration/test_pyposix_parity.py runs there too).
-pytestmark = pytest.mark.skipif(
-    stock.version() >= (11,),
-    reason="docs/differences.md is about GlusterFS 10.3, the specification",
-)
+pytestmark = [
+    pytest.mark.allow_log(r".*"),
+    # C posix 11 has other defects (tests/integration/test_pyposix_parity.py runs there too).
+    pytest.mark.skipif(stock.version() >= (11,), reason="docs/differences.md is about 10.3"),
+]
 
 Scenario = Callable[[Side], None]
 SCENARIOS: dict[str, Scenario] = {}
