@@ -351,11 +351,11 @@ static void glupy_enter(const void *place)
     struct timespec until;
     pthread_mutex_lock(&door);
     while ((slow = inside)) {
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += PATIENCE;
         if (until.tv_nsec >= 1000000000)
             until.tv_sec++, until.tv_nsec -= 1000000000;
-        if (pthread_cond_timedwait(&door_free, &door, &until) && inside == slow)
+        if (pthread_cond_clockwait(&door_free, &door, CLOCK_MONOTONIC, &until) && inside == slow)
             break;
     }
     inside = place;
