@@ -48,7 +48,7 @@ def counts(translator: Translator) -> tuple[int, int]:
 
 
 def test_handlers_that_block_do_so_side_by_side(client: Client) -> None:
-    """Fops enter Python one at a time, but nobody waits for one that is in the kernel."""
+    """Nobody waits for a handler that is in the kernel."""
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         blocked = [pool.submit(client.setxattr, "/", "user.do", b"block 2") for _ in range(8)]

@@ -84,6 +84,9 @@ class Node:
     past_names: set[str] = field(default_factory=set)
     kept_names: set[str] = field(default_factory=set)
     """Those that it had all the time since."""
+    carried_from: set[str] = field(default_factory=set)
+    """Names that went as a directory above was renamed. ext4 writes that down with the file's next
+    own change, not with a fsync of a file that has not changed."""
 
     def resize(self, blocks: int) -> None:
         for number in range(blocks, len(self.words)):
@@ -92,10 +95,12 @@ class Node:
         self.past_sizes.add(blocks)
 
     def put(self, block: int, word: int) -> None:
+        self.carried_from.clear()
         self.words[block] = word
         self.past_words.setdefault(block, {0}).add(word)
 
     def set_xattr(self, name: str, value: bytes | None) -> None:
+        self.carried_from.clear()
         before = self.xattrs.pop(name, None)
         if value is not None:
             self.xattrs[name] = value
@@ -107,7 +112,8 @@ class Node:
         self.past_words = {number: {word} for number, word in enumerate(self.words)}
         self.past_sizes = {len(self.words)}
         self.past_xattrs = {name: {value} for name, value in self.xattrs.items()}
-        self.past_names, self.kept_names = set(self.names), set(self.names)
+        self.past_names = self.names | self.carried_from
+        self.kept_names = set() if self.carried_from else set(self.names)
 
 
 class Model:
@@ -120,19 +126,23 @@ class Model:
         self.names[path] = node
         node.names.add(path)
         node.past_names.add(path)
+        node.carried_from.clear()
 
     def remove(self, path: str) -> Node:
         node = self.names.pop(path)
         node.names.discard(path)
         node.kept_names.discard(path)
+        node.carried_from.clear()
         return node
 
     def rename(self, old: str, new: str) -> None:
         if new in self.names:
             self.remove(new)
-        below = [path for path in self.names if path.startswith(old + "/")]
-        for path in [old, *below]:
+        self.add(new, self.remove(old))
+        for path in [path for path in self.names if path.startswith(old + "/")]:
+            before = self.names[path].carried_from | {path}
             self.add(new + path[len(old) :], self.remove(path))
+            self.names[new + path[len(old) :]].carried_from = before
 
     def paths(self, kind: int) -> list[str]:
         return [path for path, node in self.names.items() if node.kind == kind]

@@ -219,7 +219,7 @@ def pread_before(
     if size <= _SMALL and not aligned:
         c = lib.quick_cached_pread_before(fd, size, offset, after._c, gfid, times)
     if not c:
-        c = lib.long_pread_before(
+        c = lib.glupy_pread_before(
             fd, size, ALIGNMENT if aligned else 0, offset, after._c, gfid, times
         )
     if not c:
@@ -261,7 +261,7 @@ def getdents(fd: int, size: int) -> list[Entry]:
 
 def pread(fd: int, iobuf: IoBuffer, offset: int) -> int:
     """pread(2) into a buffer of GlusterFS's own; return the bytes read, and set its ``length``."""
-    done: int = lib.long_pread(fd, iobuf._c, iobuf.size, offset)
+    done: int = lib.glupy_pread(fd, iobuf._c, iobuf.size, offset)
     if done < 0:
         raise _failed()
     return done

@@ -44,6 +44,18 @@ static inline void glupy_count(xlator_t *this, enum glupy_event event)
    is what cffi returns when Python could not answer, is none of them and fails it with EIO. */
 enum glupy_verdict { VERDICT_TAKEN = 1, VERDICT_PASS = 2, VERDICT_ANSWERED = 3 };
 
+/* cffi gives the GIL away around every call into C. A function called quick_* keeps it: it neither
+   waits nor takes longer than that would, and whoever gets the GIL in between has to be woken. */
+static inline PyThreadState *glupy_give_gil(const char *caller)
+{
+    static const char quick[] = "_cffi_f_quick_";
+    return strncmp(caller, quick, sizeof quick - 1) ? PyEval_SaveThread() : NULL;
+}
+#undef Py_BEGIN_ALLOW_THREADS
+#undef Py_END_ALLOW_THREADS
+#define Py_BEGIN_ALLOW_THREADS { PyThreadState *_save = glupy_give_gil(__func__);
+#define Py_END_ALLOW_THREADS if (_save) PyEval_RestoreThread(_save); }
+
 /* ---- copies that outlive a call ---- */
 
 struct glupy_kept {
@@ -258,7 +270,7 @@ struct glupy_stack {
 
 static pthread_mutex_t stacks_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct glupy_stack *free_stacks;
-static __thread struct glupy_stack *current_stack;
+static __thread char *current_stack;
 
 static struct glupy_stack *glupy_take_stack(void)
 {
@@ -331,111 +343,26 @@ static void glupy_switch_stack(struct glupy_stack *stack, void (*function)(void 
 }
 #endif
 
-/* ---- one at a time ----
-   Python runs on one thread at a time anyway. Threads that wait for the GIL are woken by every
-   system call of a handler, and then that handler has to wait: a dozen switches of threads a fop.
-   So they wait here instead, and a handler keeps the GIL to itself until it ends, winds, reads or
-   writes. Who has been inside for longer than PATIENCE, blocked in the kernel perhaps, loses the
-   place to the next: nothing is ever waited for longer, so that what is parallel stays parallel. */
-
-#define PATIENCE 100000 /* nanoseconds */
-
-static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t door_free = PTHREAD_COND_INITIALIZER;
-static const void *inside; /* not which thread: a handler may leave that in the middle of a wind */
-static __thread const void *current_place;
-
-static void glupy_enter(const void *place)
-{
-    const void *slow;
-    struct timespec until;
-    pthread_mutex_lock(&door);
-    while ((slow = inside)) {
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += PATIENCE;
-        if (until.tv_nsec >= 1000000000)
-            until.tv_sec++, until.tv_nsec -= 1000000000;
-        if (pthread_cond_clockwait(&door_free, &door, CLOCK_MONOTONIC, &until) && inside == slow)
-            break;
-    }
-    inside = place;
-    pthread_mutex_unlock(&door);
-}
-
-static void glupy_leave(const void *place)
-{
-    pthread_mutex_lock(&door);
-    if (inside == place) {
-        inside = NULL;
-        pthread_cond_signal(&door_free);
-    }
-    pthread_mutex_unlock(&door);
-}
-
-/* What cffi does around every call into C. A function called quick_* keeps the GIL: it neither waits
-   nor takes longer than to give it away would. One called glupy_* keeps the place, it ends soon.
-   Around all others, and what the handler winds, the next may enter. */
-
-struct glupy_outside {
-    PyThreadState *thread;
-    int left;
-};
-
-static inline int glupy_is(const char *caller, const char *kind)
-{
-    return !strncmp(caller, kind, strlen(kind));
-}
-
-static inline struct glupy_outside glupy_go_outside(const char *caller)
-{
-    struct glupy_outside outside = {NULL, 0};
-    if (!glupy_is(caller, "_cffi_f_quick_")) {
-        outside.thread = PyEval_SaveThread();
-        outside.left = !glupy_is(caller, "_cffi_f_glupy_") && current_place;
-        if (outside.left)
-            glupy_leave(current_place);
-    }
-    return outside;
-}
-
-static inline void glupy_come_back(struct glupy_outside outside)
-{
-    if (outside.left && current_place)
-        glupy_enter(current_place);
-    if (outside.thread)
-        PyEval_RestoreThread(outside.thread);
-}
-#undef Py_BEGIN_ALLOW_THREADS
-#undef Py_END_ALLOW_THREADS
-#define Py_BEGIN_ALLOW_THREADS { struct glupy_outside _outside = glupy_go_outside(__func__);
-#define Py_END_ALLOW_THREADS glupy_come_back(_outside); }
-
 static void glupy_on_large_stack(void (*function)(void *), void *data)
 {
-    char *here = __builtin_frame_address(0);
-    struct glupy_stack *outer = current_stack, *stack = NULL;
-    const void *outer_place = current_place;
+    char *here = __builtin_frame_address(0), *outer = current_stack;
+    struct glupy_stack *stack;
     /* Already there (one Python translator over another), with room left? */
-    if (outer && here > outer->low + ENOUGH_STACK && here < outer->low + LARGE_STACK) {
+    if (outer && here > outer + ENOUGH_STACK && here < outer + LARGE_STACK) {
         function(data);
-        return;
-    }
-    glupy_enter(current_place = &stack);
-    if ((stack = glupy_take_stack())) {
-        current_stack = stack;
+    } else if ((stack = glupy_take_stack())) {
+        current_stack = stack->low;
         glupy_switch_stack(stack, function, data);
         current_stack = outer;
         glupy_give_stack(stack);
     } else {
         function(data);
     }
-    glupy_leave(&stack);
-    current_place = outer_place;
 }
 
 /* ---- waiting for a reply ----
    The reply may come inside the wind: then all goes on as if there had been none. Else what is to
-   outlive the call is kept, and whoever is second of the two, the callback or glupy_wait, resumes
+   outlive the call is kept, and whoever is second of the two, the callback or quick_wait, resumes
    the coroutine. */
 
 enum glupy_wait { WINDING, WAITING, REPLIED };

@@ -209,8 +209,8 @@ int iobref_merge(struct iobref *to, struct iobref *from);
 struct glupy_buffer { struct iobuf *iobuf; struct iobref *iobref; struct iovec *vector; ...; };
 struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment);
 void quick_buffer_free(void *buffer);
-ssize_t long_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset);
-struct glupy_buffer *long_pread_before(int fd, size_t size, size_t alignment, off_t offset,
+ssize_t glupy_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset);
+struct glupy_buffer *glupy_pread_before(int fd, size_t size, size_t alignment, off_t offset,
                                         struct iatt *after, const unsigned char *gfid,
                                         const struct mdata_iatt *times);
 struct glupy_buffer *quick_cached_pread_before(int fd, size_t size, off_t offset,

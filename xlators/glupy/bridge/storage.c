@@ -241,7 +241,7 @@ static struct glupy_buffer *glupy_buffer_new(size_t size, size_t alignment)
     return buffer;
 }
 
-static ssize_t long_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset)
+static ssize_t glupy_pread(int fd, struct glupy_buffer *buffer, size_t size, off_t offset)
 {
     ssize_t done = pread(fd, buffer->vector->iov_base, size, offset);
     if (done >= 0)
@@ -250,7 +250,7 @@ static ssize_t long_pread(int fd, struct glupy_buffer *buffer, size_t size, off_
 }
 
 /* NULL and errno; the attributes are those after the read. */
-static struct glupy_buffer *long_pread_before(int fd, size_t size, size_t alignment, off_t offset,
+static struct glupy_buffer *glupy_pread_before(int fd, size_t size, size_t alignment, off_t offset,
                                                struct iatt *after, const unsigned char *gfid,
                                                const struct mdata_iatt *times)
 {
@@ -258,7 +258,7 @@ static struct glupy_buffer *long_pread_before(int fd, size_t size, size_t alignm
     int error;
     if (!buffer) {
         errno = ENOMEM;
-    } else if (long_pread(fd, buffer, size, offset) < 0 || quick_fstat(fd, after, gfid, times)) {
+    } else if (glupy_pread(fd, buffer, size, offset) < 0 || quick_fstat(fd, after, gfid, times)) {
         error = errno;
         quick_buffer_free(buffer);
         errno = error;

@@ -29,7 +29,7 @@ from pyposix.batch_fsync import BatchFsync, Mode
 from pyposix.files import File, OpenFile
 
 LEAVES = "posix", "pyposix"
-ASKING = Path(__file__).parent / "translators" / "asking.py"
+ASKING = Path(__file__).parents[1] / "integration" / "translators" / "asking.py"
 DOWN = "health-check failed, going down"
 
 MakeBrick = Callable[..., Brick]
