@@ -62,6 +62,16 @@ def test_handlers_that_block_do_so_side_by_side(client: Client) -> None:
     assert time.monotonic() - started < 8  # one after the other: 16
 
 
+def test_a_close_asks_no_python(client: Client) -> None:
+    """A leaf without a handler for flush says yes; there is nothing to flush."""
+    (leaf,) = [each for each in _entry._instances.values() if each.leaf]
+    assert "flush" not in {fop.name for fop in leaf.handled()}
+    file = client.creat("/file")
+    entered = counts(leaf)[0]
+    file.close()  # raises if the flush fails
+    assert counts(leaf)[0] == entered
+
+
 def test_fini_cancels_what_is_suspended(brick_dir: Path, tmp_path: Path, logs: LogChecker) -> None:
     """glfs_fini waits for every fop; a handler that sleeps an hour must not keep it."""
     logs.watch(tmp_path / "log")

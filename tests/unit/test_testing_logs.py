@@ -116,3 +116,14 @@ def test_in_pytest(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         ["ERROR *::test_bad - AssertionError*", "ERROR *::test_missed - AssertionError*"]
     )
+
+
+def test_only_replies_that_no_client_waits_for_may_be_lost(tmp_path: Path) -> None:
+    """RELEASE and RELEASEDIR are the last that a client sends: it may go before the reply."""
+    lost = (
+        "[2026-01-02 03:04:05.000006 +0000] E [rpcsvc.c:1561:rpcsvc_submit_generic] 0-rpc-service: "
+        "failed to submit message (XID: 0xb, Program: GlusterFS 4.x v1, ProgVers: 400, Proc: {}) "
+        "to rpc-transport (tcp.brick-server)\n"
+    )
+    assert checker(tmp_path, lost.format(41) + lost.format(42)).problems() == []
+    assert len(checker(tmp_path, lost.format(13)).problems()) == 1

@@ -250,6 +250,8 @@ class Wind:
         reply = self.fop.wind(call, self.child, waiter, self.arguments)
         if not reply:
             unreplied = lib.quick_unreplied()
+            if not unreplied:
+                raise MemoryError
             # The call in C lasts until we return: what must outlive it can be held now.
             call.suspend()
             _waiting[waiter] = self

@@ -275,12 +275,6 @@ def pwritev(fd: int, vector: Vector, offset: int) -> int:
     return done
 
 
-def fsync(fd: int, *, data_only: bool = False) -> None:
-    """fsync(2), or fdatasync(2): have what was written on the disk."""
-    if lib.fdatasync(fd) if data_only else lib.fsync(fd):
-        raise _failed()
-
-
 def syncfs(fd: int) -> None:
     """syncfs(2): have all of the fd's file system on the disk."""
     if lib.syncfs(fd):

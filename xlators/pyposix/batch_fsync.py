@@ -7,7 +7,6 @@ once. One thread does a batch; the first fsync of a journal takes the others alo
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import threading
 import time
@@ -74,7 +73,7 @@ class BatchFsync:
         for opened, datasync, done in reversed(batch):
             number = problem
             if each and not number:
-                sync = functools.partial(linux.fsync, data_only=datasync)
+                sync = os.fdatasync if datasync else os.fsync
                 number = _errno_of(sync, opened)
                 each = mode != Mode.SYNCFS_SINGLE_FSYNC
             if number:

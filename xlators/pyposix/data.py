@@ -91,7 +91,7 @@ class Data(Brick):
             at_end = append and (before.ia_size == offset or bool(fd.flags & os.O_APPEND))
             answers = replies.counts(xdata, fd.inode, at_end)
         if flags & _SYNC:
-            linux.fsync(number)
+            os.fsync(number)
         return fops.Writev(before, after, answers, done)
 
     def _write(
@@ -151,7 +151,7 @@ class Data(Brick):
             return self._fsync_batched(opened, bool(datasync))
         number, file = opened.number, opened.file
         before = self._stats.of_fd(number, file)
-        linux.fsync(number, data_only=bool(datasync))
+        (os.fdatasync if datasync else os.fsync)(number)
         return fops.Fsync(before, self._stats.of_fd(number, file))
 
     async def _fsync_batched(self, opened: OpenFile, datasync: bool) -> fops.Fsync:

@@ -94,7 +94,7 @@ class Space(Brick):
             before = self._stats.of_fd(number, file)
             extents.zero(number, offset, len)
             if opened.sync:
-                linux.fsync(number)
+                os.fsync(number)
             after = self._stats.of_fd(number, file)
         self._metadata.touch(frame, file, number, after)
         return fops.Zerofill(before, after, answers)

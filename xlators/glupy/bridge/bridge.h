@@ -384,7 +384,8 @@ static void glupy_expect(struct glupy_reply *reply, uintptr_t waiter)
 
 static __thread struct glupy_reply *unreplied;
 
-/* Say whether the reply is there; if not, quick_unreplied() and quick_wait() come next. */
+/* Say whether the reply is there; if not, quick_unreplied() and quick_wait() come next. No reply and
+   nothing unreplied: there was no memory to wind with. */
 static int glupy_has_reply(struct glupy_reply *reply)
 {
     if (atomic_load(&reply->state) == REPLIED)

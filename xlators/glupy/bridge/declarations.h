@@ -234,8 +234,6 @@ int xlator_option_init_time(xlator_t *xl, dict_t *options, char *key, time_t *va
 
 int fallocate(int fd, int mode, off_t offset, off_t len);
 ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset);
-int fsync(int fd);
-int fdatasync(int fd);
 int statvfs(const char *path, struct statvfs *buf);
 int syncfs(int fd);
 typedef struct __acl_ext *acl_t;

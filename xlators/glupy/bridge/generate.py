@@ -177,6 +177,7 @@ static struct reply_$name *wind_$name(xlator_t *this, call_frame_t *frame, void 
 {
     struct reply_$name *reply = malloc(sizeof *reply);
     xlator_t *caller = THIS;
+    unreplied = NULL;
     if (!reply)
         return NULL;
     glupy_expect(&reply->head, waiter);
