@@ -5,6 +5,8 @@ import errno
 import fcntl
 import os
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -385,3 +387,25 @@ def test_a_client_that_cannot_start(brick: Brick, tmp_path: Path) -> None:
         Client(brick.client_graph(), log=log)
     assert caught.value.filename == str(log)
     assert (caught.value.errno, log.exists()) == (errno.EIO, True)  # libgfapi does not say why
+
+
+_FAILED_START = """
+import time
+from glupy.testing.gfapi import Client
+
+for _ in range(3):
+    try:
+        Client("volume a\\n type storage/pyposix\\n option directory /missing\\nend-volume\\n")
+    except OSError:
+        pass
+    else:
+        raise SystemExit("it started")
+time.sleep(125)
+"""
+
+
+@pytest.mark.long
+def test_a_client_that_does_not_start_harms_nobody_later() -> None:
+    """Its timer for the log fires after two minutes; glfs_fini would have freed what that reads."""
+    environment = os.environ | {"MALLOC_PERTURB_": "165"}  # what is freed is overwritten
+    subprocess.run([sys.executable, "-c", _FAILED_START], env=environment, check=True, timeout=200)

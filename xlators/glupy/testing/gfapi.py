@@ -198,7 +198,10 @@ class Client:
                 raise OSError(number, f"glfs_init: {os.strerror(number)}; see", str(self.log))
             self._sockets = _sockets() - sockets
         except BaseException:
-            self.close()
+            # Not glfs_fini: of a client that did not start it frees the context and leaves the
+            # thread of its timers, which would flush that context's log two minutes later (glfs.c:
+            # gf_timer_registry_destroy is for the started only).
+            self._fs = None
             raise
 
     def __enter__(self) -> Self:
