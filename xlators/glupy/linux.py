@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,7 +16,9 @@ from glupy.errors import os_error
 from glupy.views.base import NULL, encoded
 from glupy.views.data import ALIGNMENT, IoBuffer, Vector
 from glupy.views.dict import Mdata
+from glupy.views.dirents import Dirents
 from glupy.views.iatt import Iatt, Statvfs
+from glupy.views.inode import Inode
 
 FALLOC_FL_KEEP_SIZE: int = lib.FALLOC_FL_KEEP_SIZE
 FALLOC_FL_PUNCH_HOLE: int = lib.FALLOC_FL_PUNCH_HOLE
@@ -230,33 +231,38 @@ def pread_before(
     return iobuf, after
 
 
-class Entry(NamedTuple):
-    """One entry of a directory as the kernel lists it; ``d_off`` is where the next one begins."""
+class Listing(NamedTuple):
+    """Entries of a directory, how many there are, and whether no others follow."""
 
-    name: str
-    ino: int
-    d_off: int
-    d_type: int
-
-
-_ENTRY = struct.Struct("=QqHB")  # struct linux_dirent64 of getdents(2), up to its name
+    entries: Dirents
+    length: int
+    at_end: bool
 
 
-def getdents(fd: int, size: int) -> list[Entry]:
-    """getdents64(2) from the directory's offset, at most ``size`` bytes of it; empty at the end."""
-    memory = ffi.new("char[]", size)
-    done = lib.glupy_getdents(fd, memory, size)
-    if done < 0:
+def list_directory(
+    fd: int, offset: int, room: int, *, hidden: bytes | None = None, files_only: bool = False
+) -> Listing:
+    """getdents64(2) from an offset on (0, or an entry's ``d_off``), as a reply of readdir.
+
+    Each entry takes ``DIRENT_BYTES``, its name and a NUL of ``room`` bytes; those that have no room
+    any more are left. An entry called ``hidden`` is left out, and so are directories, with
+    ``files_only``. The fd's position is moved: whoever shares it waits meanwhile.
+    """
+    entries, end = Dirents.new(), ffi.new("int *")
+    count = lib.glupy_list(fd, offset, room, hidden or NULL, files_only, entries._c, end)
+    if count < 0:
         raise _failed()
-    data = bytes(ffi.buffer(memory, done))
-    found = []
-    at = 0
-    while at < done:
-        ino, offset, length, kind = _ENTRY.unpack_from(data, at)
-        name, _, _ = data[at + _ENTRY.size : at + length].partition(b"\0")
-        found.append(Entry(os.fsdecode(name), ino, offset, kind))
-        at += length
-    return found
+    return Listing(entries, count, bool(end[0]))
+
+
+def fill_entries(entries: Dirents, folder: Inode, path: bytes, *, with_times: bool) -> None:
+    """Make of a reply of readdir one of readdirp: ``look`` at each entry, and give it its inode.
+
+    ``path`` is the directory's, with a slash behind it; ``with_times`` shows those of xattr
+    ``trusted.glusterfs.mdata``. An entry that GlusterFS has an inode of is taken to be that file;
+    what cannot be seen stays without attributes and inode, as do ``.`` and ``..`` without inode.
+    """
+    lib.glupy_fill_entries(entries._c, folder.c, path, with_times)
 
 
 def pread(fd: int, iobuf: IoBuffer, offset: int) -> int:

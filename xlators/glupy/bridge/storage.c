@@ -52,6 +52,26 @@ static int glupy_fstatat(int dirfd, const char *path, int flags, struct iatt *ia
     return 0;
 }
 
+/* The times in trusted.glusterfs.mdata, if it has that (posix_mdata_disk_t of posix-metadata-disk.h:
+   packed, big-endian). */
+static int glupy_stored_times(const char *path, struct mdata_iatt *times)
+{
+    struct __attribute__((packed)) {
+        uint8_t version;
+        uint64_t flags;
+        uint64_t ctime, ctime_nsec, mtime, mtime_nsec, atime, atime_nsec;
+    } disk;
+    if (sys_lgetxattr(path, "trusted.glusterfs.mdata", &disk, sizeof disk) != sizeof disk)
+        return 0;
+    *times = (struct mdata_iatt){.ia_ctime = be64toh(disk.ctime),
+                                 .ia_ctime_nsec = be64toh(disk.ctime_nsec),
+                                 .ia_mtime = be64toh(disk.mtime),
+                                 .ia_mtime_nsec = be64toh(disk.mtime_nsec),
+                                 .ia_atime = be64toh(disk.atime),
+                                 .ia_atime_nsec = be64toh(disk.atime_nsec)};
+    return 1;
+}
+
 /* Attributes of whatever is at a path, with the gfid that its xattr says; it stays NULL, and the
    inode number is invalid, if there is none. */
 static int glupy_look(const char *path, struct iatt *iatt)
@@ -176,6 +196,110 @@ static int glupy_remove(const char *path, const char *handle, const char *orphan
     return glupy_fstatat(AT_FDCWD, folder, AT_SYMLINK_NOFOLLOW, parent, parent_gfid, parent_times);
 }
 
+/* ---- directories: a call for a reply, not for an entry ---- */
+
+struct kernel_entry { /* struct linux_dirent64 of getdents(2) */
+    uint64_t ino;
+    int64_t next;
+    uint16_t size;
+    uint8_t type;
+    char name[];
+};
+
+/* Type of an entry whose file system does not list it: the type bits of its mode, as DT_*. */
+static int entry_type(int fd, const char *name)
+{
+    struct stat stat;
+    return fstatat(fd, name, &stat, AT_SYMLINK_NOFOLLOW) ? DT_UNKNOWN : IFTODT(stat.st_mode);
+}
+
+/* List the entries of a directory from an offset on, as many as have room, without `hidden` (may be
+   NULL). Their number, or -1 and errno; `end` says whether they are the last. */
+static int glupy_list(int fd, off_t offset, size_t room, const char *hidden, int files_only,
+                      gf_dirent_t *head, int *end)
+{
+    char buffer[32 * 1024] __attribute__((aligned(8)));
+    int count = 0;
+    *end = 0;
+    lseek(fd, offset, SEEK_SET); /* an offset that never was one: as seekdir(3) */
+    for (;;) {
+        long done = syscall(SYS_getdents64, fd, buffer, sizeof buffer), at;
+        if (done < 0 && errno != ENOENT) /* that: the directory was removed */
+            return -1;
+        if (done <= 0)
+            break;
+        const struct kernel_entry *from;
+        for (at = 0; at < done; at += from->size) {
+            from = (const void *)(buffer + at);
+            if (hidden && !strcmp(from->name, hidden))
+                continue;
+            int type = from->type == DT_UNKNOWN ? entry_type(fd, from->name) : from->type;
+            if (files_only && type == DT_DIR)
+                continue;
+            size_t length = strlen(from->name), size = sizeof(gf_dirent_t) + length + 1;
+            if (size > room)
+                return count;
+            room -= size;
+            gf_dirent_t *entry = gf_dirent_for_name(from->name);
+            if (!entry) {
+                errno = ENOMEM;
+                return -1;
+            }
+            entry->d_ino = from->ino;
+            entry->d_off = from->next;
+            entry->d_type = type;
+            entry->d_len = length;
+            list_add_tail(&entry->list, &head->list);
+            count++;
+        }
+    }
+    *end = 1;
+    return count;
+}
+
+static int is_dots(const char *name)
+{
+    return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+/* Give the entries their attributes and, but for the dots, their inodes: those that GlusterFS has,
+   or new ones. What has gone meanwhile stays without. `path` is the folder's, with a slash. */
+static void glupy_fill_entries(gf_dirent_t *head, inode_t *folder, const char *path, int with_times)
+{
+    gf_dirent_t *entry;
+    size_t length = strlen(path);
+    char full[PATH_MAX];
+    if (length >= sizeof full)
+        return;
+    memcpy(full, path, length);
+    list_for_each_entry(entry, &head->list, list)
+    {
+        struct mdata_iatt times;
+        struct iatt iatt;
+        inode_t *inode = NULL;
+        int dots = is_dots(entry->d_name);
+        if (snprintf(full + length, sizeof full - length, "%s", entry->d_name) >=
+            (int)(sizeof full - length))
+            continue;
+        if (!dots)
+            inode = inode_grep(folder->table, folder, entry->d_name);
+        if (inode ? glupy_fstatat(AT_FDCWD, full, AT_SYMLINK_NOFOLLOW, &iatt, inode->gfid, NULL)
+                  : glupy_look(full, &iatt)) {
+            if (inode)
+                inode_unref(inode);
+            continue;
+        }
+        if (with_times && !gf_uuid_is_null(iatt.ia_gfid) && glupy_stored_times(full, &times))
+            quick_show_times(&iatt, &times);
+        if (!inode && !dots && !gf_uuid_is_null(iatt.ia_gfid) &&
+            !(inode = inode_find(folder->table, iatt.ia_gfid)))
+            inode = inode_new(folder->table);
+        entry->d_stat = iatt;
+        entry->d_ino = iatt.ia_ino;
+        entry->inode = inode;
+    }
+}
+
 /* ---- bytes ---- */
 
 /* What a fop does to an open file together with its attributes before and after. */
@@ -196,11 +320,6 @@ static ssize_t glupy_pwritev_between(int fd, const struct iovec *vector, int cou
     if (quick_fstat(fd, before, gfid, times) || (done = pwritev(fd, vector, count, offset)) < 0)
         return -1;
     return quick_fstat(fd, after, gfid, times) ? -1 : done;
-}
-
-static long glupy_getdents(int fd, void *buffer, size_t size)
-{
-    return syscall(SYS_getdents64, fd, buffer, size);
 }
 
 /* A buffer of GlusterFS's own with all that a fop needs to carry it: one allocation, one call. */

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from glupy._bridge import ffi, lib
-from glupy.views.base import NULL, View, encoded, text
+from glupy.views.base import ALWAYS, NULL, View, encoded, text
 from glupy.views.dict import Dict
 from glupy.views.iatt import Iatt
 from glupy.views.inode import Inode
@@ -54,6 +54,25 @@ class Dirents(View, Sequence[Dirent]):
     def __init__(self, c: Any, scope: Any, owner: Any = None) -> None:
         super().__init__(c, scope, owner)
         self._entries: list[Dirent] | None = None
+
+    @classmethod
+    def new(cls) -> Dirents:
+        """Return an empty list of its own, for C to fill."""
+        c = ffi.gc(lib.glupy_dirents_new(), lib.glupy_dirents_free)
+        if not c:
+            raise MemoryError
+        return cls(c, ALWAYS)
+
+    def answer(self, make: Callable[[Dirent], Dict | None]) -> None:
+        """Give each entry the dict that ``make`` returns for it. Only of a list of its own."""
+        head = self.c
+        entry = head.next
+        while entry != head:
+            answers = make(self._entry(entry))
+            if answers is not None:
+                entry.dict = lib.dict_ref(answers.c)
+            entry = entry.next
+        self._entries = None
 
     def _all(self) -> list[Dirent]:
         head = self.c
