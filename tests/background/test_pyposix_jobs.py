@@ -389,10 +389,8 @@ class Syncs:
             if name == failing:
                 raise OSError(errno.EIO, "failed")
 
-        def fsync(number: int, *, data_only: bool = False) -> None:
-            call("fdatasync" if data_only else "fsync", number)
-
-        monkeypatch.setattr(linux, "fsync", fsync)
+        for name in "fsync", "fdatasync":
+            monkeypatch.setattr(os, name, functools.partial(call, name))
         monkeypatch.setattr(linux, "syncfs", functools.partial(call, "syncfs"))
 
 

@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
-from glupy_tools.bench import OPS
+from glupy_tools.bench import OPS, Row
 
 
 def test_every_operation_is_measured_and_nothing_is_left(tmp_path: Path) -> None:
@@ -16,9 +17,10 @@ def test_every_operation_is_measured_and_nothing_is_left(tmp_path: Path) -> None
     rows = json.loads(done.stdout)["rows"]
     assert [row["op"] for row in rows] == list(OPS)
     for row in rows:
-        assert set(row) == {"op", "parallel", "ratio", "low", "high", "ours", "theirs"}
+        assert list(row) == [field.name for field in fields(Row)]
         assert row["parallel"] == 2
         assert 0 < row["low"] <= row["ratio"] <= row["high"]
-        assert min(row["ours"], row["theirs"]) > 0
+        assert 0 < row["cpu_low"] <= row["cpu_ratio"] <= row["cpu_high"]
+        assert min(row[side] for side in ("ours", "theirs", "our_cpu", "their_cpu")) > 0
     assert list(tmp_path.iterdir()) == []
     assert str(tmp_path) not in Path("/proc/mounts").read_text()

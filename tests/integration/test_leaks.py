@@ -9,6 +9,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,8 @@ def a_round(client: Client, numbers: Iterator[int]) -> None:
     client.rmdir(folder)
 
 
-def entered(brick: Brick) -> int:
-    return int(brick.statedump()["features/glupy.brick-glupy"]["fops-entered"])
+def entered(brick: Brick, section: str = "features/glupy.brick-glupy") -> int:
+    return int(brick.statedump()[section]["fops-entered"])
 
 
 def counts(brick: Brick) -> dict[str, int]:
@@ -113,3 +114,45 @@ def test_fops_leave_nothing_behind(make_brick: MakeBrick, connect: Connect, fops
     assert grown < GROWTH, f"{grown >> 10} KiB"
     gc.collect()
     assert counts(brick) == before
+
+
+CALLERS = 8
+
+
+@pytest.mark.parametrize(
+    "fops",
+    [20_000, pytest.param(5_000_000, marks=pytest.mark.long)],
+    ids=["bounded", "five million"],
+)
+@pytest.mark.allow_log("server-rpc-fops", "remote operation failed")
+def test_a_long_life_of_pyposix(make_brick: MakeBrick, connect: Connect, fops: int) -> None:
+    """Several callers at once: memory and open files stay as they were, and no handle is left."""
+    brick = make_brick()
+    below = Path(next(iter(brick.graph)).options["directory"], ".glusterfs")
+    client = connect(brick)
+    numbers = itertools.count()
+    leaf = next(
+        section.name
+        for section in brick.statedump().sections
+        if section.name.startswith("storage/pyposix.")
+    )
+    handles = len(list(below.glob("??/??/*")))
+    with ThreadPoolExecutor(CALLERS) as pool:
+
+        def rounds(count: int) -> None:
+            list(pool.map(lambda _: a_round(client, numbers), range(count)))
+
+        def open_files() -> int:
+            time.sleep(1)  # a client tells of a closed file after the close
+            return sum(1 for _ in Path(f"/proc/{brick.pid}/fd").iterdir())
+
+        rounds(max(20, fops // 5000))
+        before, memory, start = open_files(), brick.rss(), entered(brick, leaf)
+        while (done := entered(brick, leaf) - start) < fops:
+            rounds(min(5000, max(1, (fops - done) // 40)))
+        grown = brick.rss() - memory
+        print(f"{done} fops of {CALLERS} callers: {grown / 1024:.0f} KiB more")
+        assert open_files() == before
+    assert grown < GROWTH, f"{grown >> 10} KiB"
+    assert len(list(below.glob("??/??/*"))) == handles
+    assert list(below.glob("unlink/*")) == []

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from glupy_tools.bench import OPS, _row
-from glupy_tools.measure import Comparison, median, pairs, rate
+from glupy_tools.bench import OPS, Measured, _row
+from glupy_tools.measure import load, median, pairs
 
 
 def test_the_operations_are_those_that_the_figures_are_promised_for() -> None:
@@ -58,8 +58,10 @@ def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
 def test_the_ratio_is_the_median_of_the_pairs_not_of_the_sides() -> None:
     theirs = [100.0 * 2**number for number in range(20)]  # the machine gets faster and faster
     ours = [value * 0.9 for value in theirs]
-    row = _row("stat", 8, Comparison(ours, theirs))
+    found = [(Measured(a, 3.0), Measured(b, 2.0)) for a, b in zip(ours, theirs, strict=True)]
+    row = _row("stat", 8, found)
     assert (row.ratio, row.low, row.high) == (0.9, 0.9, 0.9)
+    assert (row.cpu_ratio, row.our_cpu, row.their_cpu) == (1.5, 3.0, 2.0)
     assert (row.op, row.parallel) == ("stat", 8)
     assert row.theirs == round(statistics.median(theirs), 1)
 
@@ -80,9 +82,10 @@ def test_pairs_alternate_after_a_warm_up() -> None:
 def test_the_rate_counts_the_calls_of_all_callers() -> None:
     numbers: list[list[int]] = [[], []]
     with ThreadPoolExecutor(2) as pool:
-        found = rate([numbers[0].append, numbers[1].append], 0.1, pool)
+        found = load([numbers[0].append, numbers[1].append], 0.1, pool)
     assert numbers == [list(range(len(calls))) for calls in numbers]
-    assert found == pytest.approx(sum(map(len, numbers)) / 0.1, rel=0.3)
+    assert found.done == sum(map(len, numbers))
+    assert found.rate == pytest.approx(found.done / 0.1, rel=0.3)
 
 
 def test_a_call_that_fails_is_not_swallowed() -> None:
@@ -90,4 +93,4 @@ def test_a_call_that_fails_is_not_swallowed() -> None:
         raise OSError("no answer")
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(OSError, match="no answer"):
-        rate([fail], 0.1, pool)
+        load([fail], 0.1, pool)

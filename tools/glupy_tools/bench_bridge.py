@@ -1,6 +1,5 @@
 """`glupy bench bridge`: what the bridge itself costs, in processor time and in memory."""
 
-import contextlib
 import ctypes
 import json
 import os
@@ -21,7 +20,7 @@ from glupy import stores
 from glupy.testing.processes import Brick, free_port
 from glupy_tools.bench import KIB, MIB, bench_store
 from glupy_tools.failures import CommandError
-from glupy_tools.measure import LEAST_PAIRS, Interval, median
+from glupy_tools.measure import LEAST_PAIRS, Interval, median, processor_seconds
 
 if TYPE_CHECKING:
     from glupy.testing.gfapi import File
@@ -46,15 +45,6 @@ class Figure:
 
 def _figure(name: str, unit: str, found: Interval) -> Figure:
     return Figure(name, unit, *(round(value, 3) for value in found))
-
-
-def processor_seconds(pid: int) -> float:
-    """Return the processor time that all threads of a process have used (proc(5), schedstat)."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
 
 
 def discard_in_process(store: stores.Store, count: int) -> Figure:

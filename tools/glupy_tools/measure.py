@@ -1,13 +1,15 @@
 """Two things measured against each other, in pairs: which is faster, and how sure that is."""
 
+import contextlib
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 Call = Callable[[int], object]
 """Does one operation; given its number, from 0. StopIteration: it can do no more of them."""
@@ -23,16 +25,21 @@ class Interval(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Rates in operations per second, one of each side for every pair."""
+class Load(NamedTuple):
+    """What came of some callers in some time."""
 
-    ours: Sequence[float]
-    theirs: Sequence[float]
+    done: int
+    seconds: float
 
-    def ratio(self) -> Interval:
-        """Return the median of the pairs' ratios, ours to theirs, and its interval."""
-        return median([a / b for a, b in zip(self.ours, self.theirs, strict=True)])
+    @property
+    def rate(self) -> float:
+        """Operations per second."""
+        return self.done / self.seconds
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """Return the median of the pairs' ratios, ours to theirs, and its interval."""
+    return median([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
 def median(values: Sequence[float]) -> Interval:
@@ -53,26 +60,33 @@ def median(values: Sequence[float]) -> Interval:
     return Interval(statistics.median(ordered), ordered[k - 1], ordered[-k])
 
 
-def rate(calls: Sequence[Call], seconds: float, pool: Executor) -> float:
-    """Return the operations per second of some callers at once, one thread of the pool each."""
+def load(calls: Sequence[Call], seconds: float, pool: Executor) -> Load:
+    """Have some callers repeat their calls at once, one thread of the pool each."""
     start = time.perf_counter()
     done = sum(pool.map(lambda call: _repeat(call, start + seconds), calls))
-    return done / (time.perf_counter() - start)
+    return Load(done, time.perf_counter() - start)
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that all threads of a process have used (proc(5), schedstat)."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
 
 
 def _repeat(call: Call, end: float) -> int:
     number = 0
-    with suppress(StopIteration):
+    with contextlib.suppress(StopIteration):
         while time.perf_counter() < end:
             call(number)
             number += 1
     return number
 
 
-def pairs(
-    ours: Callable[[], float], theirs: Callable[[], float], count: int
-) -> Iterator[tuple[float, float]]:
-    """Measure both sides `count` times, alternately, and yield the pairs of rates.
+def pairs(ours: Callable[[], T], theirs: Callable[[], T], count: int) -> Iterator[tuple[T, T]]:
+    """Measure both sides `count` times, alternately, and yield the pairs.
 
     Which side comes first alternates too, so that a drift of the machine favours neither. Both
     are measured once before that, to warm up.
@@ -81,8 +95,8 @@ def pairs(
     theirs()
     for number in range(count):
         if number % 2:
-            their_rate = theirs()
-            yield ours(), their_rate
+            of_them = theirs()
+            yield ours(), of_them
         else:
-            our_rate = ours()
-            yield our_rate, theirs()
+            of_us = ours()
+            yield of_us, theirs()

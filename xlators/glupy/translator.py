@@ -14,7 +14,7 @@ from glupy.enums import Event
 from glupy.errors import Cancelled
 from glupy.options import Declared, Option
 from glupy.views import Client, Fd, Inode
-from glupy.views.base import Scope, text
+from glupy.views.base import Scope, encoded, text
 
 DRAIN_SECONDS = 5
 _EVENTS = lib.ENTERED, lib.PASSED, lib.UNWOUND
@@ -152,6 +152,14 @@ class Translator:
             task.resume()
 
         timers.call_soon(start)
+
+    def gf_event(self, event: int, text: str) -> None:
+        """Tell glustereventsd, if it runs, by a datagram: ``event`` is an EVENT_* of eventtypes.h.
+
+        ``text`` is ``key=value;key=value…`` by convention. May be called from any thread, from
+        ``init`` on.
+        """
+        lib.glupy_event(self._this, event, encoded(text))
 
     def brick_count(self) -> int:
         """Return how many bricks this process serves, ours among them; 0 if it is no server."""

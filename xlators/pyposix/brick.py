@@ -13,6 +13,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from glupy import Option, OptionError, Translator
 from glupy._bridge import ffi
+from glupy.constants import (
+    EVENT_POSIX_ACL_NOT_SUPPORTED,
+    EVENT_POSIX_ALREADY_PART_OF_VOLUME,
+    EVENT_POSIX_BRICK_NOT_IN_VOLUME,
+    EVENT_POSIX_BRICK_VERIFICATION_FAILED,
+    EVENT_POSIX_HEALTH_CHECK_FAILED,
+)
 from glupy.options import path, percent_or_size
 from glupy.views import Dict, Fd, Gfid, Inode, Loc
 from glupy.views.base import encoded
@@ -92,7 +99,8 @@ class Brick(Translator):
     def init(self) -> None:
         """Check that the directory is what the volfile says, and prepare it."""
         self._check_options()
-        self._base = self._checked_directory()
+        self._hostname = self.option("hostname") or socket.gethostname()
+        self._check_directory()
         os.umask(0)  # masking is the client's business
         _raise_open_files(self._base)
         self._held = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY)  # keeps it mounted
@@ -129,6 +137,7 @@ class Brick(Translator):
     def reconfigure(self) -> None:
         """Take over changed options; another directory needs a new brick."""
         self._check_options()
+        self._hostname = self.option("hostname") or socket.gethostname()
         self._metadata.enabled = self.option("ctime")
         for file in self._files:
             self._metadata.forget(file)
@@ -145,10 +154,15 @@ class Brick(Translator):
             "full": self._reserve.full(),
         }
 
+    def _tell(self, event: int, **fields: str | bytes) -> None:
+        """Tell glustereventsd of something that concerns this brick."""
+        shown = [f"{key}={os.fsdecode(value)}" for key, value in fields.items()]
+        place = f"brick={self._hostname}:{os.fsdecode(self._base)}"
+        self.gf_event(event, ";".join([*shown, place]))
+
     def _configure(self) -> None:
         self._reserve = Reserve(self._base, self.option("reserve"))
         self._direct = os.O_DIRECT if self.option("o-direct") else 0
-        self._hostname = self.option("hostname") or socket.gethostname()
         uid, gid = self.option("brick-uid"), self.option("brick-gid")
         if uid != -1 or gid != -1:
             os.chown(self._base, uid, gid)
@@ -172,7 +186,11 @@ class Brick(Translator):
             self._health.stop()
             self._health = None
         if interval:
-            self._health = HealthCheck(self, self._handles.folder, interval, timeout)
+            self._health = HealthCheck(self, self._handles.folder, interval, timeout, self._sick)
+
+    def _sick(self, path: bytes, problem: OSError) -> None:
+        error = os.strerror(problem.errno or errno.EIO)
+        self._tell(EVENT_POSIX_HEALTH_CHECK_FAILED, op="write_and_read", path=path, error=error)
 
     def _configure_janitor(self) -> None:
         seconds = self.option("janitor-sleep-duration")
@@ -197,17 +215,18 @@ class Brick(Translator):
                 f"option gfid2path-separator: '{separator}' is longer than {SEPARATOR_CHARACTERS}"
             )
 
-    def _checked_directory(self) -> bytes:
+    def _check_directory(self) -> None:
         written = self.option("directory")
         if written is None:
             raise OptionError("option directory is missing: the directory to serve")
         base = encoded(written.rstrip("/") or "/")
         if not os.path.isdir(base):
             raise OptionError(f"option directory: {written} is not a directory")
+        self._base = base
         self._check_xattrs(written, base)
         self._check_volume_id(written, base)
         self._check_root(written, base)
-        return base
+        self._check_acls(written, base)
 
     def _check_xattrs(self, written: str, base: bytes) -> None:
         try:
@@ -227,12 +246,22 @@ class Brick(Translator):
             expected = uuid.UUID(wanted)
         except ValueError:
             raise OptionError(f"option volume-id: '{wanted}' is not a UUID") from None
-        found = xattrs.find(base, keys.VOLUME_ID)
+        try:
+            found = xattrs.find(base, keys.VOLUME_ID)
+        except OSError:
+            self._tell(EVENT_POSIX_BRICK_VERIFICATION_FAILED)
+            raise
         if found is None:
+            self._tell(EVENT_POSIX_BRICK_NOT_IN_VOLUME)
             raise OptionError(
                 f"{written} has no {keys.VOLUME_ID}: it is not a brick of this volume"
             )
+        if len(found) != len(expected.bytes):
+            self._tell(EVENT_POSIX_BRICK_VERIFICATION_FAILED)
+            raise OptionError(f"{written} has a {keys.VOLUME_ID} that is no UUID: {found.hex()}")
         if found != expected.bytes:
+            identity = {"volume-id": str(uuid.UUID(bytes=found))}
+            self._tell(EVENT_POSIX_ALREADY_PART_OF_VOLUME, **identity)
             raise OptionError(f"{written} is a brick of volume {found.hex()}, not {expected.hex}")
 
     def _check_root(self, written: str, base: bytes) -> None:
@@ -243,6 +272,15 @@ class Brick(Translator):
             raise OptionError(
                 f"{written} has the gfid {found.hex()}: it is not the root of a volume"
             )
+
+    def _check_acls(self, written: str, base: bytes) -> None:
+        try:
+            xattrs.find(base, keys.ACL_ACCESS)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            self.log.warning("%s is on a file system without access control lists", written)
+            self._tell(EVENT_POSIX_ACL_NOT_SUPPORTED)
 
     # ---- which file ----
 

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from glupy import Event, timers
@@ -21,6 +22,8 @@ from pyposix.jobs import Job, Stopped
 if TYPE_CHECKING:
     from glupy import Translator
 
+Failed = Callable[[bytes, OSError], None]
+"""Gets the file's path and what was wrong with it, before the brick goes down."""
 FILE = b"/health_check"
 HARMLESS = frozenset([errno.EAGAIN, errno.ENOSPC, errno.EDQUOT])
 """A file system that answers so is busy or full, not broken."""
@@ -31,12 +34,15 @@ GRACE_SECONDS = 30.0
 class HealthCheck:
     """Checks one brick until it is stopped, or has failed."""
 
-    def __init__(self, brick: Translator, folder: bytes, interval: int, timeout: int) -> None:
+    def __init__(
+        self, brick: Translator, folder: bytes, interval: int, timeout: int, failed: Failed
+    ) -> None:
         """``folder`` is .glusterfs; seconds; a check may take ``timeout``, or for ever if 0."""
         self.settings = interval, timeout
         self._brick = brick
         self._path = folder + FILE
         self._timeout = timeout or None
+        self._failed = failed
         self._closed = threading.Event()
         self._job = Job(brick, interval, self._check)
 
@@ -56,6 +62,7 @@ class HealthCheck:
             return
         self._brick.log.warning("health check of %r: %s", self._path, problem)
         if problem.errno not in HARMLESS:
+            self._failed(self._path, problem)
             self.stop()
             self._go_down()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from glupy import FopError, fops, linux
-from glupy.constants import GF_SERVER_PID_TRASH
+from glupy.constants import EVENT_POSIX_SAME_GFID, GF_SERVER_PID_TRASH
 from glupy.views import Dict, Fd, Frame, Gfid, Iatt, Iobref, Loc, Vector
 from glupy.views.base import encoded
 from pyposix import keys, xattrs
@@ -334,7 +334,10 @@ class Making(Brick):
         if not os.path.isdir(handle):
             return
         if frame.pid != keys.PID_SELF_HEALD:
-            self.log.warning("mkdir %s: its gfid is another directory's already", new.loc.path)
+            path = new.loc.path or os.fsdecode(new.entry.path)
+            self.log.warning("mkdir %s: its gfid is another directory's already", path)
+            gfid = str(Gfid(new.gfid))
+            self._tell(EVENT_POSIX_SAME_GFID, gfid=gfid, path=handle, newpath=path)
         if not self._handles.leads_to(new.gfid, new.entry.parent.gfid, new.entry.name):
             self._handles.remove(new.gfid)
 

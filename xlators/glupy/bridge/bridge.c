@@ -441,6 +441,21 @@ static void glupy_detach_brick(xlator_t *this)
     }
 }
 
+/* Tell glustereventsd; a GlusterFS that was built without events has no such function. */
+#define USE_EVENTS 1
+#include <glusterfs/events.h>
+#pragma weak _gf_event
+
+static void glupy_event(xlator_t *this, int event, const char *text)
+{
+    xlator_t *caller = THIS;
+    if (!_gf_event)
+        return;
+    THIS = this;
+    gf_event(event, "%s", text);
+    THIS = caller;
+}
+
 static int glupy_declare_options(xlator_t *this, volume_option_t *options)
 {
     xlator_t *caller = THIS;
