@@ -289,15 +289,15 @@ def compare(
 
 
 def _table(rows: Sequence[Row], ours: str, theirs: str) -> Table:
-    columns = "ratio", "95 % interval", ours, theirs, "brick CPU", "95 % interval"
+    columns = "ratio", "95 % interval", ours, theirs, "brick CPU"
     table = Table("op", "parallel", *columns, box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
         interval = f"{row.low:.3f} to {row.high:.3f}"
         rates = f"{row.ours:,.0f}/s", f"{row.theirs:,.0f}/s"
-        cpu = f"{row.cpu_ratio:.2f}", f"{row.cpu_low:.2f} to {row.cpu_high:.2f}"
-        table.add_row(row.op, str(row.parallel), f"{row.ratio:.3f}", interval, *rates, *cpu)
+        cpu = f"x {row.cpu_ratio:.2f}"
+        table.add_row(row.op, str(row.parallel), f"{row.ratio:.3f}", interval, *rates, cpu)
     return table
 
 

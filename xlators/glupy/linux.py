@@ -58,34 +58,49 @@ def fstat(fd: int, gfid: bytes | None = None, times: Any = NULL) -> Iatt:
     return iatt
 
 
+# What was looked at not long ago is in the kernel's memory: ``seen`` says so. It takes no longer
+# then than to give the GIL to another thread, and whoever asks need not wait for it.
+
+
 def fstatat(
-    dirfd: int, path: str | bytes, flags: int = 0, gfid: bytes | None = None, times: Any = NULL
+    dirfd: int,
+    path: str | bytes,
+    flags: int = 0,
+    gfid: bytes | None = None,
+    times: Any = NULL,
+    *,
+    seen: bool = False,
 ) -> Iatt:
     """fstatat(2), as an Iatt; ``flags`` are AT_*. ``gfid`` and ``times`` as for ``fstat``."""
     iatt = Iatt()
-    if lib.glupy_fstatat(dirfd, encoded(path), flags, iatt._c, gfid or NULL, times):
+    call = lib.quick_fstatat if seen else lib.glupy_fstatat
+    if call(dirfd, encoded(path), flags, iatt._c, gfid or NULL, times):
         raise _failed()
     return iatt
 
 
-def look(path: bytes) -> Iatt:
+def look(path: bytes, *, seen: bool = False) -> Iatt:
     """lstat(2), as an Iatt with the gfid that xattr ``trusted.gfid`` says, as a brick shows it.
 
     Without the xattr the gfid is NULL, and the inode number all ones.
     """
     iatt = Iatt()
-    if lib.glupy_look(path, iatt._c):
+    call = lib.quick_look if seen else lib.glupy_look
+    if call(path, iatt._c):
         raise _failed()
     return iatt
 
 
-def look_in(path: bytes, folder: bytes, gfid: bytes, times: Any) -> tuple[int, Iatt, Iatt]:
+def look_in(
+    path: bytes, folder: bytes, gfid: bytes, times: Any, *, seen: bool = False
+) -> tuple[int, Iatt, Iatt]:
     """``look`` at a path and ``fstatat`` of the directory it is in, that one's gfid and times.
 
     Return the errno of looking (0: none) and both, the directory's last; raise for the directory.
     """
     iatt, parent = Iatt(), Iatt()
-    error: int = lib.glupy_look_in(path, iatt._c, folder, parent._c, gfid, times)
+    call = lib.quick_look_in if seen else lib.glupy_look_in
+    error: int = call(path, iatt._c, folder, parent._c, gfid, times)
     if error < 0:
         raise _failed()
     return error, iatt, parent

@@ -27,6 +27,11 @@ def is_linkto(iatt: Iatt) -> bool:
     return stat.S_ISREG(mode) and stat.S_IMODE(mode) == stat.S_ISVTX
 
 
+def _is_seen(file: File | None) -> bool:
+    """Say whether it was looked at, as long as GlusterFS has had an inode of it."""
+    return file is not None and file.shown is not None
+
+
 class Looked(NamedTuple):
     """What was seen at a path: an errno, or attributes and which file that is (None: no gfid)."""
 
@@ -63,16 +68,17 @@ class Stats:
     def of_path(self, path: bytes, file: File) -> Iatt:
         """Return the attributes of the file at a path that is known to be ``file``."""
         shown = file.shown
-        if shown is None:
+        seen = shown is not None
+        if not seen:
             shown = self.shown(file, path)
-        return linux.fstatat(_ABSOLUTE, path, _NOFOLLOW, file.gfid, shown)
+        return linux.fstatat(_ABSOLUTE, path, _NOFOLLOW, file.gfid, shown, seen=seen)
 
     def look(self, path: bytes, expected: File | None = None) -> tuple[Iatt, File | None]:
         """Return the attributes of whatever is at a path, and which file that is.
 
         The file is None, and its gfid NULL, if it has no gfid. To expect the right one saves time.
         """
-        iatt = linux.look(path)
+        iatt = linux.look(path, seen=_is_seen(expected))
         return iatt, self._whose(iatt, path, expected)
 
     def look_in(
@@ -85,7 +91,8 @@ class Stats:
         times = parent.shown
         if times is None:
             times = self.shown(parent, folder)
-        error, iatt, beside = linux.look_in(path, folder, parent.gfid, times)
+        seen = _is_seen(expected)
+        error, iatt, beside = linux.look_in(path, folder, parent.gfid, times, seen=seen)
         file = None if error else self._whose(iatt, path, expected)
         return Looked(error, iatt, file, beside)
 

@@ -123,7 +123,7 @@ class Removing(Brick):
         new_path, new_folder, new_name, new_parent = self._entry(newloc)
         preold = self._stats.of_path(old_folder, old_parent)
         prenew = self._stats.of_path(new_folder, new_parent)
-        old, file = self._stats.look(old_path)
+        old, file = self._stats.look(old_path, oldloc.ctx)
         victim: Iatt | None
         try:
             victim, lost = self._stats.look(new_path)

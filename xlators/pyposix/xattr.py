@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
+import re
 
 from glupy import FopError, fops
 from glupy.views import Dict, Fd, Frame, Iatt, Loc, Mdata
@@ -17,12 +17,8 @@ from pyposix.metadata import Times
 from pyposix.xattrs import Target
 
 # What geo-replication keeps, shown to nobody but itself.
-_GEOREP = (
-    "*.glusterfs.*.stime",
-    "*.glusterfs.*.xtime",
-    "*.glusterfs.lockinfo",
-    "*.glusterfs.*.entry_stime",
-    "*.glusterfs.volume-mark.*",
+_GEOREP = re.compile(
+    r".*\.glusterfs\.(.*\.(stime|xtime|entry_stime)|lockinfo|volume-mark\..*)", re.DOTALL
 )
 _OWN = frozenset([keys.GFID, keys.VOLUME_ID])
 _NOT_STORED = _OWN | {keys.IOSTATS_DUMP}
@@ -225,4 +221,4 @@ def _is_hidden(name: str, pid: int, *, asked: bool) -> bool:
         return True
     if asked and pid == keys.PID_GSYNCD:
         return False
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _GEOREP)
+    return _GEOREP.fullmatch(name) is not None

@@ -168,6 +168,11 @@ void quick_show_times(struct iatt *iatt, const struct mdata_iatt *times);
 int glupy_look(const char *path, struct iatt *iatt);
 int glupy_look_in(const char *path, struct iatt *iatt, const char *folder, struct iatt *parent,
                   const unsigned char *gfid, const struct mdata_iatt *times);
+int quick_fstatat(int dirfd, const char *path, int flags, struct iatt *iatt,
+                  const unsigned char *gfid, const struct mdata_iatt *times);
+int quick_look(const char *path, struct iatt *iatt);
+int quick_look_in(const char *path, struct iatt *iatt, const char *folder, struct iatt *parent,
+                  const unsigned char *gfid, const struct mdata_iatt *times);
 int glupy_create(const char *path, int flags, mode_t mode, uid_t uid, gid_t gid);
 int glupy_same(const char *one, const char *other);
 int glupy_link_handle(const char *path, const char *handle, const char *target);

@@ -99,6 +99,25 @@ static int glupy_look_in(const char *path, struct iatt *iatt, const char *folder
     return glupy_fstatat(AT_FDCWD, folder, AT_SYMLINK_NOFOLLOW, parent, gfid, times) ? -1 : error;
 }
 
+/* The same of what was looked at before: the kernel has it in memory, so the GIL is kept. */
+static int quick_fstatat(int dirfd, const char *path, int flags, struct iatt *iatt,
+                         const unsigned char *gfid, const struct mdata_iatt *times)
+{
+    return glupy_fstatat(dirfd, path, flags, iatt, gfid, times);
+}
+
+static int quick_look(const char *path, struct iatt *iatt)
+{
+    return glupy_look(path, iatt);
+}
+
+static int quick_look_in(const char *path, struct iatt *iatt, const char *folder,
+                         struct iatt *parent, const unsigned char *gfid,
+                         const struct mdata_iatt *times)
+{
+    return glupy_look_in(path, iatt, folder, parent, gfid, times);
+}
+
 /* ---- making and removing names ---- */
 
 /* Open a new file for its owner. The number, or -1 and errno. */
