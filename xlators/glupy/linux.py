@@ -263,7 +263,7 @@ def list_directory(
     any more are left. An entry called ``hidden`` is left out, and so are directories, with
     ``files_only``. The fd's position is moved: whoever shares it waits meanwhile.
     """
-    entries, end = Dirents.new(), ffi.new("int *")
+    entries, end = Dirents.empty(), ffi.new("int *")
     count = lib.glupy_list(fd, offset, room, hidden or NULL, files_only, entries._c, end)
     if count < 0:
         raise _failed()

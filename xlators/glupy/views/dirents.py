@@ -56,7 +56,7 @@ class Dirents(View, Sequence[Dirent]):
         self._entries: list[Dirent] | None = None
 
     @classmethod
-    def new(cls) -> Dirents:
+    def empty(cls) -> Dirents:
         """Return an empty list of its own, for C to fill."""
         c = ffi.gc(lib.glupy_dirents_new(), lib.glupy_dirents_free)
         if not c:
