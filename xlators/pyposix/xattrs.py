@@ -9,7 +9,7 @@ import errno
 import os
 
 from glupy.views import Dict
-from glupy.views.base import encoded
+from glupy.views.base import encoded_name
 from pyposix import keys
 
 Target = int | bytes
@@ -22,13 +22,13 @@ def _follow(target: Target) -> bool:
 
 def get(target: Target, name: str) -> bytes:
     """Return the value; ENODATA if there is none."""
-    return os.getxattr(target, encoded(name), follow_symlinks=_follow(target))
+    return os.getxattr(target, encoded_name(name), follow_symlinks=_follow(target))
 
 
 def find(target: Target, name: str) -> bytes | None:
     """Return the value, or None if there is none."""
     try:
-        return os.getxattr(target, encoded(name), follow_symlinks=_follow(target))
+        return os.getxattr(target, encoded_name(name), follow_symlinks=_follow(target))
     except OSError as error:
         if error.errno == errno.ENODATA:
             return None
@@ -37,12 +37,12 @@ def find(target: Target, name: str) -> bytes | None:
 
 def put(target: Target, name: str, value: bytes, flags: int = 0) -> None:
     """Store a value; ``flags`` are os.XATTR_CREATE or os.XATTR_REPLACE."""
-    os.setxattr(target, encoded(name), value, flags, follow_symlinks=_follow(target))
+    os.setxattr(target, encoded_name(name), value, flags, follow_symlinks=_follow(target))
 
 
 def remove(target: Target, name: str) -> None:
     """Remove one; ENODATA if there is none."""
-    os.removexattr(target, encoded(name), follow_symlinks=_follow(target))
+    os.removexattr(target, encoded_name(name), follow_symlinks=_follow(target))
 
 
 def names(target: Target) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
@@ -90,6 +91,10 @@ def encoded(value: str | bytes) -> bytes:
     if b"\0" in data:
         raise ValueError("a string for C has a NUL inside")
     return data
+
+
+encoded_name = functools.lru_cache(1024)(encoded)
+"""The same of what is encoded again and again: names of xattrs, keys of dicts."""
 
 
 class Gfid(bytes):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from glupy._bridge import ffi, lib
 from glupy.enums import DataType
 from glupy.errors import os_error
-from glupy.views.base import ALWAYS, Gfid, View, encoded, text
+from glupy.views.base import ALWAYS, Gfid, View, encoded, encoded_name, text
 from glupy.views.iatt import Iatt
 
 # One number for each DataType: looked up once, an enum member costs more than the value it names.
@@ -59,7 +59,7 @@ class Dict(View, MutableMapping[str, Any]):
                 self.update(given)
 
     def __getitem__(self, key: str) -> Any:
-        data = lib.quick_data(self.c, encoded(key))
+        data = lib.quick_data(self.c, encoded_name(key))
         if not data:
             raise KeyError(key)
         try:
@@ -69,7 +69,7 @@ class Dict(View, MutableMapping[str, Any]):
 
     def get_bytes(self, key: str, default: bytes | None = None) -> bytes | None:
         """Return the value as the bytes that GlusterFS stores, whatever its type."""
-        data = lib.quick_data(self.c, encoded(key))
+        data = lib.quick_data(self.c, encoded_name(key))
         if not data:
             return default
         try:
@@ -79,7 +79,7 @@ class Dict(View, MutableMapping[str, Any]):
 
     def type_of(self, key: str) -> DataType:
         """Return how GlusterFS types the value. KeyError if there is none."""
-        data = lib.quick_data(self.c, encoded(key))
+        data = lib.quick_data(self.c, encoded_name(key))
         if not data:
             raise KeyError(key)
         try:
@@ -88,7 +88,7 @@ class Dict(View, MutableMapping[str, Any]):
             lib.quick_data_unref(data)
 
     def __setitem__(self, key: str, value: Value) -> None:
-        name = encoded(key)
+        name = encoded_name(key)
         if isinstance(value, int):
             result = lib.quick_dict_set_number(self.c, name, value, 64)
         elif isinstance(value, Gfid):
@@ -112,21 +112,21 @@ class Dict(View, MutableMapping[str, Any]):
 
     def set_int(self, key: str, value: int, bits: int = 32) -> None:
         """Store a signed integer of 8, 16, 32 or 64 bits."""
-        _check(lib.quick_dict_set_number(self.c, encoded(key), value, bits))
+        _check(lib.quick_dict_set_number(self.c, encoded_name(key), value, bits))
 
     def set_uint(self, key: str, value: int, bits: int = 32) -> None:
         """Store an unsigned integer of 32 or 64 bits."""
         signed = value - (1 << 64) if value >= 1 << 63 else value
-        _check(lib.quick_dict_set_number(self.c, encoded(key), signed, -bits))
+        _check(lib.quick_dict_set_number(self.c, encoded_name(key), signed, -bits))
 
     def __delitem__(self, key: str) -> None:
-        name = encoded(key)
+        name = encoded_name(key)
         if name not in (pair for pair in self._keys()):
             raise KeyError(key)
         lib.dict_del(self.c, name)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and bool(lib.quick_dict_has(self.c, encoded(key)))
+        return isinstance(key, str) and bool(lib.quick_dict_has(self.c, encoded_name(key)))
 
     def _keys(self) -> Iterator[bytes]:
         pair = self.c.members_list
