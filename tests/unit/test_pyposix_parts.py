@@ -17,10 +17,10 @@ from glupy.constants import (
     GF_XATTROP_ADD_ARRAY_WITH_DEFAULT,
 )
 from glupy.enums import FileType
+from glupy.gate import Gate
 from glupy.views import Gfid
 from pyposix import extents, gfid2path
 from pyposix.files import File, Files, OpenFile
-from pyposix.gate import Gate
 from pyposix.handles import Handles, dashed
 from pyposix.iatt import Stats
 from pyposix.metadata import Metadata, Times

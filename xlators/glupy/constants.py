@@ -45,3 +45,14 @@ def xxh64(data: bytes, seed: int = 0) -> str:
     digits = ffi.new("char[]", 17)
     lib.quick_xxh64(data, len(data), seed, digits)
     return str(ffi.string(digits).decode("ascii"))
+
+
+def bytesize(text: str) -> int:
+    """Return the bytes that ``10GB``, ``1.5MB`` or ``4096`` mean, KB being 2¹⁰.
+
+    By libglusterfs's own gf_string2bytesize_uint64; ValueError for what it does not take.
+    """
+    found = ffi.new("uint64_t *")
+    if not text or lib.gf_string2bytesize_uint64(text.encode(), found):
+        raise ValueError(f"{text!r} is no size, such as 10GB")
+    return int(found[0])

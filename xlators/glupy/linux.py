@@ -240,10 +240,26 @@ def pread_before(
         )
     if not c:
         raise _failed()
-    iobuf = IoBuffer.__new__(IoBuffer)  # around what C has made
+    return _around(c, size), after
+
+
+def _around(c: Any, size: int) -> IoBuffer:
+    """Return a buffer that C has made."""
+    iobuf = IoBuffer.__new__(IoBuffer)
     iobuf._c = ffi.gc(c, lib.quick_buffer_free)
     iobuf.size = size
-    return iobuf, after
+    return iobuf
+
+
+def read_device(fd: int, size: int, offset: int) -> IoBuffer:
+    """``pread`` of a block device into a new buffer, whose length is what was read."""
+    if size <= _SMALL:
+        c = lib.quick_cached_read(fd, size, offset)
+        if c:
+            return _around(c, size)
+    iobuf = IoBuffer(size)
+    iobuf.length = pread(fd, iobuf, offset)
+    return iobuf
 
 
 class Listing(NamedTuple):

@@ -25,14 +25,14 @@ def find(volume_type: str, module: str | None) -> type[Translator]:
     """
     if module is not None:
         return _named(module)
-    registered = _registered().get(volume_type)
+    registered = registrations(GROUP).get(volume_type)
     if registered is None:
         raise LoadError(f"no installed package has a translator of type {volume_type}")
     return _named(registered)
 
 
-def _registered() -> dict[str, str]:
-    """Return what installed packages register: type and ``module:Class``.
+def registrations(group: str) -> dict[str, str]:
+    """Return what installed packages register in a group: name and ``module:Class``.
 
     Their entry points (packaging.python.org, "Entry points specification") are read here because
     importlib.metadata takes 3 MB of every brick's memory for it.
@@ -43,8 +43,8 @@ def _registered() -> dict[str, str]:
             parser = configparser.ConfigParser(delimiters="=", interpolation=None)
             parser.optionxform = str  # type: ignore[assignment,method-assign]  # keep the case
             parser.read(file, encoding="utf-8")
-            if parser.has_section(GROUP):
-                found = {**dict(parser[GROUP]), **found}
+            if parser.has_section(group):
+                found = {**dict(parser[group]), **found}
     return found
 
 

@@ -13,8 +13,8 @@ from glupy._bridge import ffi, lib
 from glupy.enums import Event
 from glupy.errors import Cancelled
 from glupy.options import Declared, Option
-from glupy.views import Client, Fd, Inode
-from glupy.views.base import Scope, encoded, text
+from glupy.views import Client, Dict, Fd, Inode
+from glupy.views.base import ALWAYS, Scope, encoded, text
 
 DRAIN_SECONDS = 5
 _EVENTS = lib.ENTERED, lib.PASSED, lib.UNWOUND
@@ -33,6 +33,16 @@ class Subvolume(fops.Winder):
         self._xlator = xlator
         self.name = text(xlator.name) or ""
         self.type = text(xlator.type) or ""
+
+    @property
+    def children(self) -> tuple[Subvolume, ...]:
+        """Its own children, in the volfile's order."""
+        return tuple(Subvolume(each) for each in _xlators(self._xlator.children))
+
+    @property
+    def options(self) -> Dict:
+        """What the volfile sets of its options: text by name. To be read only."""
+        return Dict(self._xlator.options, ALWAYS)
 
     def __repr__(self) -> str:
         return f"Subvolume({self.name}, {self.type})"
@@ -129,6 +139,16 @@ class Translator:
         """All children, in the volfile's order."""
         return self._children
 
+    @property
+    def types_above(self) -> frozenset[str]:
+        """The types of all translators above this one in its process."""
+        found, waiting = set(), [self._this]
+        while waiting:
+            for above in _xlators(waiting.pop().parents):
+                found.add(text(above.type) or "")
+                waiting.append(above)
+        return frozenset(found)
+
     def option(self, name: str) -> Any:
         """Return the value of a declared option."""
         return self._values[name]
@@ -137,13 +157,17 @@ class Translator:
         self,
         coroutine: Coroutine[Any, Any, Any],
         done: Callable[[Any, BaseException | None], None] | None = None,
+        *,
+        ctime: tuple[int, int] = (0, 0),
     ) -> None:
         """Start fops of the translator's own: run ``coroutine`` on a worker, on a new call stack.
 
         It may wind and sleep like a handler, as root. Not from ``init``. ``done(result, error)`` is
-        called at the end; without it, an exception goes to the log as a bug.
+        called at the end; without it, an exception goes to the log as a bug. ``ctime`` is when its
+        fops are made, for translators below (``Frame.ctime``).
         """
         call = calls.OwnCall(self, done)
+        call.view.ctime = ctime
         self._own_calls.add(call)
         task = calls.Task(call, coroutine, call.settle)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from glupy import linux
-from pyposix import keys
+from glupy import keys, linux
 from pyposix.iatt import SYMLINK
 from pyposix.xattrs import Target
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from glupy import Option, OptionError, Translator
+from glupy import Option, OptionError, Translator, keys
 from glupy._bridge import ffi
 from glupy.constants import (
     EVENT_POSIX_ACL_NOT_SUPPORTED,
@@ -23,7 +23,7 @@ from glupy.constants import (
 from glupy.options import path, percent_or_size
 from glupy.views import Dict, Fd, Gfid, Inode, Loc
 from glupy.views.base import encoded
-from pyposix import janitor, keys, virtual_xattr, xattrs
+from pyposix import janitor, virtual_xattr, xattrs
 from pyposix.batch_fsync import BatchFsync, Mode
 from pyposix.files import File, Files, OpenFile
 from pyposix.gfid2path import Gfid2path

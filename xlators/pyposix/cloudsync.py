@@ -11,9 +11,9 @@ import errno
 import os
 from enum import IntFlag
 
-from glupy import FopError
+from glupy import FopError, keys
 from glupy.views import Dict, Iatt
-from pyposix import keys, xattrs
+from pyposix import xattrs
 from pyposix.xattrs import Target
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import zlib
 from collections.abc import Coroutine
 from typing import Any
 
-from glupy import fops, linux
+from glupy import fops, keys, linux
+from glupy.answers import checksums, counts
 from glupy.enums import FileType
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, IoBuffer, Loc, Vector
-from pyposix import cloudsync, keys, replies, xattrs
+from pyposix import cloudsync, xattrs
 from pyposix.batch_fsync import Mode
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
@@ -21,7 +20,6 @@ from pyposix.reserve import no_space, overwrites
 
 _DEVICES = int(FileType.IFBLK), int(FileType.IFCHR)
 _SYNC = os.O_SYNC | os.O_DSYNC
-_CHECKSUM_BYTES = 32
 
 
 class Data(Brick):
@@ -89,7 +87,7 @@ class Data(Brick):
             with opened.file.gate.alone() if alone else opened.file.gate:
                 before, after, done = self._write(frame, opened, vector, offset)
             at_end = append and (before.ia_size == offset or bool(fd.flags & os.O_APPEND))
-            answers = replies.counts(xdata, fd.inode, at_end)
+            answers = counts(xdata, fd.inode, at_end)
         if flags & _SYNC:
             os.fsync(number)
         return fops.Writev(before, after, answers, done)
@@ -191,7 +189,7 @@ class Data(Brick):
         self._metadata.touch_copy(
             frame, source.file, source.number, stbuf, target.file, target.number, after
         )
-        answers = replies.counts(xdata, fd_out.inode, is_append=False)
+        answers = counts(xdata, fd_out.inode, is_append=False)
         return fops.CopyFileRange(stbuf, before, after, answers, done)
 
     def rchecksum(
@@ -214,15 +212,12 @@ class Data(Brick):
         data = iobuf.data[:done]
         if self._asked(xdata, keys.CHECK_ZERO_FILLED):
             answers.set_uint(keys.BUF_HAS_ZEROES, int(not any(data)))
-        if self.option("fips-mode-rchecksum"):
+        fips = self.option("fips-mode-rchecksum")
+        if fips:
             answers.set_int(keys.FIPS_RCHECKSUM, 1)
-            strong = hashlib.sha256(data).digest()
-        else:
-            strong = hashlib.md5(data, usedforsecurity=False).digest()
-        # GlusterFS's weak checksum is Adler-32 begun at 0 (checksum.c).
-        weak = zlib.adler32(data, 0)
+        weak, strong = checksums(data, fips=fips)
         self._metadata.touch(frame, opened.file, opened.number)
-        return fops.Rchecksum(weak, strong.ljust(_CHECKSUM_BYTES, b"\0"), answers)
+        return fops.Rchecksum(weak, strong, answers)
 
 
 def _refuse_device(inode: Inode) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 
-from glupy import fops, linux
+from glupy import fops, keys, linux
 from glupy.views import Dict, Dirent, Fd, Frame, Gfid, Inode, Loc
 from glupy.views.base import encoded
-from pyposix import ancestry, keys
+from pyposix import ancestry
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
 

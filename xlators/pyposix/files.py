@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from pyposix.gate import Gate
+from glupy.gate import Gate
 from pyposix.metadata import Times
 
 

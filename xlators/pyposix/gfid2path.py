@@ -6,8 +6,9 @@ import errno
 import logging
 import os
 
+from glupy import keys
 from glupy.constants import xxh64
-from pyposix import keys, xattrs
+from pyposix import xattrs
 from pyposix.handles import Handles, dashed
 from pyposix.xattrs import Target
 

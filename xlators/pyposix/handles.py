@@ -14,9 +14,9 @@ import os
 import re
 import stat
 
-from glupy import linux
+from glupy import keys, linux
 from glupy.views import Gfid
-from pyposix import keys, xattrs
+from pyposix import xattrs
 
 _ROOT = bytes(Gfid.ROOT)
 # As loosely as GlusterFS reads them: ../../xx/yy/GFID/NAME.

@@ -7,8 +7,9 @@ import os
 import stat
 from collections.abc import Iterator
 
+from glupy import keys
 from glupy.views import Gfid
-from pyposix import keys, xattrs
+from pyposix import xattrs
 from pyposix.handles import Handles
 from pyposix.jobs import Stopped
 

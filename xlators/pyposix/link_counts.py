@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 
-from pyposix import keys, xattrs
+from glupy import keys
+from pyposix import xattrs
 from pyposix.files import File
 from pyposix.handles import dashed
 from pyposix.xattrs import Target

@@ -7,9 +7,9 @@ import errno
 import os
 import time
 
-from glupy import FopError, fops
+from glupy import FopError, fops, keys
 from glupy.views import Dict, Frame, Iatt, Inode, Loc
-from pyposix import keys, xattrs
+from pyposix import xattrs
 from pyposix.brick import Brick, Entry
 from pyposix.files import File
 from pyposix.iatt import DIRECTORY

@@ -9,11 +9,11 @@ import stat
 from dataclasses import dataclass
 from typing import Self
 
-from glupy import FopError, fops, linux
+from glupy import FopError, fops, keys, linux
 from glupy.constants import EVENT_POSIX_SAME_GFID, GF_SERVER_PID_TRASH
 from glupy.views import Dict, Fd, Frame, Gfid, Iatt, Iobref, Loc, Vector
 from glupy.views.base import encoded
-from pyposix import keys, xattrs
+from pyposix import xattrs
 from pyposix.brick import Brick, Entry
 from pyposix.data import write_all
 from pyposix.files import File, OpenFile

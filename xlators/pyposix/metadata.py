@@ -11,7 +11,7 @@ import logging
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from glupy import linux
+from glupy import keys, linux
 from glupy.constants import (
     MDATA_ATIME,
     MDATA_CTIME,
@@ -22,7 +22,7 @@ from glupy.constants import (
 )
 from glupy.views import Frame, Iatt, Mdata
 from glupy.views.base import NULL
-from pyposix import keys, xattrs
+from pyposix import xattrs
 from pyposix.xattrs import Target
 
 if TYPE_CHECKING:

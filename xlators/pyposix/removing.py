@@ -7,10 +7,10 @@ import errno
 import functools
 import os
 
-from glupy import fops, linux, timers
+from glupy import fops, keys, linux, timers
 from glupy.constants import GD_OP_VERSION_MAX
 from glupy.views import Dict, Frame, Gfid, Iatt, Inode, Loc
-from pyposix import keys, xattrs
+from pyposix import xattrs
 from pyposix.brick import Brick
 from pyposix.files import File
 from pyposix.iatt import DIRECTORY, REGULAR, is_linkto

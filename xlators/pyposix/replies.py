@@ -8,8 +8,10 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from glupy import keys
+from glupy.answers import fd_count
 from glupy.views import Dict, Iatt, Inode
-from pyposix import cloudsync, gfid2path, keys, virtual_xattr, xattrs
+from pyposix import cloudsync, gfid2path, virtual_xattr, xattrs
 from pyposix.iatt import REGULAR
 from pyposix.xattrs import Target
 
@@ -52,7 +54,7 @@ class Requests:
         wanted = list(asked)
         for key in wanted:
             if key in _COUNTS:
-                _count(answers, key, inode)
+                fd_count(answers, key, inode)
             elif key == keys.CONTENT:
                 _content(answers, asked[key], target, iatt)
             elif key == keys.GET_SIZE:
@@ -76,12 +78,6 @@ class Requests:
         return answers
 
 
-def _count(answers: Dict, key: str, inode: Inode | None) -> None:
-    if inode is not None and inode.gfid:
-        count = inode.fd_count if key == keys.OPEN_FD_COUNT else inode.active_fd_count
-        answers.set_uint(key, count)
-
-
 def _content(answers: Dict, limit: int, target: Target, iatt: Iatt) -> None:
     """A whole small file, of at most that many bytes."""
     size = iatt.ia_size
@@ -93,19 +89,6 @@ def _content(answers: Dict, limit: int, target: Target, iatt: Iatt) -> None:
             answers[keys.CONTENT] = os.pread(number, size, 0)
         finally:
             os.close(number)
-
-
-def counts(asked: Dict | None, inode: Inode, is_append: bool) -> Dict | None:
-    """Answer what a write may ask for: fd counts, and whether it was at the end of the file."""
-    if asked is None:
-        return None
-    answers = Dict()
-    for key in _COUNTS:
-        if key in asked:
-            _count(answers, key, inode)
-    if keys.WRITE_IS_APPEND in asked:
-        answers.set_uint(keys.WRITE_IS_APPEND, int(is_append))
-    return answers
 
 
 def attributes(before: Iatt | None, after: Iatt) -> Dict:

@@ -6,8 +6,8 @@ import errno
 import os
 import time
 
+from glupy import keys
 from glupy.views import Dict, Frame, Statvfs
-from pyposix import keys
 
 POLL_SECONDS = 5.0
 """The answer to "is it full?" may be that old."""

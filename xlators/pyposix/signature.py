@@ -5,8 +5,9 @@ features/bit-rot-stub above judges it; what is missing is left out.
 
 from __future__ import annotations
 
+from glupy import keys
 from glupy.views import Dict
-from pyposix import keys, xattrs
+from pyposix import xattrs
 from pyposix.xattrs import Target
 
 

@@ -6,10 +6,10 @@ import contextlib
 import errno
 import os
 
-from glupy import fops, linux
+from glupy import fops, keys, linux
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
-from pyposix import cloudsync, extents, keys
+from pyposix import cloudsync, extents
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
 from pyposix.reserve import no_space, overwrites

@@ -8,9 +8,10 @@ import os
 import uuid
 from typing import TYPE_CHECKING
 
+from glupy import keys
 from glupy.views import Dict, Iatt, Inode
 from glupy.views.base import encoded
-from pyposix import acl_text, ancestry, gfid2path, keys, signature
+from pyposix import acl_text, ancestry, gfid2path, signature
 from pyposix.iatt import DIRECTORY, SYMLINK
 from pyposix.xattrs import Target
 

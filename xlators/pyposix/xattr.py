@@ -6,10 +6,10 @@ import errno
 import os
 import re
 
-from glupy import FopError, fops
+from glupy import FopError, fops, keys
 from glupy.views import Dict, Fd, Frame, Iatt, Loc, Mdata
 from glupy.views.base import encoded
-from pyposix import acl_text, cloudsync, gfid2path, keys, replies, virtual_xattr, xattrs
+from pyposix import acl_text, cloudsync, gfid2path, replies, virtual_xattr, xattrs
 from pyposix.brick import Brick
 from pyposix.files import File
 from pyposix.iatt import is_linkto

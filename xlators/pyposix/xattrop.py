@@ -6,7 +6,7 @@ import errno
 import os
 import struct
 
-from glupy import fops
+from glupy import fops, keys
 from glupy.constants import (
     GF_XATTROP_ADD_ARRAY,
     GF_XATTROP_ADD_ARRAY64,
@@ -15,7 +15,7 @@ from glupy.constants import (
     GF_XATTROP_GET_AND_SET,
 )
 from glupy.views import Dict, Fd, Frame, Loc
-from pyposix import keys, xattrs
+from pyposix import xattrs
 from pyposix.brick import Brick
 from pyposix.files import File
 from pyposix.iatt import REGULAR

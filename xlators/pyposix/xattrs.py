@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import os
 
+from glupy import keys
 from glupy.views import Dict
 from glupy.views.base import encoded_name
-from pyposix import keys
 
 Target = int | bytes
 """A file: the number of an open fd, or a path."""

@@ -192,6 +192,7 @@ ssize_t glupy_pwritev_between(int fd, const struct iovec *vector, int count, off
 int glupy_list(int fd, off_t offset, size_t room, const char *hidden, int files_only,
                gf_dirent_t *head, int *end);
 void glupy_fill_entries(gf_dirent_t *head, inode_t *folder, const char *path, int with_times);
+int gf_string2bytesize_uint64(const char *str, uint64_t *n);
 void quick_xxh64(const unsigned char *data, size_t len, unsigned long long seed, char *xxh64);
 
 /* ---- libglusterfs ---- */
@@ -201,6 +202,8 @@ void fd_unref(fd_t *fd);
 inode_t *inode_ref(inode_t *inode);
 inode_t *inode_unref(inode_t *inode);
 inode_t *inode_new(inode_table_t *table);
+inode_t *inode_parent(inode_t *inode, unsigned char *pargfid, const char *name);
+fd_t *fd_anonymous(inode_t *inode);
 inode_t *inode_find(inode_table_t *table, unsigned char *gfid);
 inode_t *inode_grep(inode_table_t *table, inode_t *parent, const char *name);
 int inode_path(inode_t *inode, const char *name, char **bufp);
@@ -224,6 +227,7 @@ struct glupy_buffer *glupy_pread_before(int fd, size_t size, size_t alignment, o
 struct glupy_buffer *quick_cached_pread_before(int fd, size_t size, off_t offset,
                                                struct iatt *after, const unsigned char *gfid,
                                                const struct mdata_iatt *times);
+struct glupy_buffer *quick_cached_read(int fd, size_t size, off_t offset);
 dict_t *dict_copy_with_ref(dict_t *from, dict_t *to);
 int dict_set_double(dict_t *dict, char *key, double value);
 

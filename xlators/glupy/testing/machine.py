@@ -98,7 +98,7 @@ class Model:
 
     `must` are the blocks that are in use for sure, `may` those that can be; the rest are holes.
     The difference is what file systems are free to do past the end of a file. `last` is where
-    something was allocated last.
+    something was allocated last. `delayed`: what was written is only seen in use after a fsync.
     """
 
     block_size: int
@@ -107,6 +107,7 @@ class Model:
     must: set[int]
     may: set[int]
     last: int = 0
+    delayed: bool = False
 
     @property
     def size(self) -> int:
@@ -162,21 +163,22 @@ class Model:
     def is_zero(self, offset: int, end: int) -> bool:
         return not any(self.data[offset:end])
 
-    def check(self, stat: os.stat_result | None, when: str) -> None:
+    def check(self, stat: os.stat_result | None, when: str, *, synced: bool = False) -> None:
         """Compare attributes that came through GlusterFS with what this file should have."""
         assert stat is not None, f"no attributes {when}"
         # No iatt has more blocks than its size needs: iatt_from_stat cuts off what is allocated
         # past the end of a file.
-        self._check(stat, when, ceiling=-(-self.size // 512))
+        hidden = self.delayed and not synced
+        self._check(stat, when, ceiling=-(-self.size // 512), hidden=hidden)
 
     def check_backend(self, path: Path) -> None:
         """Compare the attributes of the file on the brick."""
-        self._check(path.stat(), "on the brick", ceiling=None)
+        self._check(path.stat(), "on the brick", ceiling=None, hidden=False)
 
-    def _check(self, stat: os.stat_result, when: str, ceiling: int | None) -> None:
+    def _check(self, stat: os.stat_result, when: str, *, ceiling: int | None, hidden: bool) -> None:
         assert stat.st_size == self.size, f"{when}: size {stat.st_size}, not {self.size}"
         sectors = self.block_size // 512
-        least = len(self.must) * sectors
+        least = 0 if hidden else len(self.must) * sectors
         most = (len(self.may) + self.metadata_blocks) * sectors
         if ceiling is not None:
             least, most = min(least, ceiling), min(most, ceiling)
@@ -192,7 +194,9 @@ class FopMachine(RuleBasedStateMachine):
     allocated past the end of a file. `wrap` may put something between the machine and the file.
     `metadata_blocks` is how many blocks the file system may use for a file besides its data
     (ext4: one for extents, one for extended attributes). `without_pre` are the fops (discard,
-    zerofill) that the leaf is known to answer without the attributes before them.
+    zerofill) that the leaf is known to answer without the attributes before them. `prepare` may do
+    something with the new file first. `block_size` is what a discard frees at least, the volume's
+    own unless told otherwise; `delayed` as in `Model`; `allocates` says whether fallocate does.
     """
 
     def __init__(
@@ -204,6 +208,10 @@ class FopMachine(RuleBasedStateMachine):
         wrap: Callable[[File], DataFile] = lambda file: file,
         metadata_blocks: int = 2,
         without_pre: Collection[str] = (),
+        prepare: Callable[[Client, str], None] = lambda client, path: None,
+        block_size: int | None = None,
+        delayed: bool = False,
+        allocates: bool = True,
     ) -> None:
         super().__init__()
         self.client, self.path, self.wrap = client, path, wrap
@@ -211,8 +219,11 @@ class FopMachine(RuleBasedStateMachine):
         self.without_pre = without_pre
         self.writes = 0
         self.checked = True
-        self.model = Model(client.statvfs().f_bsize, metadata_blocks, bytearray(), set(), set())
+        self.allocates = allocates
+        block_size = block_size or client.statvfs().f_bsize
+        self.model = Model(block_size, metadata_blocks, bytearray(), set(), set(), delayed=delayed)
         self.file: DataFile = wrap(client.creat(path, os.O_RDWR | os.O_EXCL))
+        prepare(client, path)
 
     def teardown(self) -> None:
         self.file.close()
@@ -259,10 +270,17 @@ class FopMachine(RuleBasedStateMachine):
         def change(model: Model) -> None:
             if not keep_size:
                 model.grow(offset + length)
-            model.allocate(offset, offset + length)
+            if self.allocates:
+                model.allocate(offset, offset + length)
 
-        self.file.fallocate(offset, length, keep_size=keep_size)
-        self._done(change)
+        grows = not keep_size and offset + length > self.model.size
+        try:
+            self.file.fallocate(offset, length, keep_size=keep_size)
+        except OSError as error:
+            assert error.errno == errno.EOPNOTSUPP and not self.allocates and not grows, error
+        else:
+            assert self.allocates or grows, "fallocate succeeded without allocating"
+            self._done(change)
 
     @rule(place=places, length=lengths, later=st.booleans())
     def zerofill(self, place: Place, length: int, later: bool) -> None:
@@ -295,6 +313,7 @@ class FopMachine(RuleBasedStateMachine):
     def sync(self, data_only: bool) -> None:
         reply = self.file.fdatasync() if data_only else self.file.fsync()
         self._replied(reply, lambda model: None, "fsync")
+        self.model.check(self.file.fstat(), "after fsync", synced=True)
 
     @rule()
     def reopen(self) -> None:

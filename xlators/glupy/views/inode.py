@@ -118,6 +118,20 @@ class Inode(_WithContext):
             raise MemoryError
         return made
 
+    def parent(self) -> Inode | None:
+        """Return the inode of a directory that this one is in, if GlusterFS has it in memory."""
+        return self._owned(lib.inode_parent(self.c, NULL, NULL))
+
+    def anonymous_fd(self) -> Fd:
+        """Return an fd of this file that nobody opened, for reading and writing; its own reference.
+
+        A leaf opens such a file by its gfid. MemoryError if there is none to be had.
+        """
+        c = lib.fd_anonymous(self.c)
+        if not c:
+            raise MemoryError
+        return Fd(ffi.gc(c, lib.fd_unref), Scope(self._scope.translator))
+
     def ref(self) -> Inode:
         """Return a view with a reference of its own: valid until it is garbage, on any thread."""
         made = self._owned(lib.inode_ref(self.c))

@@ -14,8 +14,9 @@ import stat
 from collections.abc import Iterator, Set
 from typing import NamedTuple
 
+from glupy import keys
 from glupy.views import Gfid
-from pyposix import handles, keys, xattrs
+from pyposix import handles, xattrs
 from pyposix.check.findings import Kind, shown
 
 ROOT = bytes(Gfid.ROOT)

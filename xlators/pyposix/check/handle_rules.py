@@ -7,7 +7,8 @@ import re
 import stat
 from typing import NamedTuple
 
-from pyposix import keys, xattrs
+from glupy import keys
+from pyposix import xattrs
 from pyposix.check.findings import Finding, Kind, shown
 from pyposix.check.ground import (
     HIDDEN,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pyposix import handles, keys, xattrs
+from glupy import keys
+from pyposix import handles, xattrs
 from pyposix.check.findings import Finding, Kind, shown
 from pyposix.check.ground import (
     GONE,

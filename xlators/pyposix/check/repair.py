@@ -13,7 +13,8 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pyposix import gfid2path, handles, keys, xattrs
+from glupy import keys
+from pyposix import gfid2path, handles, xattrs
 from pyposix.check.findings import Finding, Kind, shown
 from pyposix.check.ground import (
     HIDDEN,

@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pyposix import keys, xattrs
+from glupy import keys
+from pyposix import xattrs
 from pyposix.check.findings import Finding, Kind, path_of
 from pyposix.check.ground import (
     GONE,

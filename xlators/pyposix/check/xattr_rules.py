@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Set
 
-from pyposix import gfid2path, handles, keys, xattrs
+from glupy import keys
+from pyposix import gfid2path, handles, xattrs
 from pyposix.check.findings import Finding, Kind, shown
 from pyposix.check.ground import Ground, parse_gfid
 from pyposix.metadata import Times

@@ -1,0 +1,47 @@
+"""Bricks with user/pybd over each posix, and a pool of loop files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glupy.testing.processes import Brick
+
+MIB = 1 << 20
+KEY = "user.glusterfs.bd"
+
+
+@pytest.fixture
+def pool(brick_dir: Path) -> Path:
+    """A pool on the store, beside the bricks."""
+    folder = brick_dir / "pool"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def sector_size() -> int:
+    return 512
+
+
+@pytest.fixture
+def bd_options() -> dict[str, str]:
+    """Options of user/pybd beside its pool."""
+    return {}
+
+
+@pytest.fixture
+def make_bd(
+    make_brick: Callable[..., Brick], pool: Path, sector_size: int, bd_options: dict[str, str]
+) -> Callable[..., Brick]:
+    def make(directory: Path | None = None, *, above: Any = (), **recipe: Any) -> Brick:
+        options = {"pool": f"loop:{pool}", "sector-size": str(sector_size), **bd_options}
+        return make_brick(directory, inserts=[("user/pybd", options), *above], **recipe)
+
+    return make
+
+
+@pytest.fixture
+def brick(make_bd: Callable[..., Brick]) -> Brick:
+    return make_bd()

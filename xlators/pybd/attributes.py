@@ -1,0 +1,139 @@
+"""Fops that return or set attributes: posix knows all of them but a mapped file's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Awaitable
+from typing import Any
+
+from glupy import PASS, Pass, fops, keys
+from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
+from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
+from pybd.base import Base, cleaned, on_fd, with_key
+from pybd.files import PLAIN, File
+from pybd.mapping import KEY
+
+
+def value_in(xdata: Dict | None) -> bytes | None:
+    """Return what a reply says of the xattr that maps a file; None if nothing."""
+    return None if xdata is None else xdata.get_bytes(KEY)
+
+
+class Attributes(Base):
+    """Fops on attributes."""
+
+    async def lookup(self, frame: Frame, loc: Loc, xdata: Dict | None) -> fops.Lookup:
+        """Find a file: learn whether it is mapped, and answer for the device if so."""
+        since = self.looking(loc.inode)
+        reply = await self.child.lookup(loc, with_key(xdata))
+        answers = reply.xdata
+        buf = reply.buf
+        if buf is None:
+            return reply
+        file = self.note(loc.inode, buf, value_in(answers), since)
+        hidden = cleaned(answers, xdata)
+        if file is not None:
+            self.show(file, buf)
+            if xdata is not None:
+                hidden = self._with_content(file, hidden, xdata)
+        return reply._replace(xdata=hidden)
+
+    def _with_content(self, file: File, answers: Dict | None, asked: Dict) -> Dict | None:
+        """Give a small file's content, if it was asked for: the stub has only zeros."""
+        if keys.CONTENT not in asked:
+            return answers
+        answers = answers.copy() if answers is not None else Dict()
+        if keys.CONTENT in answers:
+            del answers[keys.CONTENT]
+        if file.size <= asked[keys.CONTENT]:
+            with contextlib.suppress(OSError):
+                answers[keys.CONTENT] = os.pread(self.device(file).number, file.size, 0)
+        return answers
+
+    def stat(self, frame: Frame, loc: Loc, xdata: Dict | None) -> Pass | Awaitable[fops.Stat]:
+        """Attributes of a file."""
+        inode = loc.inode
+        if inode is None or inode.ctx is PLAIN:
+            return PASS
+        return self._stat(inode, loc, xdata)
+
+    async def _stat(self, inode: Inode, loc: Loc, xdata: Dict | None) -> fops.Stat:
+        since = self.looking(inode)
+        if inode.ctx is None:
+            reply = await self.child.stat(loc, with_key(xdata))
+            value = value_in(reply.xdata)
+        else:
+            reply = await self.child.stat(loc, xdata)
+            value = None
+        buf = reply.buf
+        if buf is not None:
+            known = inode.ctx
+            if isinstance(known, File) or value is not None:
+                file = self.note(inode, buf, value, since)
+                if file is not None:
+                    self.show(file, buf)
+        return reply._replace(xdata=cleaned(reply.xdata, xdata))
+
+    @on_fd
+    async def fstat(self, frame: Frame, file: File, fd: Fd, xdata: Dict | None) -> Any:
+        """Attributes of an open file."""
+        since = file.looking()
+        reply = await self.child.fstat(fd, xdata)
+        if reply.buf is not None:
+            file.seen(reply.buf, since)
+            self.show(file, reply.buf)
+        return reply
+
+    def setattr(
+        self, frame: Frame, loc: Loc, stbuf: Iatt, valid: int, xdata: Dict | None
+    ) -> Pass | Awaitable[fops.Setattr]:
+        """Set attributes of a file."""
+        inode = loc.inode
+        file = inode.ctx if inode is not None else None
+        if not isinstance(file, File):
+            return PASS
+        return self._set(file, valid, self.child.setattr(loc, stbuf, valid, xdata))
+
+    def fsetattr(
+        self, frame: Frame, fd: Fd, stbuf: Iatt, valid: int, xdata: Dict | None
+    ) -> Pass | Awaitable[fops.Fsetattr]:
+        """Set attributes of an open file."""
+        file = fd.inode.ctx
+        if not isinstance(file, File):
+            return PASS
+        return self._set(file, valid, self.child.fsetattr(fd, stbuf, valid, xdata))
+
+    async def _set(self, file: File, valid: int, wind: Awaitable[Any]) -> Any:
+        with self.changes(file) as change:
+            reply = await wind
+            change(reply.postop_stbuf)
+        self.show(file, reply.preop_stbuf)
+        file.times.replaced(valid & (GF_SET_ATTR_ATIME | GF_SET_ATTR_MTIME))
+        self.show(file, reply.postop_stbuf)
+        return reply
+
+    async def readdirp(
+        self, frame: Frame, fd: Fd, size: int, offset: int, xdata: Dict | None
+    ) -> fops.Readdirp:
+        """List a directory with attributes: its entries' inodes are linked without a lookup."""
+        reply = await self.child.readdirp(fd, size, offset, with_key(xdata))
+        entries = list(reply.entries or ())
+        changed = xdata is None
+        for entry in entries:
+            value = value_in(entry.dict)
+            inode, iatt = entry.inode, entry.d_stat
+            if inode is None or iatt is None:
+                continue
+            if value is not None or isinstance(inode.ctx, File):
+                # Seen before we asked what changes are going on: never fresh.
+                file = self.note(inode, iatt, value, -1)
+                if file is not None:
+                    self.show(file, iatt)
+                    changed = True
+                    if xdata is not None:
+                        entry.dict = self._with_content(file, entry.dict, xdata)
+            if value is not None or xdata is None:
+                entry.dict = cleaned(entry.dict, xdata)
+                changed = True
+        return reply._replace(entries=entries) if changed else reply

@@ -1,0 +1,493 @@
+"""What all fops share: the options, the start, which file is mapped, and its true attributes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+from glupy import PASS, Option, OptionError, Translator
+from glupy.constants import (
+    GF_SET_ATTR_ATIME,
+    GF_SET_ATTR_MTIME,
+    MDATA_ATIME,
+    MDATA_CTIME,
+    MDATA_MTIME,
+)
+from glupy.enums import Event, FileType
+from glupy.options import seconds
+from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
+from pybd import mapping, pools
+from pybd.device import Device, data_ranges
+from pybd.files import PLAIN, File, Files
+from pybd.identity import Identity
+from pybd.ranges import rounded_up
+from pybd.rules import Rules
+
+Answer = TypeVar("Answer")
+
+REGULAR = int(FileType.IFREG)
+MODIFIED = MDATA_MTIME | MDATA_CTIME
+_TIMES = MODIFIED | MDATA_ATIME
+_CLOCK_REALTIME_COARSE = 5  # linux/time.h: as file systems' own times, so that none goes back
+_ROOM_SECONDS = 5.0  # as often as posix looks
+_ATTEMPTS = 100
+ARBITER = "features/arbiter"
+
+
+def failed(number: int) -> OSError:
+    """Return the error of an errno."""
+    return OSError(number, os.strerror(number))
+
+
+class Base(Translator):
+    """Knows which files are mapped, opens their devices, and corrects what posix says of them."""
+
+    options = (
+        Option("pool", description="Where devices come from: loop:DIR, lvm:VG, lvm:VG/THINPOOL."),
+        Option(
+            "sector-size",
+            int,
+            default=512,
+            minimum=512,
+            maximum=4096,
+            description="Of loop devices, in bytes: 512 or 4096.",
+        ),
+        Option(
+            "map",
+            default=None,
+            description="Which new files are mapped: GLOB=thin or GLOB=lv[:SIZE], with spaces "
+            "between. The first that fits the name counts; SIZE is the device's at first.",
+        ),
+        Option(
+            "reserve",
+            float,
+            default=1.0,
+            minimum=0,
+            maximum=100,
+            description="Percent of the pool that stay free: then only what has its space already "
+            "is written.",
+        ),
+        Option(
+            "reclaim-interval",
+            seconds,
+            default=600,
+            minimum=1,
+            maximum=86400,
+            description="How often devices are looked for whose files posix has purged by itself.",
+        ),
+    )
+
+    def init(self) -> None:
+        """Find the pool and the brick's identity. A pool that is missing is no reason to fail:
+        files that are not mapped are served."""
+        spec = self.option("pool")
+        if spec is None:
+            raise OptionError("option pool is missing: loop:DIR, lvm:VG or lvm:VG/THINPOOL")
+        self.pool = pools.find(spec, sector_size=self.option("sector-size"))
+        leaf = self.child
+        while leaf.children:
+            leaf = leaf.children[0]
+        options = leaf.options
+        if "directory" not in options:
+            raise OptionError(f"pybd needs a storage translator below it, and {leaf.type} is none")
+        volume_id = options.get("volume-id", "")
+        self.identity = Identity(str(volume_id), str(options["directory"]))
+        self.files = Files()
+        self.is_arbiter = ARBITER in self.types_above
+        self.rules = Rules.parse(self.option("map"))
+        self._room_until = 0.0
+        self._is_short = False
+        self._says_once: set[str] = set()
+        try:
+            self.pool.check()
+        except OSError as error:
+            self.log.error("pool %s: %s: mapped files cannot be used", spec, error.strerror)
+
+    def reconfigure(self) -> None:
+        """Option ``map`` may change; another pool needs a restart."""
+        self.rules = Rules.parse(self.option("map"))
+
+    def fini(self) -> None:
+        """Let go of the devices: their kernel detaches what is a loop device."""
+        for file in self.files:
+            file.device = None
+
+    def dump_priv(self) -> dict[str, object]:
+        """What a statedump shows."""
+        known = list(self.files)
+        return {
+            "pool": self.option("pool"),
+            "brick": self.identity.tag,
+            "device-prefix": self.identity.name(bytes(16))[:-37],
+            "mapped-files": len(known),
+            "open-devices": sum(file.device is not None for file in known),
+            "pool-is-full": self._is_short,
+        }
+
+    def forget(self, inode: Inode) -> None:
+        """The last that GlusterFS knows of a file: store its times, close its device."""
+        file = inode.ctx
+        if not isinstance(file, File):
+            return
+        if file.gone:
+            self.spawn(self.reclaim(file))
+        elif (taken := file.times.taken()) is not None:
+            gfid, fresh = file.gfid, inode.new()
+            self.spawn(self._store_late(file, Loc(inode=fresh, gfid=gfid)), ctime=taken[2])
+
+    def release(self, fd: Fd) -> None:
+        """A mapped file is closed: store its times."""
+        file = fd.inode.ctx
+        if isinstance(file, File) and (taken := file.times.taken()) is not None and not file.gone:
+            inode = fd.inode.ref()
+            self.spawn(self._store_late(file, Loc(inode=inode, gfid=file.gfid)), ctime=taken[2])
+
+    async def _store_late(self, file: File, loc: Loc) -> None:
+        with contextlib.suppress(OSError):  # removed meanwhile
+            await self.store_times(file, lambda iatt, valid: self.child.setattr(loc, iatt, valid))
+
+    def notify(self, event: Event | int, data: Any) -> int:
+        """Once the leaf is up, look for devices that have lost their files."""
+        if event == Event.CHILD_UP:
+            self.spawn(self.patrol())
+        return super().notify(event, data)
+
+    async def patrol(self) -> None:
+        """Look for devices without files, now and again."""
+        raise NotImplementedError
+
+    async def reclaim(self, file: File) -> None:
+        """The last name of a file is gone, and nobody uses it: remove its device."""
+        raise NotImplementedError
+
+    def say_once(self, key: str, message: str, *arguments: object) -> None:
+        """Log an error, but not the same one at each fop."""
+        if key not in self._says_once:
+            self._says_once.add(key)
+            self.log.error(message, *arguments)
+
+    # ---- which file is mapped ----
+
+    def note(self, inode: Inode | None, iatt: Iatt, value: bytes | None, since: int) -> File | None:
+        """What a reply tells of an inode: its attributes, and what its xattr says (None: nothing).
+
+        ``since`` is what ``File.looking`` said before the fop, -1 if there was no file to ask.
+        """
+        if inode is None or iatt.c.ia_type != REGULAR or self.is_arbiter:
+            return None
+        known = inode.ctx
+        if isinstance(known, File) and (known.moving or known.mapped):
+            # Only this process maps and unmaps: what we remember counts.
+            known.seen(iatt, since)
+            return known if known.mapped else None
+        if value is None:
+            other = self.files.find(iatt.ia_gfid)
+            if other is None:
+                if known is not PLAIN:
+                    inode.ctx = PLAIN
+                return None
+            file = other  # on its way to a device
+        else:
+            try:
+                kind = mapping.parse(os.fsdecode(value)).kind
+            except OSError:
+                self.say_once(
+                    iatt.ia_gfid.hex(), "%s: its xattr says %r: not mapped", iatt.ia_gfid, value
+                )
+                inode.ctx = PLAIN
+                return None
+            file = self.files.of(iatt.ia_gfid, kind)
+        inode.ctx = file
+        file.seen(iatt, since)
+        return file if file.mapped else None
+
+    def looking(self, inode: Inode | None) -> int:
+        """Return what ``note`` wants: how far the file's changes are that somebody looks at now."""
+        known = inode.ctx if inode is not None else None
+        return known.looking() if isinstance(known, File) else -1
+
+    async def learn(self, fd: Fd) -> File | None:
+        """Return the mapped file of an fd, None if it is plain, by asking posix if need be."""
+        inode = fd.inode
+        for _ in range(_ATTEMPTS):
+            known = inode.ctx
+            if known is PLAIN:
+                return None
+            if known is None:
+                value = await self._stored(fd)
+                reply = await self.child.fstat(fd)
+                assert reply.buf is not None
+                if self.note(inode, reply.buf, value, -1) is None and inode.ctx is None:
+                    return None  # no regular file
+                continue
+            file: File = known
+            if file.moving:
+                async with file.resizing:
+                    continue
+            if not file.mapped:
+                if inode.ctx is file:
+                    del inode.ctx
+                continue
+            if not file.fresh:
+                since = file.looking()
+                reply = await self.child.fstat(fd)
+                assert reply.buf is not None
+                file.seen(reply.buf, since)
+            return file
+        raise failed(errno.EIO)
+
+    async def _stored(self, fd: Fd) -> bytes | None:
+        """Return the xattr that says whether a file is mapped."""
+        try:
+            reply = await self.child.fgetxattr(fd, mapping.KEY)
+        except OSError as error:
+            if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+                return None
+            raise
+        return None if reply.dict is None else reply.dict.get_bytes(mapping.KEY)
+
+    # ---- its device ----
+
+    def device(self, file: File) -> Device:
+        """Return the device of a file, opened if need be. EIO, and one line in the log, if it is
+        missing or another brick's."""
+        device = file.device
+        if device is not None:
+            return device
+        with file.gate.alone():
+            if file.device is None:
+                name = self.identity.name(file.gfid)
+                try:
+                    self._check_owner(file, name)
+                    file.device = self.pool.open(name)
+                except OSError as error:
+                    complaint = str(error.strerror or error)
+                    if complaint != file.complaint:
+                        file.complaint = complaint
+                        self.log.error("%s: device %s: %s", _dashed(file.gfid), name, complaint)
+                    raise failed(errno.EIO) from error
+                file.complaint = ""
+            return file.device
+
+    def _check_owner(self, file: File, name: str) -> None:
+        known = self.pool.find(name)
+        half = self.identity.half(file.gfid)
+        if known is None:
+            # Killed while it was mapped or unmapped; the xattr says that it is the file's.
+            known = self.pool.find(half)
+            if known is not None and known.tag == self.identity.tag:
+                self.pool.rename(half, name)
+        if known is None:
+            raise OSError(errno.ENOENT, "is missing, or was never this brick's")
+        if known.tag != self.identity.tag:
+            raise OSError(errno.EACCES, f"belongs to {known.tag or 'nobody'}, not to this brick")
+
+    def blocks(self, file: File) -> int:
+        """Return the blocks of 512 bytes that a file has in the pool; 0 if that cannot be told."""
+        device = file.device
+        try:
+            if device is not None:
+                return device.blocks()
+            return self.pool.blocks(self.identity.name(file.gfid))
+        except OSError:
+            return 0
+
+    def check_room(self, device: Device, offset: int, length: int) -> None:
+        """ENOSPC if the pool has not more free than its reserve, and the range has no space yet.
+
+        What is written is only in memory at first: without this a full pool would lose it.
+        """
+        now = time.monotonic()
+        if now >= self._room_until:
+            self._room_until = now + _ROOM_SECONDS
+            self._measure_room()
+        if self._is_short and not device.has_room(offset, length):
+            raise failed(errno.ENOSPC)
+
+    def _measure_room(self) -> None:
+        try:
+            room = self.pool.room()
+        except OSError:
+            return
+        short = room.free * 100 < room.size * self.option("reserve")
+        if short != self._is_short:
+            self._is_short = short
+            if short:
+                self.log.warning("the pool is full: %d of %d bytes are free", room.free, room.size)
+            else:
+                self.log.info("the pool has room again: %d bytes", room.free)
+
+    def make_room(self, file: File, device: Device, start: int, end: int) -> None:
+        """The file is to reach to ``end``, with data from ``start`` on: ``resizing`` is held.
+
+        The device grows if need be, and what is between the file's end and ``start`` reads as zeros
+        then, whatever was left there.
+        """
+        before = device.size
+        if end > before:
+            size = rounded_up(end, self.pool.extent)
+            self.pool.resize(self.identity.name(file.gfid), size)
+            device.measure()
+        if not self.pool.fresh_is_zero:
+            device.clear(file.size, start)
+            return
+        for first, behind in data_ranges(device, file.size, min(start, before)):
+            device.wipe(first, behind)
+
+    def trim(self, file: File, device: Device) -> None:
+        """Give back what a file no longer reaches: ``resizing`` is held."""
+        try:
+            if file.size < device.size:
+                device.clear(file.size, device.size)
+            size = rounded_up(max(file.size, 1), self.pool.extent)
+            if size < device.size:
+                self.pool.resize(self.identity.name(file.gfid), size)
+                device.measure()
+        except OSError as error:
+            # The file is right without it.
+            self.log.warning("%s: space is not given back: %s", _dashed(file.gfid), error)
+
+    # ---- attributes ----
+
+    def shown(self, file: File, *, size: int | None = None) -> Iatt:
+        """Return the attributes of a file as clients are to see them."""
+        stub = file.stub
+        assert stub is not None
+        iatt = stub.copy()
+        self.show(file, iatt, size=size)
+        return iatt
+
+    def show(
+        self, file: File, iatt: Iatt | None, *, size: int | None = None, blocks: int | None = None
+    ) -> None:
+        """Make of a stub's attributes those of the file: its size, blocks and times."""
+        if iatt is None:
+            return
+        if size is None:
+            size = file.size
+        if blocks is None:
+            blocks = self.blocks(file)
+        c = iatt._c
+        c.ia_size = size
+        c.ia_blocks = min(blocks, -(-size // 512))  # as iatt_from_stat (iatt.h)
+        file.times.show(c)
+
+    def touch(self, frame: Frame, file: File, flags: int = MODIFIED) -> None:
+        """Set the times that a fop sets: those, and the time, that the client says, else now.
+
+        GlusterFS's own clients (heal, rebalance) set times by themselves.
+        """
+        if frame.pid < 0:
+            return
+        when = frame.ctime
+        if when[0]:
+            flags = frame.flags & _TIMES or flags
+        else:
+            when = divmod(time.clock_gettime_ns(_CLOCK_REALTIME_COARSE), 1_000_000_000)
+        if flags:
+            file.times.touch(when, flags)
+
+    async def store_times(
+        self, file: File, wind: Callable[[Iatt, int], Awaitable[Any]], frame: Frame | None = None
+    ) -> None:
+        """Have the stub keep the times of its file. ``frame``: nothing was awaited in it yet."""
+        taken = file.times.taken()
+        if taken is None:
+            return
+        iatt, valid = Iatt(), 0
+        c = iatt.c
+        atime, mtime, ctime = taken
+        if atime is not None:
+            c.ia_atime, c.ia_atime_nsec = atime
+            valid |= GF_SET_ATTR_ATIME
+        if mtime is not None:
+            c.ia_mtime, c.ia_mtime_nsec = mtime
+            valid |= GF_SET_ATTR_MTIME
+        if frame is not None and not frame.ctime[0]:
+            frame.ctime = ctime
+        with self.changes(file) as change:
+            reply = await wind(iatt, valid)
+            change(reply.postop_stbuf)
+        file.times.stored(taken)
+
+    @contextlib.contextmanager
+    def changes(self, file: File) -> Iterator[Callable[[Iatt | None], None]]:
+        """Inside, the stub's attributes change; call what this yields with them afterwards."""
+        after: list[Iatt | None] = [None]
+
+        def change(iatt: Iatt | None) -> None:
+            after[0] = iatt
+
+        file.changing()
+        try:
+            yield change
+        finally:
+            file.changed(after[0])
+
+
+def on_fd(
+    core: Callable[..., Any],
+) -> Callable[..., Any]:
+    """Make a handler of a data fop on an fd: of a plain file it passes, of a mapped one ``core``
+    (self, frame, file, fd, …) answers, at once if all is known.
+
+    ``core`` may return a coroutine, or ``LATER`` if the mapping changes meanwhile.
+    """
+    name = core.__name__
+
+    @functools.wraps(core)
+    def handler(self: Base, frame: Frame, fd: Fd, *arguments: Any) -> Any:
+        file = fd.inode.ctx
+        if file is PLAIN:
+            return PASS
+        if file is not None and file.ready:
+            answer = core(self, frame, file, fd, *arguments)
+            if answer is not LATER:
+                return answer
+        return _later(self, frame, fd, arguments)
+
+    async def _later(self: Base, frame: Frame, fd: Fd, arguments: tuple[Any, ...]) -> Any:
+        for _ in range(_ATTEMPTS):
+            file = await self.learn(fd)
+            if file is None:
+                return await getattr(self.child, name)(fd, *arguments)
+            self.device(file)
+            answer = core(self, frame, file, fd, *arguments)
+            if isinstance(answer, Coroutine):
+                answer = await answer
+            if answer is not LATER:
+                return answer
+        raise failed(errno.EIO)
+
+    return handler
+
+
+LATER = object()
+"""What a ``core`` returns, or its coroutine, if the file is no longer what it was."""
+
+
+def _dashed(gfid: bytes) -> str:
+    text = bytes(gfid).hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def cleaned(xdata: Dict | None, asked: Dict | None) -> Dict | None:
+    """Return a reply's xdata without our key, unless the caller asked for it himself."""
+    if asked is None:
+        return None
+    if xdata is not None and mapping.KEY in xdata and mapping.KEY not in asked:
+        xdata = xdata.copy()
+        del xdata[mapping.KEY]
+    return xdata
+
+
+def with_key(xdata: Dict | None) -> Dict:
+    """Return a request's xdata with our key in it: posix then tells what the xattr says."""
+    asked = xdata.copy() if xdata is not None else Dict()
+    asked.set_int(mapping.KEY, 0)
+    return asked

@@ -1,0 +1,397 @@
+"""Fops on a mapped file's bytes: they go to its device."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from glupy import PASS, IoBuffer, Pass, fops, keys, linux
+from glupy.answers import checksums, counts
+from glupy.constants import MDATA_ATIME
+from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
+from pybd.base import LATER, Base, failed, on_fd
+from pybd.files import PLAIN, File
+
+_SYNC = os.O_SYNC | os.O_DSYNC
+_COPY_AT_A_TIME = 1 << 20
+_COPY_AT_ONCE = 16 << 20
+_MOST = (1 << 63) - 1
+
+
+def check_readable(fd: Fd) -> None:
+    """EBADF if the fd was not opened for reading."""
+    if not fd.anonymous and fd.flags & os.O_ACCMODE == os.O_WRONLY:
+        raise failed(errno.EBADF)
+
+
+def check_writable(fd: Fd) -> None:
+    """EBADF if the fd was not opened for writing."""
+    if not fd.anonymous and fd.flags & os.O_ACCMODE == os.O_RDONLY:
+        raise failed(errno.EBADF)
+
+
+class Data(Base):
+    """Fops on bytes."""
+
+    def open(
+        self, frame: Frame, loc: Loc, flags: int, fd: Fd, xdata: Dict | None
+    ) -> Pass | Awaitable[fops.Open]:
+        """Have posix open the stub, and note that the fd's release is of interest."""
+        inode = loc.inode
+        file = inode.ctx if inode is not None else None
+        if isinstance(file, File):
+            fd.ctx = file
+            if flags & os.O_TRUNC:
+                return self._open_truncated(file, loc, flags, fd, xdata)
+        elif file is None and flags & os.O_TRUNC:
+            return self._open_unknown(frame, loc, flags, fd, xdata)
+        return PASS
+
+    async def _open_unknown(
+        self, frame: Frame, loc: Loc, flags: int, fd: Fd, xdata: Dict | None
+    ) -> fops.Open:
+        inode = loc.inode
+        file = await self.learn(inode.anonymous_fd()) if inode is not None else None
+        if file is not None:
+            fd.ctx = file
+            return await self._open_truncated(file, loc, flags, fd, xdata)
+        return await self.child.open(loc, flags, fd, xdata)
+
+    async def _open_truncated(
+        self, file: File, loc: Loc, flags: int, fd: Fd, xdata: Dict | None
+    ) -> fops.Open:
+        async with file.resizing:
+            with self.changes(file):
+                reply = await self.child.open(loc, flags, fd, xdata)
+            file.size = 0
+            with contextlib.suppress(OSError):  # a missing device has been told of
+                self.trim(file, self.device(file))
+        return reply
+
+    @on_fd
+    def readv(
+        self,
+        frame: Frame,
+        file: File,
+        fd: Fd,
+        size: int,
+        offset: int,
+        flags: int,
+        xdata: Dict | None,
+    ) -> Any:
+        """Read; ENOENT beside a successful reply says that the end of the file was reached."""
+        device = file.device
+        if device is None:
+            return LATER
+        check_readable(fd)
+        if offset < 0 or not size:
+            raise failed(errno.EINVAL)
+        end = file.size
+        wanted = min(size, max(end - offset, 0))
+        iobuf: IoBuffer
+        if wanted:
+            iobuf = linux.read_device(device.number, wanted, offset)
+        else:
+            iobuf = IoBuffer(1)
+            iobuf.length = 0
+        if frame.flags & MDATA_ATIME:
+            self.touch(frame, file, MDATA_ATIME)
+        at_end = errno.ENOENT if offset + iobuf.length >= end else 0
+        return fops.Readv(iobuf, 1, self.shown(file), None, None, iobuf.length, at_end)
+
+    @on_fd
+    def writev(
+        self,
+        frame: Frame,
+        file: File,
+        fd: Fd,
+        vector: Vector,
+        count: int,
+        offset: int,
+        flags: int,
+        iobref: Iobref | None,
+        xdata: Dict | None,
+    ) -> Any:
+        """Write; what reaches beyond the end of the file makes it grow."""
+        check_writable(fd)
+        length = vector.nbytes
+        if offset < 0:
+            raise failed(errno.EINVAL)
+        if fd.flags & os.O_APPEND or offset + length > file.size:
+            return self._write_beyond(
+                frame,
+                file,
+                fd,
+                length,
+                offset,
+                flags,
+                xdata,
+                lambda number, at: linux.pwritev(number, vector, at),
+            )
+        alone = xdata is not None and keys.UPDATE_ATOMIC in xdata
+        with file.gate.alone() if alone else file.gate:
+            device = file.device
+            if device is None or file.moving or offset + length > file.size:
+                return LATER
+            self.check_room(device, offset, length)
+            before = self.shown(file)
+            done = linux.pwritev(device.number, vector, offset)
+            if (flags | fd.flags) & _SYNC or alone:
+                # Alone: shard counts blocks by the attributes, and they come with the bytes.
+                device.sync(data_only=True)
+            self.touch(frame, file)
+            after = self.shown(file)
+        at_end = offset == file.size
+        return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
+
+    async def _write_beyond(
+        self,
+        frame: Frame,
+        file: File,
+        fd: Fd,
+        length: int,
+        offset: int,
+        flags: int,
+        xdata: Dict | None,
+        write: Callable[[int, int], int],
+    ) -> Any:
+        """Write where the file may have to grow; ``write`` gets the device and the offset."""
+        async with file.resizing:
+            device = file.device
+            if device is None or file.moving:
+                return LATER
+            append = bool(fd.flags & os.O_APPEND)
+            at_end = append or offset == file.size
+            if append:
+                offset = file.size
+            if offset + length > _MOST:
+                raise failed(errno.EFBIG)
+            self.check_room(device, offset, length)
+            old, blocks = file.size, self.blocks(file)
+            end = offset + length
+            if end > old:
+                self.make_room(file, device, offset, end)
+            before = self.shown(file)
+            done = write(device.number, offset)
+            if (flags | fd.flags) & _SYNC or (xdata is not None and keys.UPDATE_ATOMIC in xdata):
+                device.sync(data_only=True)
+            await self.set_size(file, fd, offset + done)
+            self.touch(frame, file)
+            after = self.shown(file)
+        self.show(file, before, size=old, blocks=blocks)
+        return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
+
+    async def set_size(self, file: File, fd: Fd, size: int) -> None:
+        """Have the stub be as long as a file that has grown: ``resizing`` is held."""
+        if size > file.size:
+            with self.changes(file) as change:
+                reply = await self.child.ftruncate(fd, size)
+                change(reply.postbuf)
+            file.size = size
+
+    async def truncate(
+        self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None
+    ) -> fops.Truncate:
+        """Set the size of a file."""
+        inode = loc.inode
+        if inode is None or inode.ctx is PLAIN:
+            return await self.child.truncate(loc, offset, xdata)
+        return await self._truncate(  # type: ignore[no-any-return]
+            frame,
+            inode.anonymous_fd(),
+            offset,
+            lambda: self.child.truncate(loc, offset, xdata),
+        )
+
+    def ftruncate(
+        self, frame: Frame, fd: Fd, offset: int, xdata: Dict | None
+    ) -> Pass | Awaitable[fops.Ftruncate]:
+        """Set the size of an open file."""
+        if fd.inode.ctx is PLAIN:
+            return PASS
+        return self._truncate(frame, fd, offset, lambda: self.child.ftruncate(fd, offset, xdata))
+
+    async def _truncate(
+        self, frame: Frame, fd: Fd, size: int, wind: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        while True:
+            file = await self.learn(fd)
+            if file is None:
+                return await wind()
+            async with file.resizing:
+                if file.moving or not file.mapped:
+                    continue
+                device = self.device(file)
+                old, blocks = file.size, self.blocks(file)
+                if old < size <= _MOST:
+                    check_writable(fd)
+                    self.make_room(file, device, size, size)
+                with self.changes(file) as change:
+                    reply = await wind()
+                    change(reply.postbuf)
+                file.size = size
+                if size < old:
+                    self.trim(file, device)
+                self.touch(frame, file)
+                self.show(file, reply.prebuf, size=old, blocks=blocks)
+                self.show(file, reply.postbuf)
+                return reply
+
+    def flush(self, frame: Frame, fd: Fd, xdata: Dict | None) -> Pass | Awaitable[fops.Flush]:
+        """A client closes the file: store its times."""
+        file = fd.inode.ctx
+        if not isinstance(file, File) or file.times.taken() is None:
+            return PASS
+        return self._flush(frame, file, fd, xdata)
+
+    async def _flush(self, frame: Frame, file: File, fd: Fd, xdata: Dict | None) -> fops.Flush:
+        with contextlib.suppress(OSError):
+            await self._store(frame, file, fd)
+        return await self.child.flush(fd, xdata)
+
+    async def _store(self, frame: Frame, file: File, fd: Fd) -> None:
+        await self.store_times(
+            file, lambda iatt, valid: self.child.fsetattr(fd, iatt, valid), frame
+        )
+
+    @on_fd
+    async def fsync(
+        self, frame: Frame, file: File, fd: Fd, datasync: int, xdata: Dict | None
+    ) -> Any:
+        """Have the device's bytes and the stub's size and times on the disk."""
+        device = file.device
+        if device is None:
+            return LATER
+        device.sync(data_only=bool(datasync))
+        await self._store(frame, file, fd)
+        reply = await self.child.fsync(fd, datasync, xdata)
+        self.show(file, reply.prebuf)
+        self.show(file, reply.postbuf)
+        return reply
+
+    @on_fd
+    async def rchecksum(
+        self, frame: Frame, file: File, fd: Fd, offset: int, len: int, xdata: Dict | None
+    ) -> Any:
+        """Return checksums of the device's bytes, of the kind that posix says it makes."""
+        device = file.device
+        if device is None:
+            return LATER
+        reply = await self.child.rchecksum(fd, offset, len, xdata)
+        wanted = min(len, max(file.size - offset, 0))
+        data = b"".join(_pieces(device.number, offset, wanted))
+        answers = reply.xdata
+        if answers is not None and keys.BUF_HAS_ZEROES in answers:
+            answers = answers.copy()
+            answers.set_uint(keys.BUF_HAS_ZEROES, int(not any(data)))
+        fips = answers is not None and keys.FIPS_RCHECKSUM in answers
+        weak, strong = checksums(data, fips=fips)
+        return fops.Rchecksum(weak, strong, answers)
+
+    def copy_file_range(
+        self,
+        frame: Frame,
+        fd_in: Fd | None,
+        off_in: int,
+        fd_out: Fd | None,
+        off_out: int,
+        len: int,
+        flags: int,
+        xdata: Dict | None,
+    ) -> Pass | Awaitable[fops.CopyFileRange]:
+        """Copy inside the brick, between plain and mapped files each way; maybe less than asked."""
+        if fd_in is None or fd_out is None:
+            return PASS
+        if fd_in.inode.ctx is PLAIN and fd_out.inode.ctx is PLAIN:
+            return PASS
+        return self._copy(frame, fd_in, off_in, fd_out, off_out, len, flags, xdata)
+
+    async def _copy(
+        self,
+        frame: Frame,
+        fd_in: Fd,
+        off_in: int,
+        fd_out: Fd,
+        off_out: int,
+        length: int,
+        flags: int,
+        xdata: Dict | None,
+    ) -> fops.CopyFileRange:
+        source, target = await self.learn(fd_in), await self.learn(fd_out)
+        if source is None and target is None:
+            return await self.child.copy_file_range(
+                fd_in, off_in, fd_out, off_out, length, flags, xdata
+            )
+        if flags or off_in < 0 or off_out < 0:
+            raise failed(errno.EINVAL)
+        same = fd_in.inode.gfid == fd_out.inode.gfid
+        if same and off_in < off_out + length and off_out < off_in + length:
+            raise failed(errno.EINVAL)  # copy_file_range(2)
+        check_readable(fd_in)
+        check_writable(fd_out)
+        first: Any = None
+        last: Any = None
+        done, length = 0, min(length, _COPY_AT_ONCE)
+        while done < length:
+            wanted = min(length - done, _COPY_AT_A_TIME)
+            data = await self._copy_from(source, fd_in, off_in + done, wanted)
+            if not data:
+                break
+            last = await self._copy_to(frame, target, fd_out, off_out + done, data)
+            first = first or last
+            done += last.op_ret
+        stbuf = (await self._attributes(fd_in, source)).copy()
+        if first is None:
+            before = after = (await self._attributes(fd_out, target)).copy()
+        else:
+            before, after = first.prebuf, last.postbuf
+        return fops.CopyFileRange(
+            stbuf, before, after, counts(xdata, fd_out.inode, is_append=False), done
+        )
+
+    async def _copy_from(self, file: File | None, fd: Fd, offset: int, length: int) -> bytes:
+        if file is not None:
+            wanted = min(length, max(file.size - offset, 0))
+            return b"".join(_pieces(self.device(file).number, offset, wanted))
+        reply = await self.child.readv(fd, length, offset, 0)
+        return bytes(reply.vector) if isinstance(reply.vector, Vector) else b""
+
+    async def _copy_to(
+        self, frame: Frame, file: File | None, fd: Fd, offset: int, data: bytes
+    ) -> Any:
+        if file is None:
+            return await self.child.writev(fd, data, 1, offset, 0, None)
+        self.device(file)
+        reply = await self._write_beyond(
+            frame,
+            file,
+            fd,
+            len(data),
+            offset,
+            0,
+            None,
+            lambda number, at: os.pwrite(number, data, at),
+        )
+        if reply is LATER:
+            raise failed(errno.EIO)  # unmapped this very moment
+        return reply
+
+    async def _attributes(self, fd: Fd, file: File | None) -> Any:
+        if file is not None and file.stub is not None:
+            return self.shown(file)
+        return (await self.child.fstat(fd)).buf
+
+
+def _pieces(number: int, offset: int, length: int) -> list[bytes]:
+    found = []
+    while length > 0:
+        data = os.pread(number, min(length, _COPY_AT_A_TIME), offset)
+        if not data:
+            break
+        found.append(data)
+        offset += len(data)
+        length -= len(data)
+    return found

@@ -1,0 +1,190 @@
+"""A block device that is open, and what the kernel does with it: ioctls and fallocate(2).
+
+Bytes go through the kernel's cache of the device, so any offset and length will do. Sources: the
+kernel's block/ioctl.c and block/fops.c.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Callable
+
+from glupy import linux
+from pybd.ranges import Range, plan
+
+# linux/fs.h
+_BLKSSZGET = 0x1268
+_BLKDISCARD = 0x1277
+_BLKZEROOUT = 0x127F
+_BLKGETSIZE64 = 0x80081272
+
+_PUNCH = linux.FALLOC_FL_PUNCH_HOLE | linux.FALLOC_FL_KEEP_SIZE
+_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL)
+_CHUNK = 1 << 20
+
+_Rung = Callable[[int, int], None]
+
+
+class Device:
+    """An open block device. It closes when this object goes: whoever uses it keeps it.
+
+    ``granule`` is what it discards at least, ``unit`` what it gets space by, in bytes;
+    ``discards_to_zeros`` says that what was discarded is promised to read as zeros. Where it is
+    not, or where a discard is not to be had, the next way to zeros is taken, and what is not
+    supported is not tried again:
+
+    1. BLKDISCARD, if it promises zeros;
+    2. fallocate(PUNCH_HOLE): zeros by the device, which gives space back if it can do so safely
+       (a LUN with lbprz; never with BLKZEROOUT, which asks for allocated zeros);
+    3. BLKZEROOUT;
+    4. written zeros.
+
+    Safe on any thread.
+    """
+
+    def __init__(
+        self, number: int, *, granule: int = 0, unit: int = 0, discards_to_zeros: bool = False
+    ) -> None:
+        self.number = number
+        self.sector: int = struct.unpack("i", fcntl.ioctl(number, _BLKSSZGET, bytes(4)))[0]
+        self.granule = max(granule, self.sector)
+        self.unit = max(unit, self.granule)
+        self.size = 0
+        self.measure()
+        zeros: list[_Rung] = [self._blkzeroout, self._write_zeros]
+        freeing: list[_Rung] = [self._punch]
+        if discards_to_zeros:
+            freeing.insert(0, self._blkdiscard)
+        self._freeing = freeing
+        self._zeroing = zeros
+
+    def __del__(self) -> None:
+        number, self.number = self.number, -1
+        if number >= 0:
+            with contextlib.suppress(OSError):
+                os.close(number)
+
+    @property
+    def frees(self) -> bool:
+        """Whether a discard gives space back, as far as it is known yet."""
+        return bool(self._freeing)
+
+    def measure(self) -> None:
+        """The device was resized: see how large it is now."""
+        self.size = struct.unpack("Q", fcntl.ioctl(self.number, _BLKGETSIZE64, bytes(8)))[0]
+
+    def blocks(self) -> int:
+        """Return the blocks of 512 bytes that the pool holds for it. All of it, unless thin."""
+        return self.size // 512
+
+    def has_room(self, offset: int, length: int) -> bool:
+        """Say whether a range has its space already, so that writing to it takes none."""
+        return True
+
+    def allocate(self, offset: int, length: int) -> None:
+        """Give a range space. EOPNOTSUPP where the pool cannot."""
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Return where the next data (SEEK_DATA) or hole begins, from an offset inside the device.
+
+        A device that cannot tell is all data. ENXIO: there is none.
+        """
+        return offset if whence == os.SEEK_DATA else self.size
+
+    # ---- zeros ----
+
+    def discard(self, offset: int, length: int, size: int) -> None:
+        """Have a range of a file of ``size`` bytes read as zeros, and give its space back."""
+        todo = plan(offset, length, size, self.granule, self.size, self.unit)
+        for edge in todo.edges:
+            self.wipe(*edge)
+        if todo.discard:
+            self._climb([self._freeing, self._zeroing], *todo.discard)
+
+    def clear(self, first: int, behind: int) -> None:
+        """The same for what is beyond the file, or about to be: nobody else uses it meanwhile."""
+        self.discard(first, behind - first, behind)
+
+    def zero(self, first: int, behind: int) -> None:
+        """Have a range read as zeros, and keep or take space for it."""
+        todo = plan(first, behind - first, behind, self.sector, behind)
+        for edge in todo.edges:
+            self._write_zeros(*edge)
+        if todo.discard:
+            self._climb([self._zeroing], *todo.discard)
+
+    def _climb(self, ladders: list[list[_Rung]], first: int, behind: int) -> None:
+        for ladder in ladders:
+            for rung in list(ladder):
+                try:
+                    return rung(first, behind)
+                except OSError as error:
+                    if error.errno not in _UNSUPPORTED or rung == self._write_zeros:
+                        raise
+                    with contextlib.suppress(ValueError):  # another thread was first
+                        ladder.remove(rung)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def _blkdiscard(self, first: int, behind: int) -> None:
+        fcntl.ioctl(self.number, _BLKDISCARD, struct.pack("QQ", first, behind - first))
+
+    def _punch(self, first: int, behind: int) -> None:
+        linux.fallocate(self.number, _PUNCH, first, behind - first)
+
+    def _blkzeroout(self, first: int, behind: int) -> None:
+        fcntl.ioctl(self.number, _BLKZEROOUT, struct.pack("QQ", first, behind - first))
+
+    def wipe(self, first: int, behind: int) -> None:
+        """Write zeros where there are none: what has no space gets none, what has it keeps it."""
+        for start in range(first, behind, _CHUNK):
+            data = os.pread(self.number, min(_CHUNK, behind - start), start)
+            if any(data):
+                self._write_zeros(start, start + len(data))
+
+    def _write_zeros(self, first: int, behind: int) -> None:
+        with mmap.mmap(-1, min(_CHUNK, behind - first)) as zeros, memoryview(zeros) as view:
+            at = first
+            while at < behind:
+                at += os.pwrite(self.number, view[: behind - at], at)
+
+    # ---- durability ----
+
+    def sync(self, *, data_only: bool = False) -> None:
+        """Have what was written on the device. fsync(2): EIO or ENOSPC if some of it was lost."""
+        (os.fdatasync if data_only else os.fsync)(self.number)
+
+
+def copy(source: Device, target: Device, pieces: list[Range]) -> None:
+    """Copy pieces of one device to another, where they have the same places."""
+    for first, behind in pieces:
+        at = first
+        while at < behind:
+            data = os.pread(source.number, min(_CHUNK, behind - at), at)
+            if not data:
+                break
+            os.pwrite(target.number, data, at)
+            at += len(data)
+
+
+def data_ranges(device: Device, first: int, size: int) -> list[Range]:
+    """Return the pieces of a device from ``first`` up to ``size`` that may hold data."""
+    found: list[Range] = []
+    at = first
+    while at < size:
+        try:
+            start = device.seek(at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            break
+        if start >= size:
+            break
+        at = min(device.seek(start, os.SEEK_HOLE), size)
+        found.append((start, at))
+    return found

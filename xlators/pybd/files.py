@@ -1,0 +1,187 @@
+"""What is remembered of a mapped file as long as GlusterFS has an inode of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from glupy import Lock
+from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME, MDATA_ATIME, MDATA_MTIME
+from glupy.gate import Gate
+from glupy.views import Iatt
+from pybd.device import Device
+
+Time = tuple[int, int]
+"""Seconds and nanoseconds."""
+
+PLAIN: Final = object()
+"""The context of an inode that is known not to be mapped."""
+
+
+class Times:
+    """Times that the file has got since its stub was last told. None: those of the stub."""
+
+    __slots__ = ("atime", "ctime", "mtime")
+
+    def __init__(self) -> None:
+        self.atime: Time | None = None
+        self.mtime: Time | None = None
+        self.ctime: Time | None = None
+
+    def touch(self, when: Time, flags: int) -> None:
+        """A fop sets some of the times (MDATA_*), never back."""
+        if flags & MDATA_ATIME:
+            self.atime = max(when, self.atime or when)
+        if flags & MDATA_MTIME:
+            self.mtime = max(when, self.mtime or when)
+        self.ctime = max(when, self.ctime or when)
+
+    def show(self, c: Any) -> None:
+        """Show them in a ``struct iatt``, where they are later than what it has."""
+        if self.ctime is None:
+            return
+        if self.atime is not None and self.atime > (c.ia_atime, c.ia_atime_nsec):
+            c.ia_atime, c.ia_atime_nsec = self.atime
+        if self.mtime is not None and self.mtime > (c.ia_mtime, c.ia_mtime_nsec):
+            c.ia_mtime, c.ia_mtime_nsec = self.mtime
+        c.ia_ctime, c.ia_ctime_nsec = max((c.ia_ctime, c.ia_ctime_nsec), self.ctime)
+
+    def taken(self) -> tuple[Time | None, Time | None, Time] | None:
+        """Return atime, mtime and ctime to be stored; None if there is nothing to store."""
+        if self.ctime is None:
+            return None
+        return self.atime, self.mtime, self.ctime
+
+    def stored(self, taken: tuple[Time | None, Time | None, Time]) -> None:
+        """The stub has these now. What came since stays to be stored."""
+        atime, mtime, ctime = taken
+        if self.atime == atime:
+            self.atime = None
+        if self.mtime == mtime:
+            self.mtime = None
+        if self.ctime == ctime and self.atime is None and self.mtime is None:
+            self.ctime = None
+
+    def replaced(self, valid: int) -> None:
+        """A client has set some by itself (GF_SET_ATTR_*): those, forwards or backwards."""
+        if valid & GF_SET_ATTR_ATIME:
+            self.atime = None
+        if valid & GF_SET_ATTR_MTIME:
+            self.mtime = None
+
+
+class File:
+    """One mapped file: the context of its inodes. There is one of these for a gfid.
+
+    ``size`` is the file's in bytes, and right from the moment that ``stub`` is there. ``stub`` are
+    the stub's attributes as they were last seen; ``fresh``: nothing has changed them since. Who
+    changes the size, or the mapping itself, holds ``resizing`` (across awaits); who reads or writes
+    the device passes through ``gate`` meanwhile. ``moving``: the data is on its way to the device
+    or back from it, so everybody waits for ``resizing``. ``gone``: the last name is.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_changes",
+        "_lock",
+        "_pending",
+        "complaint",
+        "device",
+        "fresh",
+        "gate",
+        "gfid",
+        "gone",
+        "kind",
+        "mapped",
+        "moving",
+        "resizing",
+        "size",
+        "stub",
+        "times",
+    )
+
+    def __init__(self, gfid: bytes, kind: str) -> None:
+        self.gfid: Final = gfid
+        self.kind = kind
+        self.device: Device | None = None
+        self.size = 0
+        self.stub: Iatt | None = None
+        self.fresh = False
+        self.mapped = True
+        self.moving = False
+        self.gone = False
+        self.complaint = ""
+        self.times: Final = Times()
+        self.resizing: Final = Lock()
+        self.gate: Final = Gate()
+        self._lock: Final = threading.Lock()
+        self._changes = 0
+        self._pending = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether its data fops can be answered at once."""
+        return self.fresh and self.device is not None and not self.moving and self.mapped
+
+    # ---- the stub's attributes ----
+
+    def looking(self) -> int:
+        """Somebody is about to ask for the stub's attributes: return what ``seen`` wants."""
+        return self._changes
+
+    def seen(self, iatt: Iatt, since: int) -> None:
+        """These are the stub's attributes, unless something has changed them meanwhile."""
+        with self._lock:
+            if self.stub is None:
+                self.size = iatt.ia_size
+            if self.stub is None or (since == self._changes and not self._pending):
+                self.stub = iatt.copy()
+                self.fresh = since == self._changes and not self._pending
+
+    def changing(self) -> None:
+        """Something is about to change the stub's attributes; ``changed`` follows."""
+        with self._lock:
+            self._changes += 1
+            self._pending += 1
+            self.fresh = False
+
+    def changed(self, after: Iatt | None) -> None:
+        """It is done, and these are the attributes if nothing else is going on."""
+        with self._lock:
+            self._changes += 1
+            self._pending -= 1
+            if after is not None and self.stub is not None and not self._pending:
+                self.stub = after.copy()
+                self.fresh = True
+
+
+class Files:
+    """All mapped files that are remembered, by gfid."""
+
+    def __init__(self) -> None:
+        self._files: WeakValueDictionary[bytes, File] = WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Any:
+        with self._lock:
+            return iter(list(self._files.values()))
+
+    def find(self, gfid: bytes) -> File | None:
+        """Return the file of a gfid, if it is remembered."""
+        return self._files.get(bytes(gfid))
+
+    def of(self, gfid: bytes, kind: str) -> File:
+        """Return the file of a gfid; remembered as long as somebody holds it."""
+        gfid = bytes(gfid)
+        with self._lock:
+            return self._files.setdefault(gfid, File(gfid, kind))
+
+    def drop(self, file: File) -> None:
+        """It is mapped no more: who asks for the gfid again gets a new one."""
+        with self._lock:
+            if self._files.get(file.gfid) is file:
+                del self._files[file.gfid]

@@ -1,0 +1,71 @@
+"""Whose a device is: its name and its tag hold the brick, and the name the file's gfid."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from typing import NamedTuple
+from urllib.parse import quote
+
+_PREFIX = "glupy"
+_NAME = re.compile(
+    rf"{_PREFIX}\.(?P<brick>[0-9a-f]{{16}})\.(?P<gfid>[0-9a-f-]{{36}})(?P<half>\.half)?"
+)
+_TAG_BYTES = 900  # LVM takes 1024
+
+
+class Identity(NamedTuple):
+    """A brick: the id of its volume (empty in a test brick) and its directory.
+
+    Replicas on one host differ by the directory; so do a restored snapshot and a copied brick from
+    what they were made of. Their devices have other names, and other tags.
+    """
+
+    volume_id: str
+    directory: str
+
+    @property
+    def tag(self) -> str:
+        """What a device says of its owner: ``VOLUME-ID:DIRECTORY``, as LVM's tags may be."""
+        whole = f"{self.volume_id}:{quote(self.directory, safe='/+-.')}".replace("%", "=")
+        if len(whole) <= _TAG_BYTES:
+            return whole
+        return f"{self.volume_id}:{hashlib.sha256(whole.encode()).hexdigest()}"
+
+    @property
+    def brick(self) -> str:
+        """16 hexadecimal digits that stand for the brick in the names of its devices."""
+        return hashlib.sha256(f"{self.volume_id}\0{self.directory}".encode()).hexdigest()[:16]
+
+    def name(self, gfid: bytes) -> str:
+        """Return the name of the device of a file."""
+        return f"{_PREFIX}.{self.brick}.{uuid.UUID(bytes=bytes(gfid))}"
+
+    def half(self, gfid: bytes) -> str:
+        """Return the name it has while it is being made or given up.
+
+        Whether it is then the file's, the file's xattr says: with it a device under this name is
+        the file's (and gets its real name), without it is nobody's.
+        """
+        return f"{self.name(gfid)}.half"
+
+
+class Name(NamedTuple):
+    """The parts of a device's name."""
+
+    brick: str
+    gfid: bytes
+    half: bool
+
+
+def parse(name: str) -> Name | None:
+    """Return the parts of a device's name; None if it is none of ours."""
+    found = _NAME.fullmatch(name)
+    if not found:
+        return None
+    try:
+        gfid = uuid.UUID(found["gfid"]).bytes
+    except ValueError:
+        return None
+    return Name(found["brick"], gfid, bool(found["half"]))

@@ -1,0 +1,58 @@
+"""The xattr that maps a file to a device, and other words that the old BD translator had."""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from glupy.constants import bytesize
+
+KEY = "user.glusterfs.bd"
+ORIGIN = "trusted.glusterfs.bd.origin"
+"""Of a snapshot, the gfid of the file that it was made of: for ``merge`` and ``list-origin``."""
+
+CLONE, SNAPSHOT, MERGE = "clone", "snapshot", "merge"
+VOLUME_TYPE, VOLUME_CAPS, LIST_ORIGIN = "volume.type", "volume.caps", "list-origin"
+
+CAPS_BD, CAPS_THIN, CAPS_COPY, CAPS_SNAPSHOT, CAPS_ZERO = 0x01, 0x02, 0x04, 0x08, 0x20
+TYPE_BD = 1
+
+THIN, THICK = "thin", "lv"
+_KINDS = THIN, THICK
+
+
+class Mapping(NamedTuple):
+    """What the xattr says: the kind of device, and its size in bytes if it was given."""
+
+    kind: str
+    size: int | None
+
+    def __str__(self) -> str:
+        return self.kind if self.size is None else f"{self.kind}:{self.size}"
+
+
+def parse(text: str) -> Mapping:
+    """Return what ``thin``, ``thin:10GB`` or ``lv:4096`` says. OSError EINVAL if it is neither."""
+    kind, colon, size = text.strip("\0 \n").partition(":")
+    if kind not in _KINDS or (colon and not size):
+        raise OSError(errno.EINVAL, f"{text!r} is not thin, lv, thin:SIZE or lv:SIZE")
+    return Mapping(kind, _size(size) if colon else None)
+
+
+def parse_copy(text: str) -> tuple[bytes, int | None]:
+    """Return the gfid and the size in ``GFID[:SIZE]``, what clone and snapshot are told."""
+    gfid, colon, size = text.strip("\0 \n").partition(":")
+    try:
+        number = bytes.fromhex(gfid.replace("-", ""))
+    except ValueError:
+        number = b""
+    if len(number) != 16:
+        raise OSError(errno.EINVAL, f"{text!r} is not GFID or GFID:SIZE")
+    return number, _size(size) if colon else None
+
+
+def _size(text: str) -> int:
+    try:
+        return bytesize(text)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error)) from None

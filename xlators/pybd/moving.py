@@ -1,0 +1,488 @@
+"""Mapping a file to a device and back, copies of devices, and the devices that nobody has any more.
+
+What says that a file is mapped is its xattr, set or removed by one system call. A device has its
+name's half form (``identity.half``) before and after that moment, so whenever the brick is killed
+the xattr alone says what such a device is: the file's, or nobody's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from glupy import Dict, Gfid, Loc, sleep
+from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE, GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
+from glupy.views import Fd, Iatt, Inode, Vector
+from pybd import device as devices
+from pybd import identity, mapping
+from pybd.base import REGULAR, Base, failed
+from pybd.device import Device
+from pybd.files import PLAIN, File
+from pybd.mapping import THICK, Mapping
+from pybd.ranges import Range, rounded_up
+
+_AT_A_TIME = 1 << 20
+_SETTLED_AFTER = 0.02  # seconds: more than the file system's clock ticks in
+_GONE = errno.ENOENT, errno.ESTALE
+# Translators above keep the size of such a file in an xattr of their own.
+_SIZED_ABOVE = "trusted.ec.size", "trusted.glusterfs.shard.file-size"
+
+
+class Stub:
+    """The file below, by its loc; and by an fd where its bytes are wanted too."""
+
+    def __init__(self, child: Any, loc: Loc, fd: Fd | None = None) -> None:
+        self._child = child
+        self.loc = loc
+        self._fd = fd
+
+    @property
+    def fd(self) -> Fd:
+        """The fd. Of a file that is just being made there is none."""
+        if self._fd is None:
+            raise failed(errno.EINVAL)
+        return self._fd
+
+    async def stat(self) -> Iatt:
+        """Return its attributes, valid for ever."""
+        reply = await self._child.stat(self.loc)
+        found: Iatt = reply.buf.copy()
+        return found
+
+    async def truncate(self, size: int) -> Iatt:
+        """Set its size, and return its attributes."""
+        reply = await self._child.truncate(self.loc, size)
+        found: Iatt = reply.postbuf
+        return found
+
+    async def has(self, key: str) -> bool:
+        """Say whether it has an xattr."""
+        try:
+            await self._child.getxattr(self.loc, key)
+        except OSError:
+            return False
+        return True
+
+    async def set(self, key: str, value: str) -> None:
+        """Set an xattr."""
+        await self._child.setxattr(self.loc, Dict({key: value.encode()}), 0)
+
+    async def remove(self, key: str) -> None:
+        """Remove an xattr."""
+        await self._child.removexattr(self.loc, key)
+
+    async def set_times(self, of: Iatt) -> None:
+        """Give it the times of modification and access that those attributes have."""
+        await self._child.setattr(self.loc, of, GF_SET_ATTR_MTIME | GF_SET_ATTR_ATIME)
+
+    async def data(self, size: int) -> AsyncIterator[Range]:
+        """Yield where it has data."""
+        at = 0
+        while at < size:
+            try:
+                first = (await self._child.seek(self.fd, at, GF_SEEK_DATA)).offset
+                behind = (await self._child.seek(self.fd, first, GF_SEEK_HOLE)).offset
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return
+                first, behind = at, size
+            yield first, min(behind, size)
+            at = behind
+
+
+class Moving(Base):
+    """Maps and unmaps. What it does to a file, it does while ``resizing`` is held."""
+
+    async def map_file(
+        self, inode: Inode, gfid: bytes, wanted: Mapping, *, keeps_size: bool = False
+    ) -> None:
+        """Map a regular file, and move its data to the device.
+
+        The file's size is then the one that is given, unless ``keeps_size``: then that is only how
+        large the device is at first. EEXIST if it is mapped, EINVAL for a size that would cut off
+        data, EOPNOTSUPP if it is no regular file or the pool has no such devices, ENODEV without a
+        pool, ENOSPC without space.
+        """
+        linked = bool(inode.gfid)
+        loc = Loc(inode=inode, gfid=gfid)
+        stub = Stub(self.child, loc, inode.anonymous_fd() if linked else None)
+        before = await stub.stat()
+        if before.c.ia_type != REGULAR or wanted.kind not in self.pool.kinds:
+            raise failed(errno.EOPNOTSUPP)
+        if isinstance(inode.ctx, File) or self.files.find(gfid) is not None:
+            raise failed(errno.EEXIST)
+        file = self.files.of(gfid, wanted.kind)
+        async with file.resizing:
+            if file.device is not None or file.stub is not None:
+                raise failed(errno.EEXIST)  # another thread was first
+            file.mapped, file.moving = False, True
+            inode.ctx = file  # from now on everybody waits
+            try:
+                await self._move_in(stub, file, before, wanted, keeps_size)
+            except BaseException:
+                self.files.drop(file)
+                inode.ctx = PLAIN
+                raise
+            finally:
+                file.moving = False
+
+    async def _move_in(
+        self, stub: Stub, file: File, before: Iatt, wanted: Mapping, keeps_size: bool
+    ) -> None:
+        old = before.ia_size
+        if wanted.size is not None and not keeps_size:
+            for key in _SIZED_ABOVE:
+                keeps_size = keeps_size or await stub.has(key)
+        size = old if keeps_size or wanted.size is None else wanted.size
+        if size < old:
+            raise OSError(errno.EINVAL, f"the file has {old} bytes, more than {size}")
+        half, name = self.identity.half(file.gfid), self.identity.name(file.gfid)
+        self.pool.check()
+        room = rounded_up(max(size, wanted.size or 0, 1), self.pool.extent)
+        if self.pool.find(name) is not None:
+            raise OSError(errno.EEXIST, f"there is a device {name} already")
+        self.pool.remove(half)  # of an attempt that was killed
+        self.pool.make(half, room, wanted.kind, self.identity.tag)
+        grown = False
+        try:
+            device: Device | None = self.pool.open(half)
+            assert device is not None
+            if not self.pool.fresh_is_zero:
+                device.clear(0, device.size)
+            seen = before
+            while old:  # what was on its way to the file when we came may arrive late
+                await self._copy_in(stub, device, old)
+                await sleep(_SETTLED_AFTER)
+                now = await stub.stat()
+                if _same(seen, now):
+                    break
+                seen = now
+            device.sync()
+            if size > old:
+                grown = True
+                await stub.truncate(size)
+            await stub.set(mapping.KEY, str(Mapping(wanted.kind, room)))
+        except BaseException:
+            device = None  # closed, so that it can go
+            with contextlib.suppress(OSError):
+                if grown:
+                    await stub.truncate(old)
+            self.pool.remove(half)
+            raise
+        # It is mapped. What follows is put right later if it does not come to an end.
+        self.pool.rename(half, name)
+        file.device = device
+        file.mapped = True
+        if old:
+            with contextlib.suppress(OSError):
+                await self.child.discard(stub.fd, 0, old)
+        if old or size != old:
+            with contextlib.suppress(OSError):
+                await stub.set_times(before)
+        file.seen(await stub.stat(), file.looking())
+
+    async def _copy_in(self, stub: Stub, device: Device, size: int) -> None:
+        device.clear(0, size)
+        async for first, behind in stub.data(size):
+            at = first
+            while at < behind:
+                wanted = min(_AT_A_TIME, behind - at)
+                reply = await self.child.readv(stub.fd, wanted, at, 0)
+                vector = reply.vector
+                data = bytes(vector) if isinstance(vector, Vector) else b""
+                if not data:
+                    break
+                os.pwrite(device.number, data, at)
+                at += len(data)
+
+    async def unmap_file(self, inode: Inode, file: File) -> None:
+        """Make a mapped file plain again, with its data. ENODATA if it is not mapped."""
+        fd = inode.anonymous_fd()
+        stub = Stub(self.child, Loc(inode=inode, gfid=file.gfid), fd)
+        async with file.resizing:
+            if not file.mapped:
+                raise failed(errno.ENODATA)
+            device = self.device(file)
+            with file.gate.alone():  # who is inside ends first
+                file.moving = True
+            half, name = self.identity.half(file.gfid), self.identity.name(file.gfid)
+            try:
+                before = self.shown(file)
+                try:
+                    for first, behind in devices.data_ranges(device, 0, file.size):
+                        await self._copy_out(fd, device, first, behind)
+                    await self.child.fsync(fd, 0)
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        await self.child.discard(fd, 0, file.size)
+                    raise
+                self.pool.rename(name, half)
+                try:
+                    await stub.remove(mapping.KEY)
+                except BaseException:
+                    self.pool.rename(half, name)
+                    raise
+                file.mapped = False
+                file.device = None
+                del device
+                self.files.drop(file)
+                inode.ctx = PLAIN
+                with contextlib.suppress(OSError):
+                    await stub.remove(mapping.ORIGIN)
+                with contextlib.suppress(OSError):
+                    await stub.set_times(before)
+            finally:
+                file.moving = False
+            self._remove_device(half)
+
+    async def _copy_out(self, fd: Fd, device: Device, first: int, behind: int) -> None:
+        at = first
+        while at < behind:
+            data = os.pread(device.number, min(_AT_A_TIME, behind - at), at)
+            if not data:
+                return
+            if any(data):
+                await self.child.writev(fd, data, 1, at, 0, None)
+            at += len(data)
+
+    # ---- copies ----
+
+    async def copy_file(self, source: File, text: str, *, is_snapshot: bool) -> None:
+        """Map the file of a gfid to a copy of this one's device: ``clone`` and ``snapshot``.
+
+        EINVAL if that file is not a regular, empty one of this brick, EEXIST if it is mapped.
+        """
+        gfid, size = mapping.parse_copy(text)
+        inode, iatt = await self._by_gfid(gfid)
+        if iatt.c.ia_type != REGULAR or iatt.ia_size:
+            raise OSError(errno.EINVAL, "the target is not a regular, empty file")
+        stub = Stub(self.child, Loc(inode=inode, gfid=gfid))
+        if isinstance(inode.ctx, File) or await stub.has(mapping.KEY):
+            raise failed(errno.EEXIST)
+        target = self.files.of(gfid, source.kind)
+        async with target.resizing, source.resizing:
+            if not source.mapped or target.stub is not None or target.device is not None:
+                raise failed(errno.EINVAL)
+            target.mapped, target.moving = False, True
+            inode.ctx = target
+            try:
+                with source.gate.alone():
+                    half = self._copy_device(source, gfid)
+                length = max(size or 0, source.size)
+                try:
+                    if is_snapshot:
+                        await stub.set(mapping.ORIGIN, str(Gfid(source.gfid)))
+                    await stub.truncate(length)
+                    room = rounded_up(max(length, 1), self.pool.extent)
+                    await stub.set(mapping.KEY, str(Mapping(source.kind, room)))
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        await stub.truncate(0)
+                    self.pool.remove(half)
+                    raise
+                self.pool.rename(half, self.identity.name(gfid))
+                target.mapped = True
+                target.seen(await stub.stat(), target.looking())
+                target.size = source.size
+                if length > source.size:
+                    device = self.device(target)
+                    self.make_room(target, device, length, length)
+                    target.size = length
+            except BaseException:
+                if not target.mapped:
+                    self.files.drop(target)
+                    inode.ctx = PLAIN
+                raise
+            finally:
+                target.moving = False
+
+    def _copy_device(self, source: File, gfid: bytes) -> str:
+        """Make a device with the contents of another one; nobody writes to that meanwhile."""
+        device = self.device(source)
+        device.sync()
+        name, half = self.identity.name(source.gfid), self.identity.half(gfid)
+        self.pool.remove(half)
+        if self.pool.snapshot(name, half, self.identity.tag):
+            return half
+        self.pool.make(half, device.size, source.kind, self.identity.tag)
+        try:
+            copy: Device | None = self.pool.open(half)
+            assert copy is not None
+            if not self.pool.fresh_is_zero:
+                copy.clear(0, copy.size)
+            devices.copy(device, copy, devices.data_ranges(device, 0, source.size))
+            copy.sync()
+        except BaseException:
+            copy = None
+            self.pool.remove(half)
+            raise
+        return half
+
+    async def merge_file(self, inode: Inode, snapshot: File) -> None:
+        """Give a snapshot's contents to the file it was made of, and remove the snapshot."""
+        stub = Stub(self.child, Loc(inode=inode, gfid=snapshot.gfid))
+        try:
+            reply = await self.child.getxattr(stub.loc, mapping.ORIGIN)
+        except OSError:
+            raise OSError(errno.EINVAL, "that is no snapshot") from None
+        value = reply.dict.get_bytes(mapping.ORIGIN) if reply.dict is not None else None
+        gfid, _ = mapping.parse_copy(os.fsdecode(value or b""))
+        parent, path = inode.parent(), inode.path
+        if parent is None or path is None:
+            raise failed(errno.EINVAL)
+        there, _ = await self._by_gfid(gfid)
+        origin = await self.learn(there.anonymous_fd())
+        if origin is None:
+            raise OSError(errno.EINVAL, "what it was made of is not mapped any more")
+        name, half = self.identity.name(gfid), self.identity.half(gfid)
+        async with origin.resizing, snapshot.resizing:
+            with origin.gate.alone(), snapshot.gate.alone():
+                for each in (origin, snapshot):
+                    self.device(each).sync() if each.device is not None else None
+                    each.device = None
+                self.pool.remove(half)
+                self.pool.rename(name, half)
+                self.pool.rename(self.identity.name(snapshot.gfid), name)
+            with self.changes(origin) as change:
+                change(await Stub(self.child, Loc(inode=there, gfid=gfid)).truncate(snapshot.size))
+            origin.size = snapshot.size
+            self._remove_device(half)
+            snapshot.gone = True
+            snapshot.mapped = False
+            await self.child.unlink(
+                Loc(
+                    path=path,
+                    name=path.rpartition("/")[2],
+                    inode=inode,
+                    parent=parent,
+                    gfid=snapshot.gfid,
+                    pargfid=parent.gfid,
+                ),
+                0,
+            )
+
+    async def origin_of(self, loc: Loc) -> bytes:
+        """Return the gfid of the file that a snapshot was made of, as text. ENODATA if none."""
+        reply = await self.child.getxattr(loc, mapping.ORIGIN)
+        assert reply.dict is not None
+        return reply.dict.get_bytes(mapping.ORIGIN) or b""
+
+    async def _by_gfid(self, gfid: bytes) -> tuple[Inode, Iatt]:
+        root = self.root
+        inode = root.find(gfid) or root.new()
+        try:
+            reply = await self.child.lookup(Loc(inode=inode, gfid=gfid))
+        except OSError as error:
+            if error.errno in _GONE:
+                raise OSError(errno.EINVAL, f"there is no file {Gfid(gfid)} here") from None
+            raise
+        assert reply.buf is not None
+        return inode, reply.buf.copy()
+
+    @property
+    def root(self) -> Inode:
+        """The inode of the brick's root, for the table it is in."""
+        table = self._this.itable
+        above = self._this
+        while not table and above.parents:
+            above = above.parents.xlator
+            table = above.itable
+        if not table:
+            raise failed(errno.ENODEV)
+        return self._view(Inode, table.root)  # type: ignore[no-any-return]
+
+    # ---- devices that nobody has any more ----
+
+    def _remove_device(self, name: str) -> None:
+        try:
+            self.pool.remove(name)
+        except OSError as error:
+            self.log.warning("device %s is left for later: %s", name, error.strerror)
+
+    async def reclaim(self, file: File) -> None:
+        """The last name of a file is gone, and nobody uses it: remove its device."""
+        with file.gate.alone():
+            file.mapped = False
+            file.device = None
+        self.files.drop(file)
+        self._remove_device(self.identity.name(file.gfid))
+
+    async def patrol(self) -> None:
+        """Look for devices without files at the start, and now and again.
+
+        posix purges files by itself: what was open when the brick ended (unlink/), and trees that
+        rmdir has moved to landfill/.
+        """
+        while True:
+            try:
+                await self.look_for_orphans()
+            except OSError as error:
+                self.log.warning("devices cannot be looked through: %s", error.strerror or error)
+            await sleep(self.option("reclaim-interval"))
+
+    async def look_for_orphans(self) -> list[str]:
+        """Remove devices whose file is gone; report those whose file is there but not mapped.
+
+        Return the names of those that are reported.
+        """
+        reported = []
+        for known in self.pool.devices():
+            name = identity.parse(known.name)
+            if name is None or known.tag != self.identity.tag:
+                continue
+            if self.identity.brick != name.brick:
+                continue
+            if self.files.find(name.gfid) is not None:
+                continue
+            state = await self._state_of(name.gfid)
+            if self.files.find(name.gfid) is not None:
+                continue  # mapped meanwhile
+            if state is None:
+                self._remove_device(known.name)
+                self.log.info("device %s removed: its file is gone", known.name)
+            elif name.half and not state:
+                self._remove_device(known.name)
+                self.log.info("device %s removed: it never was its file's", known.name)
+            elif name.half:
+                whole = self.identity.name(name.gfid)
+                if self.pool.find(whole) is not None:
+                    self._remove_device(known.name)
+                else:
+                    self.pool.rename(known.name, whole)
+            elif not state:
+                reported.append(known.name)
+                self.say_once(
+                    known.name,
+                    "device %s: its file is not mapped to it; it is kept "
+                    "(glupy pool remove --device removes it)",
+                    known.name,
+                )
+        return reported
+
+    async def _state_of(self, gfid: bytes) -> bool | None:
+        """Say whether the file of a gfid is mapped; None if there is no such file."""
+        loc = Loc(inode=self.root.new(), gfid=gfid)
+        try:
+            await self.child.lookup(loc)
+            await self.child.getxattr(loc, mapping.KEY)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            if error.errno == errno.ENODATA:
+                return False
+            raise
+        return True
+
+
+def _same(one: Iatt, other: Iatt) -> bool:
+    return (one.ia_size, one.ia_mtime, one.ia_mtime_nsec) == (
+        other.ia_size,
+        other.ia_mtime,
+        other.ia_mtime_nsec,
+    )
+
+
+__all__ = ["THICK", "Moving", "Stub"]

@@ -1,0 +1,190 @@
+"""Fops that give a file its names or take them away: by the last one its device goes too."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Awaitable
+
+from glupy import PASS, Loc, Pass, fops, linux
+from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
+from pybd.base import REGULAR
+from pybd.files import PLAIN, File
+from pybd.mapping import Mapping
+from pybd.moving import Moving, Stub
+
+_GONE = errno.ENOENT, errno.ESTALE
+
+
+class Names(Moving):
+    """Fops on names."""
+
+    async def create(
+        self,
+        frame: Frame,
+        loc: Loc,
+        flags: int,
+        mode: int,
+        umask: int,
+        fd: Fd,
+        xdata: Dict | None,
+    ) -> fops.Create:
+        """Make a file, or open the one that is there."""
+        reply = await self.child.create(loc, flags, mode, umask, fd, xdata)
+        fd.ctx = self.files  # for `release`, should the file be mapped while it is open
+        if flags & os.O_EXCL:
+            if loc.inode is not None:
+                loc.inode.ctx = PLAIN
+        elif flags & os.O_TRUNC and reply.buf is not None:
+            file = await self.learn(fd)
+            if file is not None:
+                async with file.resizing:
+                    file.size = 0
+                    self.trim(file, self.device(file))
+        await self._map_new(loc, reply.buf)
+        return reply
+
+    async def mknod(
+        self, frame: Frame, loc: Loc, mode: int, rdev: int, umask: int, xdata: Dict | None
+    ) -> fops.Mknod:
+        """Make a file or a device."""
+        reply = await self.child.mknod(loc, mode, rdev, umask, xdata)
+        await self._map_new(loc, reply.buf)
+        return reply
+
+    async def put(
+        self,
+        frame: Frame,
+        loc: Loc,
+        mode: int,
+        umask: int,
+        flags: int,
+        vector: Vector,
+        count: int,
+        offset: int,
+        iobref: Iobref | None,
+        xattr: Dict | None,
+        xdata: Dict | None,
+    ) -> fops.Put:
+        """Make a file with its data."""
+        found = self._rule(loc.name)
+        if found is None:
+            return await self.child.put(
+                loc, mode, umask, flags, vector, count, offset, iobref, xattr, xdata
+            )
+        # Empty first, then mapped: so the data goes to where it belongs.
+        reply = await self.child.put(loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata)
+        inode, buf = loc.inode, reply.buf
+        assert inode is not None and buf is not None
+        await self._map_new(loc, buf)
+        stub = Stub(self.child, Loc(inode=inode, gfid=buf.ia_gfid))
+        file = inode.ctx
+        if isinstance(file, File):
+            async with file.resizing:
+                device = self.device(file)
+                end = offset + vector.nbytes
+                self.make_room(file, device, offset, end)
+                linux.pwritev(device.number, vector, offset)
+                with self.changes(file) as change:
+                    change(await stub.truncate(end))
+                file.size = end
+            return reply._replace(buf=self.shown(file))
+        return reply
+
+    async def link(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None) -> fops.Link:
+        """Give a file one more name."""
+        file = oldloc.ctx
+        if not isinstance(file, File):
+            return await self.child.link(oldloc, newloc, xdata)
+        with self.changes(file) as change:
+            reply = await self.child.link(oldloc, newloc, xdata)
+            change(reply.buf)
+        self.show(file, reply.buf)
+        return reply
+
+    def unlink(
+        self, frame: Frame, loc: Loc, xflags: int, xdata: Dict | None
+    ) -> Pass | Awaitable[fops.Unlink]:
+        """Take a name away.
+
+        Nothing is written down first: a device says by its own name and tag whose it is, so that
+        what a crash leaves behind is found by ``patrol``.
+        """
+        if loc.ctx is PLAIN:
+            return PASS
+        return self._unlink(loc, xflags, xdata)
+
+    async def _unlink(self, loc: Loc, xflags: int, xdata: Dict | None) -> fops.Unlink:
+        file = await self._victim(loc)
+        if file is None:
+            return await self.child.unlink(loc, xflags, xdata)
+        with self.changes(file):
+            reply = await self.child.unlink(loc, xflags, xdata)
+        await self._lost_a_name(file, loc.inode)
+        return reply
+
+    async def rename(
+        self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None
+    ) -> fops.Rename:
+        """Give a file another name, maybe one that was another file's."""
+        victim = await self._victim(newloc) if newloc.inode is not None else None
+        file = oldloc.ctx
+        if isinstance(file, File):
+            with self.changes(file) as change:
+                reply = await self.child.rename(oldloc, newloc, xdata)
+                change(reply.buf)
+            self.show(file, reply.buf)
+        else:
+            reply = await self.child.rename(oldloc, newloc, xdata)
+            if reply.buf is not None and self.rules:
+                named = Loc(name=newloc.name, inode=oldloc.inode, gfid=reply.buf.ia_gfid)
+                await self._map_new(named, reply.buf)
+        if victim is not None and victim is not file:
+            victim.changing()
+            victim.changed(None)
+            await self._lost_a_name(victim, newloc.inode)
+        return reply
+
+    async def _victim(self, loc: Loc) -> File | None:
+        """Return the mapped file that a loc means; None if it is plain, or no file."""
+        inode = loc.inode
+        if inode is None or inode.ctx is PLAIN:
+            return None
+        if isinstance(inode.ctx, File):
+            found: File = inode.ctx
+            return found
+        if inode.c.ia_type != REGULAR:
+            return None
+        return await self.learn(inode.anonymous_fd())
+
+    async def _lost_a_name(self, file: File, inode: Inode | None) -> None:
+        """If that was the last one the device goes: now, or when nobody has the file open."""
+        if inode is None:
+            return
+        try:
+            await self.child.stat(Loc(inode=inode, gfid=file.gfid))
+            return
+        except OSError as error:
+            if error.errno not in _GONE:
+                return  # posix cannot tell: `patrol` will see
+        file.gone = True
+        if inode.active_fd_count == 0:
+            self.spawn(self.reclaim(file))
+
+    def _rule(self, name: str | None) -> Mapping | None:
+        """Return what option ``map`` says of a name."""
+        return None if self.is_arbiter else self.rules.find(name)
+
+    async def _map_new(self, loc: Loc, buf: Iatt | None) -> None:
+        """Map a file whose name says so. Failing that it stays plain, and the log says why."""
+        found = self._rule(loc.name)
+        inode = loc.inode
+        if found is None or inode is None or buf is None or buf.c.ia_type != REGULAR:
+            return
+        if stat.S_IMODE(buf.mode) == stat.S_ISVTX or isinstance(inode.ctx, File):
+            return  # DHT's pointer to where the file is; or an old file
+        try:
+            await self.map_file(inode, buf.ia_gfid, found, keeps_size=True)
+        except OSError as error:
+            self.log.error("%s is not mapped: %s", loc.name, error.strerror or error)

@@ -1,0 +1,167 @@
+"""Fops on a mapped file's blocks, discard before all, and statfs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+from glupy import fops, keys
+from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
+from glupy.views import Dict, Fd, Frame, Loc
+from pybd.base import LATER, Base, failed, on_fd
+from pybd.data import Data, check_writable
+from pybd.files import File
+from pybd.mapping import THIN
+
+_SYNC = os.O_SYNC | os.O_DSYNC
+_WHENCE = {GF_SEEK_DATA: os.SEEK_DATA, GF_SEEK_HOLE: os.SEEK_HOLE}
+_MOST = (1 << 63) - 1
+
+
+def _check_range(fd: Fd, offset: int, length: int) -> None:
+    """What fallocate(2) says of a range: EBADF, EINVAL or EFBIG."""
+    check_writable(fd)
+    if offset < 0 or length <= 0 or length > _MOST:
+        raise failed(errno.EINVAL)
+    if offset + length > _MOST:
+        raise failed(errno.EFBIG)
+
+
+class Space(Data, Base):
+    """Fops on blocks."""
+
+    @on_fd
+    def discard(
+        self, frame: Frame, file: File, fd: Fd, offset: int, len: int, xdata: Dict | None
+    ) -> Any:
+        """Give the space of a range back; it reads as zeros, at once, and the size stays.
+
+        Any range will do, and it takes no space, so a full pool is no reason to refuse it.
+        """
+        _check_range(fd, offset, len)
+        alone = xdata is not None and keys.UPDATE_ATOMIC in xdata
+        with file.gate.alone() if alone else file.gate:
+            device = file.device
+            if device is None or file.moving:
+                return LATER
+            before = self.shown(file)
+            device.discard(offset, len, file.size)
+            if fd.flags & _SYNC:
+                device.sync(data_only=True)
+            if not device.frees:
+                self.say_once(
+                    f"frees {device.number}",
+                    "the devices of this pool cannot discard: what is discarded is zeroed, but its "
+                    "space is not freed",
+                )
+            self.touch(frame, file)
+            after = self.shown(file)
+        return fops.Discard(before, after)
+
+    @on_fd
+    def zerofill(
+        self, frame: Frame, file: File, fd: Fd, offset: int, len: int, xdata: Dict | None
+    ) -> Any:
+        """Have a range read as zeros; the file grows if the range is past its end."""
+        _check_range(fd, offset, len)
+        return self._reach(frame, file, fd, offset, len, grow=True, zero=True)
+
+    @on_fd
+    def fallocate(
+        self,
+        frame: Frame,
+        file: File,
+        fd: Fd,
+        keep_size: int,
+        offset: int,
+        len: int,
+        xdata: Dict | None,
+    ) -> Any:
+        """Give a range space, as far as the pool can: loop files can; a thick volume has it.
+
+        A thin volume cannot: EOPNOTSUPP, but for a range that makes the file grow, which it does.
+        """
+        _check_range(fd, offset, len)
+        return self._reach(frame, file, fd, offset, len, grow=not keep_size, zero=False)
+
+    async def _reach(
+        self, frame: Frame, file: File, fd: Fd, offset: int, length: int, *, grow: bool, zero: bool
+    ) -> Any:
+        async with file.resizing:
+            device = file.device
+            if device is None or file.moving:
+                return LATER
+            end = offset + length
+            old, blocks = file.size, self.blocks(file)
+            grows = grow and end > old
+            if zero:
+                self.check_room(device, offset, length)
+                if grows:
+                    self.make_room(file, device, offset, end)
+                device.zero(offset, end if grow else min(end, old))
+                if fd.flags & _SYNC:
+                    device.sync(data_only=True)
+            else:
+                self._allocate(file, device, offset, length, grows=grows)
+            before = self.shown(file)
+            if grows:
+                await self.set_size(file, fd, end)
+            self.touch(frame, file)
+            after = self.shown(file)
+        self.show(file, before, size=old, blocks=blocks)
+        return (fops.Zerofill if zero else fops.Fallocate)(before, after)
+
+    def _allocate(self, file: File, device: Any, offset: int, length: int, *, grows: bool) -> None:
+        end = offset + length
+        if grows:
+            self.make_room(file, device, end, end)
+        if file.kind != THIN:
+            return
+        try:
+            device.allocate(offset, length)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP or not grows:
+                raise
+
+    @on_fd
+    def seek(
+        self, frame: Frame, file: File, fd: Fd, offset: int, what: int, xdata: Dict | None
+    ) -> Any:
+        """Return where the next data or hole begins, as far as the pool can tell; ENXIO: none."""
+        device = file.device
+        if device is None:
+            return LATER
+        whence = _WHENCE.get(what)
+        if whence is None:
+            raise failed(errno.ENOTSUP)
+        size = file.size
+        if not 0 <= offset < size:
+            raise failed(errno.ENXIO)
+        found = device.seek(offset, whence)
+        if whence == os.SEEK_HOLE:
+            return fops.Seek(min(found, size))
+        if found >= size:
+            raise failed(errno.ENXIO)
+        return fops.Seek(found)
+
+    async def statfs(self, frame: Frame, loc: Loc, xdata: Dict | None) -> fops.Statfs:
+        """Add the pool's size and free space to the brick's, unless they are one file system."""
+        reply = await self.child.statfs(loc, xdata)
+        buf = reply.buf
+        if buf is None:
+            return reply
+        with contextlib.suppress(OSError):
+            room = self.pool.room()
+            if room.st_dev and room.st_dev == self._brick_device():
+                return reply
+            c, unit = buf.c, buf.f_frsize or buf.f_bsize
+            c.f_blocks += room.size // unit
+            c.f_bfree += room.free // unit
+            c.f_bavail += room.free // unit
+        return reply
+
+    def _brick_device(self) -> int:
+        return Path(self.identity.directory).stat().st_dev

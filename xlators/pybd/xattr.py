@@ -1,0 +1,239 @@
+"""Fops on xattrs: the one that maps a file, the names of copies, and what clients do not see."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Awaitable
+from typing import Any
+
+from glupy import PASS, Pass, fops, keys
+from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
+from pybd import mapping
+from pybd.base import failed
+from pybd.files import PLAIN, File
+from pybd.mapping import KEY
+from pybd.moving import Moving
+
+_ATTRIBUTES = keys.PRESTAT, keys.POSTSTAT, keys.DHT_IATT
+_ORDERS = (mapping.CLONE, mapping.SNAPSHOT, mapping.MERGE)
+_ASKED = (mapping.VOLUME_TYPE, mapping.VOLUME_CAPS, mapping.LIST_ORIGIN)
+_HIDDEN = KEY, mapping.ORIGIN
+
+
+class Xattrs(Moving):
+    """Fops on xattrs. GlusterFS's own clients (pid < 0) copy files with all their xattrs: to them
+    the key is an xattr like others, but one that they cannot take away."""
+
+    def setxattr(
+        self, frame: Frame, loc: Loc, dict: Dict, flags: int, xdata: Dict | None
+    ) -> Pass | Awaitable[fops.Setxattr]:
+        """Map a file, copy its device, or set xattrs."""
+        inode = loc.inode
+        if inode is None or self.is_arbiter:
+            return PASS
+        if self._is_order(dict):
+            return self._ordered(frame, inode, dict, flags, loc, None, xdata)
+        if isinstance(inode.ctx, File):
+            return self._changed(inode.ctx, self.child.setxattr(loc, dict, flags, xdata))
+        return PASS
+
+    def fsetxattr(
+        self, frame: Frame, fd: Fd, dict: Dict, flags: int, xdata: Dict | None
+    ) -> Pass | Awaitable[fops.Fsetxattr]:
+        """The same by an fd."""
+        inode = fd.inode
+        if self.is_arbiter:
+            return PASS
+        if self._is_order(dict):
+            return self._ordered(frame, inode, dict, flags, None, fd, xdata)
+        if isinstance(inode.ctx, File):
+            return self._changed(inode.ctx, self.child.fsetxattr(fd, dict, flags, xdata))
+        return PASS
+
+    @staticmethod
+    def _is_order(dict: Dict) -> bool:
+        return KEY in dict or any(each in dict for each in _ORDERS)
+
+    async def _ordered(
+        self,
+        frame: Frame,
+        inode: Inode,
+        dict: Dict,
+        flags: int,
+        loc: Loc | None,
+        fd: Fd | None,
+        xdata: Dict | None,
+    ) -> Any:
+        rest = dict.copy()
+        orders = {}
+        for key in (KEY, *_ORDERS):
+            value = rest.get_bytes(key)
+            if value is not None:
+                orders[key] = os.fsdecode(value)
+                del rest[key]
+        internal = frame.pid < 0
+        gfid = inode.gfid or (loc.gfid if loc is not None else inode.gfid)
+        for key, text in orders.items():
+            if key == KEY:
+                await self._map(inode, gfid, text, internal)
+                continue
+            file = await self.learn(inode.anonymous_fd())
+            if file is None:
+                raise OSError(errno.EINVAL, "that file is not mapped")
+            if key == mapping.MERGE:
+                await self.merge_file(inode, file)
+            else:
+                await self.copy_file(file, text, is_snapshot=key == mapping.SNAPSHOT)
+        made = fops.Setxattr if loc is not None else fops.Fsetxattr
+        if len(rest):
+            if loc is not None:
+                wind: Any = self.child.setxattr(loc, rest, flags, xdata)
+            else:
+                assert fd is not None
+                wind = self.child.fsetxattr(fd, rest, flags, xdata)
+            known = inode.ctx
+            return await (self._changed(known, wind) if isinstance(known, File) else wind)
+        known = inode.ctx
+        if not isinstance(known, File) or known.stub is None:
+            return made()
+        now = self.shown(known)
+        return made(Dict({keys.DHT_IATT: now, keys.POSTSTAT: now}))
+
+    async def _map(self, inode: Inode, gfid: bytes, text: str, internal: bool) -> None:
+        wanted = mapping.parse(text)
+        if inode.gfid:
+            file = await self.learn(inode.anonymous_fd())
+            if file is not None:
+                if internal:
+                    return
+                raise failed(errno.EEXIST)
+        try:
+            await self.map_file(inode, gfid, wanted, keeps_size=internal)
+        except OSError as error:
+            self.log.error("%s is not mapped to %s: %s", gfid, text, error.strerror or error)
+            raise
+
+    async def _changed(self, file: File, wind: Awaitable[Any]) -> Any:
+        """Xattrs of a mapped file change; the attributes in the reply are to be the file's."""
+        with self.changes(file) as change:
+            reply = await wind
+            xdata = reply.xdata
+            shown = Dict() if xdata is not None else None
+            if xdata is not None and shown is not None:
+                for key in _ATTRIBUTES:
+                    if key in xdata and isinstance(value := xdata[key], Iatt):
+                        if key != keys.PRESTAT:
+                            change(value)
+                        self.show(file, value)
+                        shown[key] = value
+        if xdata is None or not len(shown or ()):
+            return reply
+        xdata = xdata.copy()
+        xdata.update(shown or {})
+        return reply._replace(xdata=xdata)
+
+    def removexattr(self, frame: Frame, loc: Loc, name: str, xdata: Dict | None) -> Any:
+        """Unmap a file, or remove xattrs: one, or with an empty name those in xdata."""
+        return self._remove(
+            frame,
+            loc.inode,
+            name,
+            xdata,
+            fops.Removexattr,
+            lambda xdata: self.child.removexattr(loc, name, xdata),
+        )
+
+    def fremovexattr(self, frame: Frame, fd: Fd, name: str, xdata: Dict | None) -> Any:
+        """The same by an fd."""
+        return self._remove(
+            frame,
+            fd.inode,
+            name,
+            xdata,
+            fops.Fremovexattr,
+            lambda xdata: self.child.fremovexattr(fd, name, xdata),
+        )
+
+    def _remove(
+        self,
+        frame: Frame,
+        inode: Inode | None,
+        name: str,
+        xdata: Dict | None,
+        made: Any,
+        wind: Any,
+    ) -> Any:
+        if inode is None or self.is_arbiter:
+            return PASS
+        if name == KEY:
+            if frame.pid < 0:
+                return made()
+            return self._unmap(inode, made)
+        if not name and xdata is not None and KEY in xdata:
+            xdata = xdata.copy()
+            del xdata[KEY]
+            if frame.pid >= 0:
+                raise failed(errno.EPERM)
+            if not any(key.startswith(keys.NAMESPACES) for key in xdata):
+                return made()
+            return self._unless_mapped(inode, wind(xdata))
+        if isinstance(inode.ctx, File):
+            return self._changed(inode.ctx, wind(xdata))
+        return PASS
+
+    async def _unless_mapped(self, inode: Inode, wind: Awaitable[Any]) -> Any:
+        known = inode.ctx
+        return await (self._changed(known, wind) if isinstance(known, File) else wind)
+
+    async def _unmap(self, inode: Inode, made: Any) -> Any:
+        file = await self.learn(inode.anonymous_fd())
+        if file is None:
+            raise failed(errno.ENODATA)
+        await self.unmap_file(inode, file)
+        return made()
+
+    def getxattr(
+        self, frame: Frame, loc: Loc, name: str | None, xdata: Dict | None
+    ) -> Pass | Awaitable[fops.Getxattr] | fops.Getxattr:
+        """What the pool can, and all xattrs but our own."""
+        if name in _ASKED:
+            return self._told(loc, name, fops.Getxattr)
+        if name is None or name == "":
+            if frame.pid < 0 or (loc.inode is not None and loc.inode.ctx is PLAIN):
+                return PASS
+            return self._listed(self.child.getxattr(loc, name, xdata))
+        return PASS
+
+    def fgetxattr(
+        self, frame: Frame, fd: Fd, name: str | None, xdata: Dict | None
+    ) -> Pass | Awaitable[fops.Fgetxattr] | fops.Fgetxattr:
+        """The same by an fd."""
+        if name in _ASKED:
+            return self._told(Loc(inode=fd.inode, gfid=fd.inode.gfid), name, fops.Fgetxattr)
+        if name is None or name == "":
+            if frame.pid < 0 or fd.inode.ctx is PLAIN:
+                return PASS
+            return self._listed(self.child.fgetxattr(fd, name, xdata))
+        return PASS
+
+    async def _told(self, loc: Loc, name: str | None, made: Any) -> Any:
+        if name == mapping.LIST_ORIGIN:
+            return made(Dict({name: await self.origin_of(loc)}))
+        number = mapping.TYPE_BD
+        if name == mapping.VOLUME_CAPS:
+            number = mapping.CAPS_BD | mapping.CAPS_COPY | mapping.CAPS_SNAPSHOT | mapping.CAPS_ZERO
+            if mapping.THIN in self.pool.kinds:
+                number |= mapping.CAPS_THIN
+        return made(Dict({str(name): str(number).encode()}))
+
+    async def _listed(self, wind: Awaitable[Any]) -> Any:
+        reply = await wind
+        found = reply.dict
+        if found is None or not any(key in found for key in _HIDDEN):
+            return reply
+        shown = found.copy()
+        for key in _HIDDEN:
+            if key in shown:
+                del shown[key]
+        return reply._replace(dict=shown)
