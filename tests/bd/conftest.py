@@ -35,7 +35,9 @@ def bd_options() -> dict[str, str]:
 def make_bd(
     make_brick: Callable[..., Brick], pool: Path, sector_size: int, bd_options: dict[str, str]
 ) -> Callable[..., Brick]:
-    def make(directory: Path | None = None, *, above: Any = (), **recipe: Any) -> Brick:
+    def make(
+        directory: Path | None = None, *, above: Any = (), pool: Path = pool, **recipe: Any
+    ) -> Brick:
         options = {"pool": f"loop:{pool}", "sector-size": str(sector_size), **bd_options}
         return make_brick(directory, inserts=[("user/pybd", options), *above], **recipe)
 

@@ -8,6 +8,7 @@ are compared whole: all but times, and what says how full the disk is.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import hashlib
@@ -15,15 +16,17 @@ import os
 import queue
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glupy import Fd, FileType, Flock, Gfid, Iatt, Inode, Loc, Statvfs, Vector, fops
+from glupy import Fd, FileType, Flock, Gfid, Iatt, Inode, Loc, Statvfs, Vector, _entry, fops
 from glupy.testing.gfapi import Client
+from glupy.testing.processes import Brick
 from glupy.views import Dict, Mdata
 from glupy.views.dirents import Dirent, Dirents
 from glupy.views.locks import Locks
+from volfiles import Graph
 
 WINDER = Path(__file__).parent / "translators" / "winder.py"
 # Whose op_errno says something after success: ENOENT, the end.
@@ -332,6 +335,27 @@ class Side:
             for name in [*folders, *files]
             if name.count("-") == 4
         }
+
+
+@contextlib.contextmanager
+def served(
+    graph: Graph, folder: Path, scratch: Path, name: str, kind: type[Side] = Side
+) -> Iterator[Side]:
+    """A brick with that graph over a folder, and its client."""
+    with contextlib.ExitStack() as stack:
+        brick = stack.enter_context(Brick(graph, scratch / name))
+        winder = "features/glupy", {"module": f"{WINDER}:Winder"}
+        client = stack.enter_context(
+            Client(
+                brick.client_graph(inserts=[winder]),
+                log=scratch / f"{name}-client.log",
+                background_fini=True,
+            )
+        )
+        instances = [each for each in _entry._instances.values() if type(each).__name__ == "Winder"]
+        side = kind(folder, client, instances[-1])
+        stack.callback(side.close)
+        yield side
 
 
 def filled(given: Mapping[str, Any] | Callable[[Dict], None]) -> Dict:

@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import volfiles
-from glupy import Flock, Iatt, _entry, constants, stores
+from glupy import Flock, Iatt, constants, stores
 from glupy.testing import stock
-from glupy.testing.gfapi import Client
-from glupy.testing.processes import Brick, ProcessError, free_port
+from glupy.testing.processes import ProcessError, free_port
 
 if TYPE_CHECKING:
-    from tests.sides.sides import WINDER, Opened, Outcome, Side
+    from tests.sides.sides import Opened, Outcome, Side, served
 else:  # pytest runs with this folder in sys.path
-    from sides import WINDER, Opened, Outcome, Side
+    from sides import Opened, Outcome, Side, served
 
 LEAVES = "posix", "pyposix"
 # As long as each other: how long a path may be shows how long a brick's own is.
@@ -838,20 +837,7 @@ def pair(folders: dict[str, Path], scratch: Path, **recipe: Any) -> Iterator[dic
         for leaf, folder in folders.items():
             folder.mkdir(exist_ok=True)
             graph = volfiles.brick(folder, leaf=leaf, port=free_port(), **recipe)
-            brick = stack.enter_context(Brick(graph, scratch / leaf))
-            winder = "features/glupy", {"module": f"{WINDER}:Winder"}
-            client = stack.enter_context(
-                Client(
-                    brick.client_graph(inserts=[winder]),
-                    log=scratch / f"{leaf}-client.log",
-                    background_fini=True,
-                )
-            )
-            instances = [
-                each for each in _entry._instances.values() if type(each).__name__ == "Winder"
-            ]
-            side = Side(folder, client, instances[-1])
-            stack.callback(side.close)
+            side = stack.enter_context(served(graph, folder, scratch, leaf))
             found[leaf] = side
         yield found
 

@@ -407,3 +407,16 @@ def test_where_a_file_has_blocks(tmp_path: Path) -> None:
         found = extents.mapped(number, 0, 200 * 8192)
         holes = list(extents.gaps(found, 0, 200 * 8192))
     assert holes == [(index * 8192 + 4096, (index + 1) * 8192) for index in range(200)]
+
+
+# ---- attributes ----
+
+
+def test_times_have_nanoseconds(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    os.utime(path, ns=(10**18 + 123_456_789, 10**18 + 987_654_321))
+    iatt = linux.fstatat(-1, os.fsencode(path))
+    assert (iatt.ia_atime, iatt.ia_atime_nsec) == (10**9, 123_456_789)
+    assert (iatt.ia_mtime, iatt.ia_mtime_nsec) == (10**9, 987_654_321)
+    assert (iatt.ia_ctime, iatt.ia_ctime_nsec) == divmod(path.stat().st_ctime_ns, 10**9)

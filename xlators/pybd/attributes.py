@@ -122,6 +122,9 @@ class Attributes(Base):
         changed = xdata is None
         for entry in entries:
             value = value_in(entry.dict)
+            if value is not None or xdata is None:
+                entry.dict = cleaned(entry.dict, xdata)
+                changed = True
             inode, iatt = entry.inode, entry.d_stat
             if inode is None or iatt is None:
                 continue
@@ -133,7 +136,4 @@ class Attributes(Base):
                     changed = True
                     if xdata is not None:
                         entry.dict = self._with_content(file, entry.dict, xdata)
-            if value is not None or xdata is None:
-                entry.dict = cleaned(entry.dict, xdata)
-                changed = True
         return reply._replace(entries=entries) if changed else reply

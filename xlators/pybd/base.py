@@ -31,11 +31,14 @@ from pybd.rules import Rules
 Answer = TypeVar("Answer")
 
 REGULAR = int(FileType.IFREG)
+_UNKNOWN = int(FileType.INVAL)
 MODIFIED = MDATA_MTIME | MDATA_CTIME
 _TIMES = MODIFIED | MDATA_ATIME
 _CLOCK_REALTIME_COARSE = 5  # linux/time.h: as file systems' own times, so that none goes back
 _ROOM_SECONDS = 5.0  # as often as posix looks
 _ATTEMPTS = 100
+MOST = (1 << 63) - 1
+"""The largest offset that the kernel knows."""
 ARBITER = "features/arbiter"
 
 
@@ -141,11 +144,17 @@ class Base(Translator):
             self.spawn(self._store_late(file, Loc(inode=fresh, gfid=gfid)), ctime=taken[2])
 
     def release(self, fd: Fd) -> None:
-        """A mapped file is closed: store its times."""
-        file = fd.inode.ctx
-        if isinstance(file, File) and (taken := file.times.taken()) is not None and not file.gone:
-            inode = fd.inode.ref()
-            self.spawn(self._store_late(file, Loc(inode=inode, gfid=file.gfid)), ctime=taken[2])
+        """A mapped file is closed: store its times; or remove its device, if it has no name."""
+        inode = fd.inode
+        file = inode.ctx
+        if not isinstance(file, File):
+            return
+        if file.gone:
+            if inode.active_fd_count == 0:
+                self.spawn(self.reclaim(file))
+        elif (taken := file.times.taken()) is not None:
+            loc = Loc(inode=inode.ref(), gfid=file.gfid)
+            self.spawn(self._store_late(file, loc), ctime=taken[2])
 
     async def _store_late(self, file: File, loc: Loc) -> None:
         with contextlib.suppress(OSError):  # removed meanwhile
@@ -214,6 +223,8 @@ class Base(Translator):
     async def learn(self, fd: Fd) -> File | None:
         """Return the mapped file of an fd, None if it is plain, by asking posix if need be."""
         inode = fd.inode
+        if not may_be_mapped(inode):
+            return None
         for _ in range(_ATTEMPTS):
             known = inode.ctx
             if known is PLAIN:
@@ -331,6 +342,8 @@ class Base(Translator):
         before = device.size
         if end > before:
             size = rounded_up(end, self.pool.extent)
+            if size > MOST:
+                raise failed(errno.EFBIG)
             self.pool.resize(self.identity.name(file.gfid), size)
             device.measure()
         if not self.pool.fresh_is_zero:
@@ -442,8 +455,9 @@ def on_fd(
 
     @functools.wraps(core)
     def handler(self: Base, frame: Frame, fd: Fd, *arguments: Any) -> Any:
-        file = fd.inode.ctx
-        if file is PLAIN:
+        inode = fd.inode
+        file = inode.ctx
+        if file is PLAIN or not may_be_mapped(inode):
             return PASS
         if file is not None and file.ready:
             answer = core(self, frame, file, fd, *arguments)
@@ -465,6 +479,11 @@ def on_fd(
         raise failed(errno.EIO)
 
     return handler
+
+
+def may_be_mapped(inode: Inode) -> bool:
+    """Say whether it is a regular file, or not known yet what it is."""
+    return inode.c.ia_type in (REGULAR, _UNKNOWN)
 
 
 LATER = object()

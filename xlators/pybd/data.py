@@ -12,13 +12,13 @@ from glupy import PASS, IoBuffer, Pass, fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.constants import MDATA_ATIME
 from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
-from pybd.base import LATER, Base, failed, on_fd
+from pybd.base import LATER, MOST, Base, failed, may_be_mapped, on_fd
+from pybd.device import Device
 from pybd.files import PLAIN, File
 
 _SYNC = os.O_SYNC | os.O_DSYNC
 _COPY_AT_A_TIME = 1 << 20
 _COPY_AT_ONCE = 16 << 20
-_MOST = (1 << 63) - 1
 
 
 def check_readable(fd: Fd) -> None:
@@ -31,6 +31,12 @@ def check_writable(fd: Fd) -> None:
     """EBADF if the fd was not opened for writing."""
     if not fd.anonymous and fd.flags & os.O_ACCMODE == os.O_RDONLY:
         raise failed(errno.EBADF)
+
+
+def check_aligned(fd: Fd, device: Device, offset: int, length: int) -> None:
+    """EINVAL for what the kernel would not take of an fd with O_DIRECT."""
+    if fd.flags & os.O_DIRECT and (offset | length) % device.sector:
+        raise failed(errno.EINVAL)
 
 
 class Data(Base):
@@ -86,10 +92,14 @@ class Data(Base):
         device = file.device
         if device is None:
             return LATER
-        check_readable(fd)
         if offset < 0 or not size:
             raise failed(errno.EINVAL)
+        check_readable(fd)
+        if offset + size > MOST:
+            raise failed(errno.EINVAL)
         end = file.size
+        if offset < end:
+            check_aligned(fd, device, offset, size)
         wanted = min(size, max(end - offset, 0))
         iobuf: IoBuffer
         if wanted:
@@ -116,10 +126,14 @@ class Data(Base):
         xdata: Dict | None,
     ) -> Any:
         """Write; what reaches beyond the end of the file makes it grow."""
-        check_writable(fd)
         length = vector.nbytes
         if offset < 0:
             raise failed(errno.EINVAL)
+        check_writable(fd)
+        if offset + length > MOST:
+            raise failed(errno.EINVAL)
+        if file.device is not None:
+            check_aligned(fd, file.device, offset, length)
         if fd.flags & os.O_APPEND or offset + length > file.size:
             return self._write_beyond(
                 frame,
@@ -167,7 +181,7 @@ class Data(Base):
             at_end = append or offset == file.size
             if append:
                 offset = file.size
-            if offset + length > _MOST:
+            if offset + length > MOST:
                 raise failed(errno.EFBIG)
             self.check_room(device, offset, length)
             old, blocks = file.size, self.blocks(file)
@@ -226,8 +240,9 @@ class Data(Base):
                     continue
                 device = self.device(file)
                 old, blocks = file.size, self.blocks(file)
-                if old < size <= _MOST:
-                    check_writable(fd)
+                if not fd.anonymous and fd.flags & os.O_ACCMODE == os.O_RDONLY:
+                    raise failed(errno.EINVAL)  # ftruncate(2)
+                if old < size:
                     self.make_room(file, device, size, size)
                 with self.changes(file) as change:
                     reply = await wind()
@@ -281,6 +296,8 @@ class Data(Base):
         if device is None:
             return LATER
         reply = await self.child.rchecksum(fd, offset, len, xdata)
+        if offset < file.size:
+            check_aligned(fd, device, offset, len)
         wanted = min(len, max(file.size - offset, 0))
         data = b"".join(_pieces(device.number, offset, wanted))
         answers = reply.xdata
@@ -305,6 +322,8 @@ class Data(Base):
         """Copy inside the brick, between plain and mapped files each way; maybe less than asked."""
         if fd_in is None or fd_out is None:
             return PASS
+        if not (may_be_mapped(fd_in.inode) and may_be_mapped(fd_out.inode)):
+            return PASS
         if fd_in.inode.ctx is PLAIN and fd_out.inode.ctx is PLAIN:
             return PASS
         return self._copy(frame, fd_in, off_in, fd_out, off_out, len, flags, xdata)
@@ -325,13 +344,22 @@ class Data(Base):
             return await self.child.copy_file_range(
                 fd_in, off_in, fd_out, off_out, length, flags, xdata
             )
-        if flags or off_in < 0 or off_out < 0:
+        # In the order of the kernel's generic_copy_file_checks (fs/read_write.c).
+        if flags:
+            raise failed(errno.EINVAL)
+        check_readable(fd_in)
+        check_writable(fd_out)
+        if fd_out.flags & os.O_APPEND:
+            raise failed(errno.EBADF)
+        if off_out < 0:
+            raise failed(errno.EOVERFLOW)
+        if off_in < 0:
             raise failed(errno.EINVAL)
         same = fd_in.inode.gfid == fd_out.inode.gfid
         if same and off_in < off_out + length and off_out < off_in + length:
-            raise failed(errno.EINVAL)  # copy_file_range(2)
-        check_readable(fd_in)
-        check_writable(fd_out)
+            raise failed(errno.EINVAL)
+        if source is not None:
+            check_aligned(fd_in, self.device(source), off_in, length)
         first: Any = None
         last: Any = None
         done, length = 0, min(length, _COPY_AT_ONCE)

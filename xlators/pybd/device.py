@@ -27,7 +27,7 @@ _PUNCH = linux.FALLOC_FL_PUNCH_HOLE | linux.FALLOC_FL_KEEP_SIZE
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL)
 _CHUNK = 1 << 20
 
-_Rung = Callable[[int, int], None]
+_Rung = Callable[["Device", int, int], None]
 
 
 class Device:
@@ -56,12 +56,11 @@ class Device:
         self.unit = max(unit, self.granule)
         self.size = 0
         self.measure()
-        zeros: list[_Rung] = [self._blkzeroout, self._write_zeros]
-        freeing: list[_Rung] = [self._punch]
+        # Functions, not methods of ours: those would keep us, and us open.
+        self._freeing: list[_Rung] = [Device._punch]
+        self._zeroing: list[_Rung] = [Device._blkzeroout, Device._write_zeros]
         if discards_to_zeros:
-            freeing.insert(0, self._blkdiscard)
-        self._freeing = freeing
-        self._zeroing = zeros
+            self._freeing.insert(0, Device._blkdiscard)
 
     def __del__(self) -> None:
         number, self.number = self.number, -1
@@ -123,9 +122,9 @@ class Device:
         for ladder in ladders:
             for rung in list(ladder):
                 try:
-                    return rung(first, behind)
+                    return rung(self, first, behind)
                 except OSError as error:
-                    if error.errno not in _UNSUPPORTED or rung == self._write_zeros:
+                    if error.errno not in _UNSUPPORTED or rung is Device._write_zeros:
                         raise
                     with contextlib.suppress(ValueError):  # another thread was first
                         ladder.remove(rung)

@@ -46,7 +46,7 @@ def parse_copy(text: str) -> tuple[bytes, int | None]:
         number = bytes.fromhex(gfid.replace("-", ""))
     except ValueError:
         number = b""
-    if len(number) != 16:
+    if len(number) != 16 or not any(number):
         raise OSError(errno.EINVAL, f"{text!r} is not GFID or GFID:SIZE")
     return number, _size(size) if colon else None
 

@@ -26,6 +26,7 @@ from pybd.ranges import Range, rounded_up
 
 _AT_A_TIME = 1 << 20
 _SETTLED_AFTER = 0.02  # seconds: more than the file system's clock ticks in
+_ROOT_SECONDS = 0.5
 _GONE = errno.ENOENT, errno.ESTALE
 # Translators above keep the size of such a file in an xattr of their own.
 _SIZED_ABOVE = "trusted.ec.size", "trusted.glusterfs.shard.file-size"
@@ -257,11 +258,11 @@ class Moving(Base):
         """
         gfid, size = mapping.parse_copy(text)
         inode, iatt = await self._by_gfid(gfid)
-        if iatt.c.ia_type != REGULAR or iatt.ia_size:
-            raise OSError(errno.EINVAL, "the target is not a regular, empty file")
         stub = Stub(self.child, Loc(inode=inode, gfid=gfid))
         if isinstance(inode.ctx, File) or await stub.has(mapping.KEY):
             raise failed(errno.EEXIST)
+        if iatt.c.ia_type != REGULAR or iatt.ia_size:
+            raise OSError(errno.EINVAL, "the target is not a regular, empty file")
         target = self.files.of(gfid, source.kind)
         async with target.resizing, source.resizing:
             if not source.mapped or target.stub is not None or target.device is not None:
@@ -372,6 +373,7 @@ class Moving(Base):
 
     async def _by_gfid(self, gfid: bytes) -> tuple[Inode, Iatt]:
         root = self.root
+        assert root is not None, "a client asks"
         inode = root.find(gfid) or root.new()
         try:
             reply = await self.child.lookup(Loc(inode=inode, gfid=gfid))
@@ -383,15 +385,15 @@ class Moving(Base):
         return inode, reply.buf.copy()
 
     @property
-    def root(self) -> Inode:
-        """The inode of the brick's root, for the table it is in."""
+    def root(self) -> Inode | None:
+        """The inode of the brick's root, for the table it is in; None before there is a client."""
         table = self._this.itable
         above = self._this
         while not table and above.parents:
             above = above.parents.xlator
             table = above.itable
         if not table:
-            raise failed(errno.ENODEV)
+            return None
         return self._view(Inode, table.root)  # type: ignore[no-any-return]
 
     # ---- devices that nobody has any more ----
@@ -405,10 +407,16 @@ class Moving(Base):
     async def reclaim(self, file: File) -> None:
         """The last name of a file is gone, and nobody uses it: remove its device."""
         with file.gate.alone():
+            if not file.mapped:
+                return  # another thread was first
             file.mapped = False
             file.device = None
         self.files.drop(file)
-        self._remove_device(self.identity.name(file.gfid))
+        name = self.identity.name(file.gfid)
+        with contextlib.suppress(OSError):  # `patrol` will see
+            known = self.pool.find(name)
+            if known is not None and known.tag == self.identity.tag:
+                self._remove_device(name)
 
     async def patrol(self) -> None:
         """Look for devices without files at the start, and now and again.
@@ -416,6 +424,8 @@ class Moving(Base):
         posix purges files by itself: what was open when the brick ended (unlink/), and trees that
         rmdir has moved to landfill/.
         """
+        while self.root is None:  # until the first client comes
+            await sleep(_ROOT_SECONDS)
         while True:
             try:
                 await self.look_for_orphans()
@@ -464,7 +474,9 @@ class Moving(Base):
 
     async def _state_of(self, gfid: bytes) -> bool | None:
         """Say whether the file of a gfid is mapped; None if there is no such file."""
-        loc = Loc(inode=self.root.new(), gfid=gfid)
+        root = self.root
+        assert root is not None
+        loc = Loc(inode=root.new(), gfid=gfid)
         try:
             await self.child.lookup(loc)
             await self.child.getxattr(loc, mapping.KEY)

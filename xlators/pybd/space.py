@@ -11,22 +11,21 @@ from typing import Any
 from glupy import fops, keys
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
-from pybd.base import LATER, Base, failed, on_fd
+from pybd.base import LATER, MOST, Base, failed, on_fd
 from pybd.data import Data, check_writable
 from pybd.files import File
 from pybd.mapping import THIN
 
 _SYNC = os.O_SYNC | os.O_DSYNC
 _WHENCE = {GF_SEEK_DATA: os.SEEK_DATA, GF_SEEK_HOLE: os.SEEK_HOLE}
-_MOST = (1 << 63) - 1
 
 
 def _check_range(fd: Fd, offset: int, length: int) -> None:
-    """What fallocate(2) says of a range: EBADF, EINVAL or EFBIG."""
-    check_writable(fd)
-    if offset < 0 or length <= 0 or length > _MOST:
+    """What fallocate(2) says of a range: EINVAL, EBADF or EFBIG."""
+    if offset < 0 or length <= 0 or length > MOST:
         raise failed(errno.EINVAL)
-    if offset + length > _MOST:
+    check_writable(fd)
+    if offset + length > MOST:
         raise failed(errno.EFBIG)
 
 
