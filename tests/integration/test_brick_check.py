@@ -661,6 +661,19 @@ def too_many_nanoseconds(brick: Damaged) -> str:
     return brick.shown(brick.handle("file"))
 
 
+@damage(Kind.MAPPING_MALFORMED, mended=False)
+def mapped_to_nothing_known(brick: Damaged) -> str:
+    os.setxattr(brick / "a/file", "user.glusterfs.bd", b"tape:5")
+    return "a/file"
+
+
+@damage(Kind.MAPPED_DATA, mended=False)
+def data_beside_a_device(brick: Damaged) -> str:
+    os.setxattr(brick / "a/file", "user.glusterfs.bd", b"thin:4194304")
+    assert (brick / "a/file").read_bytes()
+    return "a/file"
+
+
 @damage(Kind.UNLINK_LEFTOVER)
 def open_when_it_stopped(brick: Damaged) -> str:
     gfid = brick.gfid("a/file")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
+from glupy import keys
 from glupy.constants import bytesize
 
-KEY = "user.glusterfs.bd"
+KEY = keys.BD
 ORIGIN = "trusted.glusterfs.bd.origin"
 """Of a snapshot, the gfid of the file that it was made of: for ``merge`` and ``list-origin``."""
 

@@ -27,7 +27,7 @@ from pyposix import janitor, virtual_xattr, xattrs
 from pyposix.batch_fsync import BatchFsync, Mode
 from pyposix.files import File, Files, OpenFile
 from pyposix.gfid2path import Gfid2path
-from pyposix.handles import Handles
+from pyposix.handles import Handles, dashed
 from pyposix.health import HealthCheck
 from pyposix.iatt import DIRECTORY, REGULAR, Stats
 from pyposix.jobs import Job, Stopped
@@ -103,6 +103,7 @@ class Brick(Translator):
         self._check_directory()
         os.umask(0)  # masking is the client's business
         _raise_open_files(self._base)
+        self._has_pybd = "user/pybd" in self.types_above
         self._held = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY)  # keeps it mounted
         try:
             self._handles = Handles(self._base, self.log)
@@ -376,6 +377,8 @@ class Brick(Translator):
         if kind == DIRECTORY:
             number = os.open(self._handles.directory(gfid), os.O_RDONLY | os.O_DIRECTORY)
         elif kind == REGULAR:
+            with contextlib.suppress(FileNotFoundError):
+                self._refuse_mapped(file, self._handles.path(gfid))
             try:
                 number = os.open(self._handles.path(gfid), flags)
             except FileNotFoundError:
@@ -387,6 +390,23 @@ class Brick(Translator):
         if opened is not made:
             made.close()
         return opened
+
+    def _refuse_mapped(self, file: File, path: bytes) -> None:
+        """EIO for the bytes of a file that are on a block device, if no user/pybd is above.
+
+        Here are only zeros, and what was written here nobody would find again.
+        """
+        if self._has_pybd:
+            return
+        if file.mapped is None:
+            file.mapped = xattrs.find(path, keys.BD) is not None
+            if file.mapped:
+                self.log.error(
+                    "%s is mapped to a block device, and no user/pybd is above: EIO",
+                    dashed(file.gfid),
+                )
+        if file.mapped:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     # ---- other callbacks ----
 

@@ -35,6 +35,7 @@ class Data(Brick):
         path, file = self._locate(loc)
         if inode is not None and inode.c.ia_type == SYMLINK:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        self._refuse_mapped(file, path)
         number = os.open(path, flags | self._direct, self.option("force-create-mode"))
         fd.ctx = OpenFile(file, number, flags | self._direct)
         self._metadata.touch(frame, file, number)
@@ -121,6 +122,7 @@ class Data(Brick):
         """Set the size of a file, found by its gfid."""
         path, file = self._locate(loc)
         answers = None if xdata is None else cloudsync.check(xdata, path)
+        self._refuse_mapped(file, path)
         with file.gate:
             before = self._stats.of_path(path, file)
             os.truncate(path, offset)

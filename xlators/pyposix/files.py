@@ -20,10 +20,20 @@ class File:
     is the same for ``linux.fstat``, and None until the xattr was read. ``lock`` protects both, and
     whoever reads an xattr and writes it back. ``orphan`` says that its last name is gone while it
     was open: it lives in .glusterfs/unlink. ``handle`` is the path of its handle, once it was asked
-    for.
+    for. ``mapped``: its bytes are on a block device (user/pybd); None until that was asked.
     """
 
-    __slots__ = ("__weakref__", "gate", "gfid", "handle", "lock", "orphan", "shown", "times")
+    __slots__ = (
+        "__weakref__",
+        "gate",
+        "gfid",
+        "handle",
+        "lock",
+        "mapped",
+        "orphan",
+        "shown",
+        "times",
+    )
 
     def __init__(self, gfid: bytes) -> None:
         self.gfid: Final = gfid
@@ -33,6 +43,7 @@ class File:
         self.lock: Final = threading.Lock()
         self.gate: Final = Gate()
         self.orphan = False
+        self.mapped: bool | None = None
 
 
 class Files:

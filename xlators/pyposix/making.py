@@ -85,6 +85,7 @@ class Making(Brick):
             how = (flags | os.O_CREAT if flags else _CREATE_ONLY | os.O_RDWR) | self._direct
             real_mode = self._file_mode(mode)
             if existed:
+                self._refuse_mapped(self._files[new.gfid], path)
                 number = os.open(path, how, real_mode)
             else:
                 self._check_layout(new, xdata)

@@ -56,7 +56,8 @@ class Requests:
             if key in _COUNTS:
                 fd_count(answers, key, inode)
             elif key == keys.CONTENT:
-                _content(answers, asked[key], target, iatt)
+                if keys.BD not in (stored := _names(target) if stored is None else stored):
+                    _content(answers, asked[key], target, iatt)
             elif key == keys.GET_SIZE:
                 if iatt.c.ia_type == REGULAR:
                     answers.set_uint(key, iatt.ia_size, 64)

@@ -86,6 +86,7 @@ class Xattrs(Brick):
         return fops.Fsetxattr(replies.attributes(before, after))
 
     def _store(self, file: File, target: Target, given: Dict, flags: int, before: Iatt) -> None:
+        file.mapped = None
         linkto = is_linkto(before)  # of DHT: the file itself is on another brick
         for name in given:
             if name in _NOT_STORED or name.startswith(_IGNORED):
@@ -186,6 +187,7 @@ class Xattrs(Brick):
         names = list(xdata) if bulk and xdata is not None else [name]
         if not _OWN.isdisjoint(names):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        file.mapped = None
         try:
             for each in names:
                 try:

@@ -121,6 +121,16 @@ class Kind(Enum):
         "The xattr trusted.glusterfs.mdata cannot be times: clients are shown nonsense.",
         "removed: the file shows the times of the file system",
     )
+    MAPPING_MALFORMED = (
+        "mapping-malformed",
+        "The xattr user.glusterfs.bd names no kind of device: the file is taken for a plain one.",
+        "left: set it anew, or remove it, through the volume",
+    )
+    MAPPED_DATA = (
+        "mapped-data",
+        "A file that is mapped to a block device has data of its own, which nobody reads.",
+        "left: if it was written while user/pybd was away, only you know which data is right",
+    )
     UNLINK_LEFTOVER = (
         "unlink-leftover",
         "A file without names that was open when the brick stopped still takes space.",

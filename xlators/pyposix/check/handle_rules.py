@@ -138,6 +138,7 @@ class HandleRules:
         shown_path = HIDDEN + b"/" + path
         findings = [
             *self._xattrs.mdata(shown_path, target),
+            *(self._xattrs.mapping(shown_path, target) if stat.S_ISREG(found.st_mode) else ()),
             *self._xattrs.all_names(shown_path, target, found.st_ino, self._known.lost),
         ]
         return [Suspicion(finding, finding) for finding in findings]

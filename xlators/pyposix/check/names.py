@@ -173,6 +173,8 @@ class NameRules:
                 self._check_file(folder, name, seen)
         if seen.is_directory or found.st_nlink <= 2:
             seen.findings += self._xattrs.mdata(path, target)
+            if stat.S_ISREG(found.st_mode):
+                seen.findings += self._xattrs.mapping(path, target)
         return seen
 
     # ---- files ----

@@ -6,7 +6,9 @@ gfid2path is off, none is, and what was recorded before stays whatever becomes o
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Iterator, Set
 
 from glupy import keys
@@ -16,6 +18,7 @@ from pyposix.check.ground import Ground, parse_gfid
 from pyposix.metadata import Times
 
 SECOND = 1_000_000_000
+_MAPPING = re.compile(rb"(thin|lv)(:[0-9]+)?")
 _SPARE = 512
 """Bytes of a block for what an xattr takes besides its name and value."""
 
@@ -34,6 +37,16 @@ class XattrRules:
         value = xattrs.find(target, keys.MDATA)
         if value is not None and not is_mdata(value):
             yield Finding(Kind.MDATA_MALFORMED, path, f"its value is 0x{value[:64].hex()}")
+
+    def mapping(self, path: bytes, target: xattrs.Target) -> Iterator[Finding]:
+        """Check a file whose bytes are on a block device: user/pybd, ``docs/pybd.md``."""
+        value = xattrs.find(target, keys.BD)
+        if value is None:
+            return
+        if not _MAPPING.fullmatch(value):
+            yield Finding(Kind.MAPPING_MALFORMED, path, f"it is {shown(value)}")
+        elif not isinstance(target, int) and _has_data(target):
+            yield Finding(Kind.MAPPED_DATA, path)
 
     def name(
         self, path: bytes, target: xattrs.Target, parent: bytes, name: bytes, names: int
@@ -76,6 +89,18 @@ class XattrRules:
         names = xattrs.names(target)
         taken = sum(len(name) + len(xattrs.find(target, name) or b"") + 16 for name in names)
         return taken + needed < self._block - _SPARE
+
+
+def _has_data(path: bytes) -> bool:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        return os.lseek(number, 0, os.SEEK_DATA) >= 0
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return False
+    finally:
+        os.close(number)
 
 
 def has_record(target: xattrs.Target) -> bool:
