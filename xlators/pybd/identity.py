@@ -28,7 +28,8 @@ class Identity(NamedTuple):
     @property
     def tag(self) -> str:
         """What a device says of its owner: ``VOLUME-ID:DIRECTORY``, as LVM's tags may be."""
-        whole = f"{self.volume_id}:{quote(self.directory, safe='/+-.')}".replace("%", "=")
+        path = quote(self.directory, safe="/", errors="surrogateescape")
+        whole = f"{self.volume_id}:{path}".replace("~", "%7E").replace("%", "=")
         if len(whole) <= _TAG_BYTES:
             return whole
         return f"{self.volume_id}:{hashlib.sha256(whole.encode()).hexdigest()}"
@@ -36,7 +37,11 @@ class Identity(NamedTuple):
     @property
     def brick(self) -> str:
         """16 hexadecimal digits that stand for the brick in the names of its devices."""
-        return hashlib.sha256(f"{self.volume_id}\0{self.directory}".encode()).hexdigest()[:16]
+        return hashlib.sha256(self._words).hexdigest()[:16]
+
+    @property
+    def _words(self) -> bytes:
+        return f"{self.volume_id}\0{self.directory}".encode("utf-8", "surrogateescape")
 
     def name(self, gfid: bytes) -> str:
         """Return the name of the device of a file."""

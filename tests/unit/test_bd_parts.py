@@ -1,0 +1,250 @@
+"""The parts of pybd that need no brick."""
+
+import errno
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glupy import OptionError
+from glupy.constants import MDATA_ATIME, MDATA_MTIME
+from glupy.views import Iatt
+from pybd import identity, mapping, pools
+from pybd.device import data_ranges
+from pybd.files import File, Files, Times
+from pybd.identity import Identity
+from pybd.mapping import Mapping
+from pybd.pools.loop import LoopPool
+from pybd.ranges import plan, rounded_up
+from pybd.rules import Rules
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+# ---- what is discarded and what is zeroed ----
+
+near = st.sampled_from([0, 512, 4096, 65536, 131072]).flatmap(
+    lambda base: st.integers(-3, 3).map(lambda delta: max(0, base + delta))
+)
+granules = st.sampled_from([512, 4096, 65536])
+
+
+@given(near, near, near, granules, st.sampled_from([1, 8]))
+def test_a_plan(offset: int, length: int, size: int, granule: int, units: int) -> None:
+    """Every byte of the range that the file has reads as zero then, and no other of the file's."""
+    unit = granule * units
+    room = rounded_up(max(size, 1), 4096)
+    todo = plan(offset, length, size, granule, room, unit)
+    pieces = [*todo.edges, *([todo.discard] if todo.discard else [])]
+    done = bytearray(b"\1" * max(room, offset + length))
+    for first, behind in pieces:
+        assert 0 <= first < behind <= room
+        assert not any(done[n] == 0 for n in (first, behind - 1)), "a byte twice"
+        done[first:behind] = bytes(behind - first)
+    for at in {0, offset - 1, offset, offset + length - 1, offset + length, size - 1, size // 2}:
+        if 0 <= at < size:
+            assert done[at] == (0 if offset <= at < offset + length else 1)
+    if todo.discard:
+        first, behind = todo.discard
+        assert first % granule == behind % granule == 0
+        assert behind <= max(size, 1) + unit
+    assert all(behind - first < 2 * granule for first, behind in todo.edges)
+    if offset >= size or not length:
+        assert pieces == []
+
+
+def test_a_discard_to_the_end_takes_the_last_unit() -> None:
+    assert plan(0, 10_000, 10_000, 512, 65536, 4096).discard == (0, 12288)
+    assert plan(0, 9_999, 10_000, 512, 65536, 4096) == ((0, 9728), ((9728, 9999),))
+    assert plan(0, 10_000, 10_000, 512, 10240, 4096).discard == (0, 10240)
+
+
+# ---- words ----
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("thin", ("thin", None)),
+        ("lv\0", ("lv", None)),
+        ("thin:10GB", ("thin", 10 << 30)),
+        ("lv:3MB", ("lv", 3 * MIB)),
+        ("thin:4096", ("thin", 4096)),
+    ],
+)
+def test_a_mapping(text: str, found: tuple[str, int | None]) -> None:
+    assert mapping.parse(text) == found
+    assert mapping.parse(str(Mapping(*found))) == found
+
+
+@pytest.mark.parametrize("text", ["", "thick", "thin:", "thin:x", "thin:1:2", ":1", "thin:-1"])
+def test_what_is_no_mapping(text: str) -> None:
+    with pytest.raises(OSError) as caught:
+        mapping.parse(text)
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_rules() -> None:
+    rules = Rules.parse("*.img=thin:1MB  a?=lv *=thin")
+    assert rules.find("x.img") == Mapping("thin", MIB)
+    assert rules.find("ab") == Mapping("lv", None)
+    assert rules.find("abc") == Mapping("thin", None)
+    assert not Rules.parse(None)
+    for wrong in "x", "=thin", "*.img=tape", "a=thin:":
+        with pytest.raises(OptionError, match="option map"):
+            Rules.parse(wrong)
+
+
+@given(st.uuids(), st.uuids(), st.text(st.characters(exclude_characters="\0"), min_size=1))
+def test_whose_a_device_is(volume: uuid.UUID, gfid: uuid.UUID, folder: str) -> None:
+    one = Identity(str(volume), f"/{folder}")
+    other = Identity(str(volume), f"/{folder}-copied")
+    for half, name in (False, one.name(gfid.bytes)), (True, one.half(gfid.bytes)):
+        assert identity.parse(name) == (one.brick, gfid.bytes, half)
+    assert one.name(gfid.bytes) != other.name(gfid.bytes)
+    assert one.tag != other.tag
+    assert all(c.isascii() and (c.isalnum() or c in "_+.-/=!:&#") for c in one.tag)
+    assert len(one.tag) < 1024
+
+
+def test_names_of_others() -> None:
+    for name in "", "x", "glupy.0123.x", f"glupy.{'0' * 16}.{'g' * 36}":
+        assert identity.parse(name) is None
+
+
+@pytest.mark.parametrize(
+    "spec", ["", "loop", "loop:", "tape:x", "loop:relative", "lvm:a b", "lvm:/x"]
+)
+def test_what_is_no_pool(spec: str) -> None:
+    with pytest.raises(OptionError, match="option pool"):
+        pools.find(spec)
+
+
+# ---- what is remembered ----
+
+
+def test_times_never_go_back_but_by_hand() -> None:
+    times = Times()
+    assert times.taken() is None
+    times.touch((5, 0), MDATA_MTIME)
+    times.touch((3, 0), MDATA_MTIME | MDATA_ATIME)
+    iatt = Iatt()
+    iatt.ia_mtime, iatt.ia_atime, iatt.ia_ctime = 4, 9, 1
+    times.show(iatt.c)
+    assert (iatt.ia_mtime, iatt.ia_atime, iatt.ia_ctime) == (5, 9, 5)
+    taken = times.taken()
+    assert taken == ((3, 0), (5, 0), (5, 0))
+    times.touch((6, 0), MDATA_MTIME)
+    times.stored(taken)
+    assert times.taken() == (None, (6, 0), (6, 0))
+
+
+def test_attributes_that_changed_while_somebody_looked() -> None:
+    file = File(bytes(16), "thin")
+    before, after = Iatt(), Iatt()
+    before.ia_size, after.ia_size = 1, 2
+    since = file.looking()
+    file.changing()
+    file.seen(before, since)
+    assert not file.ready
+    file.changed(after)
+    file.seen(before, since)
+    assert file.stub is not None and file.stub.ia_size == 2
+
+
+def test_one_file_for_a_gfid() -> None:
+    files = Files()
+    one = files.of(bytes(16), "thin")
+    assert files.of(bytes(16), "lv") is one
+    files.drop(one)
+    assert files.of(bytes(16), "lv") is not one
+
+
+# ---- the pool of loop files ----
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> LoopPool:
+    return LoopPool(str(tmp_path))
+
+
+def test_a_pool_of_loop_files(pool: LoopPool, tmp_path: Path) -> None:
+    pool.make("a", 8 * MIB, "thin", "tag")
+    assert pool.find("a") == ("a", "tag", 8 * MIB)
+    assert pool.find("b") is None
+    with pytest.raises(FileExistsError):
+        pool.make("a", MIB, "thin", "other")
+    assert pool.blocks("a") == 0
+    pool.rename("a", "b")
+    pool.resize("b", 4 * MIB)
+    assert pool.devices() == [("b", "tag", 4 * MIB)]
+    pool.make("c", MIB, "thin", "tag")
+    with pytest.raises(FileExistsError):
+        pool.rename("c", "b")
+    pool.remove("c")
+    pool.remove("c")
+    room = pool.room()
+    assert 0 < room.free < room.size
+    assert room.st_dev == tmp_path.stat().st_dev
+
+
+def test_a_loop_device(pool: LoopPool) -> None:
+    pool.make("a", 4 * MIB, "thin", "tag")
+    device = pool.open("a")
+    assert (device.size, device.sector) == (4 * MIB, 512)
+    os.pwrite(device.number, b"x" * MIB, MIB)
+    assert data_ranges(device, 0, 4 * MIB) == [(MIB, 2 * MIB)]
+    assert device.blocks() >= 2048
+    device.discard(MIB + 100, MIB - 200, 4 * MIB)
+    assert os.pread(device.number, MIB, MIB) == b"x" * 100 + bytes(MIB - 200) + b"x" * 100
+    device.sync()
+    assert device.blocks() <= 24
+    device.zero(0, 512 * KIB + 1)
+    device.sync()
+    assert device.blocks() >= 1024
+    pool.resize("a", 8 * MIB)
+    device.measure()
+    assert device.size == 8 * MIB
+    assert device.frees
+
+
+@pytest.mark.parametrize("sector_size", [512, 4096])
+def test_the_sectors_of_a_loop_device(tmp_path: Path, sector_size: int) -> None:
+    pool = LoopPool(str(tmp_path), sector_size=sector_size)
+    pool.make("a", MIB, "thin", "tag")
+    assert pool.open("a").sector == sector_size
+
+
+def test_a_closed_device_is_detached(pool: LoopPool, tmp_path: Path) -> None:
+    pool.make("a", MIB, "thin", "tag")
+    for _ in range(3):  # each can be opened at once when the one before is gone
+        device = pool.open("a")
+        os.pwrite(device.number, b"x", 0)
+        del device
+    backing = [
+        each.read_text().strip() for each in Path("/sys/block").glob("loop*/loop/backing_file")
+    ]
+    assert str(tmp_path / "a") not in backing
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000])
+def test_a_sector_size_that_is_none(tmp_path: Path, size: int) -> None:
+    with pytest.raises(OptionError, match="sector-size"):
+        LoopPool(str(tmp_path), sector_size=size)
+
+
+def test_no_pool(tmp_path: Path) -> None:
+    pool = LoopPool(str(tmp_path / "missing"))
+    for call in (
+        pool.check,
+        pool.devices,
+        pool.room,
+        lambda: pool.make("a", MIB, "thin", "tag"),
+        lambda: pool.find("a"),
+    ):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert caught.value.errno == errno.ENODEV
