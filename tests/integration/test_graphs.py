@@ -147,3 +147,28 @@ def test_the_fops_of_a_class_that_defines_none_are_the_defaults(client: Client) 
         if number in handled or number in (41, 42, 43, 52):  # placeholders, and compound
             continue
         assert lib.glupy_get_fop(translator._this, number) == lib.glupy_get_default_fop(number)
+
+
+def test_fops_pass_by_inodes_that_are_marked(
+    brick_dir: Path, tmp_path: Path, logs: LogChecker
+) -> None:
+    """Python is not asked about them; about other files, and once that is taken back, it is."""
+    logs.watch(tmp_path / "log")
+    insert = "features/glupy", {"module": f"{UNRULY.with_name('passing.py')}:Passing"}
+    graph = volfiles.leaf_graph(brick_dir, leaf="pyposix", inserts=[insert])
+    with (
+        Client(graph, log=tmp_path / "log") as client,
+        client.creat("/f") as marked,
+        client.creat("/g") as other,
+    ):
+        (passing,) = [t for t in _entry._instances.values() if type(t).__name__ == "Passing"]
+        marked.pwrite(b"data", 0)
+        for value, asked in (b"yes", 0), (b"no", 1), (b"yes", 0):
+            client.setxattr("/f", "user.pass", value)
+            passing.asked.clear()  # type: ignore[attr-defined]
+            entered, answered = counts(passing)
+            assert marked.pread(10, 0).value == b"data"
+            assert passing.asked["readv"] == asked  # type: ignore[attr-defined]
+            assert counts(passing) == (entered + 1, answered + 1)
+            other.pread(10, 0)
+            assert passing.asked["readv"] == asked + 1  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from glupy import loading, log
 from glupy._bridge import ffi, lib
 from glupy.enums import Event
 from glupy.errors import LoadError, OptionError
+from glupy.fops import TABLE
 from glupy.translator import CALLBACKS, Translator
 from glupy.views import Fd, Inode
 from glupy.views.base import text
@@ -47,6 +48,8 @@ def _init(this: Any) -> int:
             lib.glupy_make_leaf(this)
         for fop in cls.handled():
             lib.glupy_set_fop(this, fop.number)
+        for name in cls.passed_fops:
+            lib.glupy_set_passed(this, TABLE[name].number)
         for callback in CALLBACKS:
             if hasattr(cls, callback):
                 lib.glupy_set_callback(this, callback.encode())

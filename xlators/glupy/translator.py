@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from glupy import calls, fops, log, timers
@@ -67,6 +67,10 @@ class Translator:
 
     options: ClassVar[Sequence[Option]] = ()
     """The options that the volfile may set; read with ``self.option(name)``."""
+
+    passed_fops: ClassVar[Collection[str]] = ()
+    """Fops that do not ask this translator about an inode whose ``passes`` it has set, but go to
+    the first child at once, without Python. Only such as are about one file."""
 
     _declared: ClassVar[Declared | None] = None
 

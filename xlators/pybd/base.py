@@ -50,6 +50,25 @@ def failed(number: int) -> OSError:
 class Base(Translator):
     """Knows which files are mapped, opens their devices, and corrects what posix says of them."""
 
+    # Data of plain files is nothing to us.
+    passed_fops = (
+        "open",
+        "readv",
+        "writev",
+        "ftruncate",
+        "flush",
+        "fsync",
+        "rchecksum",
+        "discard",
+        "zerofill",
+        "fallocate",
+        "seek",
+        "stat",
+        "fstat",
+        "setattr",
+        "fsetattr",
+    )
+
     options = (
         Option("pool", description="Where devices come from: loop:DIR, lvm:VG, lvm:VG/THINPOOL."),
         Option(
@@ -198,7 +217,7 @@ class Base(Translator):
             other = self.files.find(iatt.ia_gfid)
             if other is None:
                 if known is not PLAIN:
-                    inode.ctx = PLAIN
+                    set_plain(inode)
                 return None
             file = other  # on its way to a device
         else:
@@ -208,10 +227,10 @@ class Base(Translator):
                 self.say_once(
                     iatt.ia_gfid.hex(), "%s: its xattr says %r: not mapped", iatt.ia_gfid, value
                 )
-                inode.ctx = PLAIN
+                set_plain(inode)
                 return None
             file = self.files.of(iatt.ia_gfid, kind)
-        inode.ctx = file
+        set_mapped(inode, file)
         file.seen(iatt, since)
         return file if file.mapped else None
 
@@ -479,6 +498,19 @@ def on_fd(
         raise failed(errno.EIO)
 
     return handler
+
+
+def set_plain(inode: Inode) -> None:
+    """A file is not mapped: from now on its data passes us by."""
+    inode.ctx = PLAIN
+    inode.passes = True
+
+
+def set_mapped(inode: Inode, file: File) -> None:
+    """A file is mapped, or about to be: ask us."""
+    if inode.passes:
+        inode.passes = False
+    inode.ctx = file
 
 
 def may_be_mapped(inode: Inode) -> bool:

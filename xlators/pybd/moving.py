@@ -18,9 +18,9 @@ from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE, GF_SET_ATTR_ATIME, GF_SE
 from glupy.views import Fd, Iatt, Inode, Vector
 from pybd import device as devices
 from pybd import identity, mapping
-from pybd.base import REGULAR, Base, failed
+from pybd.base import REGULAR, Base, failed, set_mapped, set_plain
 from pybd.device import Device
-from pybd.files import PLAIN, File
+from pybd.files import File
 from pybd.mapping import THICK, Mapping
 from pybd.ranges import Range, rounded_up
 
@@ -120,12 +120,12 @@ class Moving(Base):
             if file.device is not None or file.stub is not None:
                 raise failed(errno.EEXIST)  # another thread was first
             file.mapped, file.moving = False, True
-            inode.ctx = file  # from now on everybody waits
+            set_mapped(inode, file)  # from now on everybody waits
             try:
                 await self._move_in(stub, file, before, wanted, keeps_size)
             except BaseException:
                 self.files.drop(file)
-                inode.ctx = PLAIN
+                set_plain(inode)
                 raise
             finally:
                 file.moving = False
@@ -230,7 +230,7 @@ class Moving(Base):
                 file.device = None
                 del device
                 self.files.drop(file)
-                inode.ctx = PLAIN
+                set_plain(inode)
                 with contextlib.suppress(OSError):
                     await stub.remove(mapping.ORIGIN)
                 with contextlib.suppress(OSError):
@@ -268,7 +268,7 @@ class Moving(Base):
             if not source.mapped or target.stub is not None or target.device is not None:
                 raise failed(errno.EINVAL)
             target.mapped, target.moving = False, True
-            inode.ctx = target
+            set_mapped(inode, target)
             try:
                 with source.gate.alone():
                     half = self._copy_device(source, gfid)
@@ -295,7 +295,7 @@ class Moving(Base):
             except BaseException:
                 if not target.mapped:
                     self.files.drop(target)
-                    inode.ctx = PLAIN
+                    set_plain(inode)
                 raise
             finally:
                 target.moving = False

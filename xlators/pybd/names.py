@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 
 from glupy import PASS, Loc, Pass, fops, linux
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
-from pybd.base import REGULAR
+from pybd.base import REGULAR, set_plain
 from pybd.files import PLAIN, File
 from pybd.mapping import Mapping
 from pybd.moving import Moving, Stub
@@ -35,7 +35,7 @@ class Names(Moving):
         fd.ctx = self.files  # for `release`, should the file be mapped while it is open
         if flags & os.O_EXCL:
             if loc.inode is not None:
-                loc.inode.ctx = PLAIN
+                set_plain(loc.inode)
         elif flags & os.O_TRUNC and reply.buf is not None:
             file = await self.learn(fd)
             if file is not None:

@@ -333,6 +333,12 @@ static void glupy_set_fop(xlator_t *this, int number)
     to[number - 1] = from[number - 1];
 }
 
+static void glupy_set_passed(xlator_t *this, int number)
+{
+    struct glupy_instance *instance = this->private;
+    instance->passed[number] = 1;
+}
+
 static void *glupy_get_fop(xlator_t *this, int number)
 {
     return ((void **)this->fops)[number - 1];
@@ -541,6 +547,17 @@ static void quick_mark_inode(inode_t *inode, xlator_t *this)
 {
     uint64_t one = 1;
     inode_ctx_set0(inode, this, &one);
+}
+
+static void quick_set_passes(inode_t *inode, xlator_t *this, int passes)
+{
+    uint64_t value = passes;
+    inode_ctx_set1(inode, this, &value);
+}
+
+static int quick_passes(inode_t *inode, xlator_t *this)
+{
+    return glupy_passes(inode, this);
 }
 
 static void quick_mark_fd(fd_t *fd, xlator_t *this)

@@ -32,7 +32,16 @@ struct glupy_instance {
     struct xlator_cbks cbks;
     struct xlator_dumpops dumpops;
     _Atomic uint64_t counts[EVENTS];
+    char passed[GF_FOP_MAXVALUE]; /* fops that inodes may be marked to pass by: passed_fops */
 };
+
+/* Whether a translator has marked an inode for such fops to pass by. Its context in C is two words:
+   the first says that there is one in Python, the second is this. */
+static inline int glupy_passes(inode_t *inode, xlator_t *this)
+{
+    uint64_t passes = 0;
+    return inode && !inode_ctx_get1(inode, this, &passes) && passes;
+}
 
 static inline void glupy_count(xlator_t *this, enum glupy_event event)
 {

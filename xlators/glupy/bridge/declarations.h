@@ -115,6 +115,7 @@ void glupy_log(const char *domain, int level, const char *file, int line, const 
 void glupy_set_self(xlator_t *this, void *self);
 void glupy_make_leaf(xlator_t *this);
 void glupy_set_fop(xlator_t *this, int number);
+void glupy_set_passed(xlator_t *this, int number);
 void *glupy_get_fop(xlator_t *this, int number);
 void *glupy_get_default_fop(int number);
 int glupy_set_callback(xlator_t *this, const char *name);
@@ -138,6 +139,8 @@ void quick_set_this(xlator_t *this);
 uint32_t quick_iatt_mode(const struct iatt *iatt);
 void quick_iatt_set_mode(struct iatt *iatt, uint32_t mode);
 void quick_mark_inode(inode_t *inode, xlator_t *this);
+void quick_set_passes(inode_t *inode, xlator_t *this, int passes);
+int quick_passes(inode_t *inode, xlator_t *this);
 void quick_mark_fd(fd_t *fd, xlator_t *this);
 dict_t *quick_dict_new(void);
 data_t *quick_data(dict_t *dict, const char *key);

@@ -229,6 +229,7 @@ static int32_t trampoline_$name(call_frame_t *frame, xlator_t *this$typed)
         return 0;
     }
     glupy_count(this, ENTERED);
+    $pass_by
     call.head.instance = instance;
     call.head.frame = frame;
     call.head.verdict = 0;
@@ -301,9 +302,23 @@ def _nothing(parameters: Iterable[Parameter]) -> str:
     return "".join(", NULL" if "*" in each.ctype else ", 0" for each in parameters)
 
 
+def _pass_by(fop: Fop) -> str:
+    """Return what lets a fop of a marked inode pass by, if it is about just one file."""
+    files = [each.name for each in fop.arguments if each.ctype in ("fd_t *", "loc_t *")]
+    if len(files) != 1:
+        return ""
+    return (
+        f"if (instance->passed[{fop.number}] && {files[0]} && "
+        f"glupy_passes({files[0]}->inode, this)) {{\n"
+        f"        tail_{fop.name}(this, frame, FIRST_CHILD(this){_names(fop.arguments)});\n"
+        "        return 0;\n    }"
+    )
+
+
 def _substitutions(fop: Fop) -> dict[str, str]:
     return {
         "name": fop.name,
+        "pass_by": _pass_by(fop),
         "typed": _typed(fop.arguments),
         "passed": _names(fop.arguments),
         "from_call": _names(fop.arguments, "it->"),

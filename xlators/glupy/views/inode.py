@@ -72,6 +72,18 @@ class Inode(_WithContext):
         lib.quick_mark_inode(self._c, self._scope.translator._this)
 
     @property
+    def passes(self) -> bool:
+        """Whether the translator's ``passed_fops`` pass it by, where they are about this inode.
+
+        It can be set back at any time; a fop that is passing then is not called back.
+        """
+        return bool(lib.quick_passes(self.c, self._scope.translator._this))
+
+    @passes.setter
+    def passes(self, value: bool) -> None:
+        lib.quick_set_passes(self.c, self._scope.translator._this, value)
+
+    @property
     def gfid(self) -> Gfid:
         """The file's gfid; ``Gfid.NULL`` until the inode is linked (a lookup's reply is)."""
         return gfid_of(self.c.gfid)
