@@ -26,7 +26,7 @@ def machine(client: Client) -> Callable[[], FopMachine]:
 @pytest.mark.parametrize("leaf", ["posix", "pyposix"])
 @pytest.mark.parametrize("sector_size", [512, 4096])
 def test_machine(machine: Callable[[], FopMachine], pool: Path) -> None:
-    run(machine, examples=60)
+    run(machine, examples=30)
 
 
 @pytest.mark.long

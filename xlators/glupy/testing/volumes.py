@@ -1,0 +1,244 @@
+"""Volumes made by ``gluster volume create`` on this machine, for as long as a `with` block runs.
+
+    with Glusterd(folder) as glusterd:
+        volume = glusterd.create("images", bricks, "replica", "3", options={…})
+        with volume.mounted(folder / "mnt") as mnt:
+            …
+
+`Glusterd` keeps its state in its own folder, so the machine's own volumes are not touched; but
+there can be only one on a machine, as it listens on port 24007. When its block ends its volumes are
+stopped and its processes ended. Bricks and the self-heal daemon log to /var/log/glusterfs.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+from xml.etree import ElementTree
+
+from glupy import stores
+from glupy.testing.processes import ProcessError
+
+PORT = 24007
+START_TIMEOUT = 60.0
+HEAL_TIMEOUT = 60.0
+_POLL = 0.2
+LOGS = Path("/var/log/glusterfs")
+_VOLFILE = """\
+volume management
+    type mgmt/glusterd
+    option working-directory {folder}/work
+    option transport-type socket
+    option transport.socket.listen-port {port}
+    option transport.socket.keepalive-time 10
+    option transport.socket.keepalive-interval 2
+    option transport.socket.read-fail-log off
+    option ping-timeout 0
+    option event-threads 1
+    option max-port 60999
+end-volume
+"""
+
+
+class Volume:
+    """A volume that is started. `bricks` are its directories, in gluster's order."""
+
+    def __init__(self, glusterd: "Glusterd", name: str, bricks: Sequence[Path]) -> None:
+        self._glusterd = glusterd
+        self.name = name
+        self.bricks = list(bricks)
+
+    def log(self, brick: Path) -> Path:
+        """The log of a brick."""
+        return LOGS / "bricks" / f"{str(brick).lstrip('/').replace('/', '-')}.log"
+
+    def pid(self, brick: Path) -> int:
+        """The process that serves a brick; ProcessError if none does."""
+        tree = self._glusterd.xml("volume", "status", self.name)
+        for node in tree.iter("node"):
+            pid = int(node.findtext("pid") or -1)
+            if node.findtext("path") == str(brick) and pid > 0:
+                return pid
+        raise ProcessError(f"nobody serves {brick}")
+
+    def kill(self, brick: Path) -> None:
+        """End the process of a brick by SIGKILL, and wait until nothing of it is left.
+
+        As long as process 1 has not taken note of its end, glusterd thinks that it runs.
+        """
+        pid = self.pid(brick)
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + START_TIMEOUT
+        while Path(f"/proc/{pid}").exists():
+            if time.monotonic() > deadline:
+                raise ProcessError(f"process 1 does not take note of the end of process {pid}")
+            time.sleep(_POLL)
+
+    def start_bricks(self) -> None:
+        """Start again what was killed, and wait until all bricks are served."""
+        self._glusterd.gluster("volume", "start", self.name, "force")
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                for brick in self.bricks:
+                    self.pid(brick)
+                return
+            except ProcessError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL)
+
+    def heal(self, *, full: bool = False) -> None:
+        """Heal, and wait until `heal info` lists nothing any more."""
+        deadline = time.monotonic() + HEAL_TIMEOUT
+        while True:
+            with contextlib.suppress(stores.StoreError):  # until the daemon is connected
+                self._glusterd.gluster("volume", "heal", self.name, *(["full"] if full else []))
+            with contextlib.suppress(stores.StoreError, ProcessError):
+                if not self.pending():
+                    return
+            if time.monotonic() > deadline:
+                raise ProcessError(f"{self.name} is not healed: {self.pending()} entries are left")
+            time.sleep(_POLL)
+
+    def pending(self) -> int:
+        """How many entries `heal info` lists. ProcessError if a brick cannot tell."""
+        total = 0
+        for brick in self._glusterd.xml("volume", "heal", self.name, "info").iter("brick"):
+            number = brick.findtext("numberOfEntries") or "-"
+            if not number.isdigit():
+                raise ProcessError(f"{brick.findtext('name')}: {brick.findtext('status')}")
+            total += int(number)
+        return total
+
+    def add_bricks(self, *bricks: Path) -> None:
+        """Add bricks."""
+        words = [self._glusterd.brick(each) for each in bricks]
+        self._glusterd.gluster("volume", "add-brick", self.name, *words, "force")
+        self.bricks += bricks
+
+    def rebalance(self) -> None:
+        """Move files to where they belong, and wait for that. ProcessError if one fails."""
+        self._glusterd.gluster("volume", "rebalance", self.name, "start", "force")
+        deadline = time.monotonic() + HEAL_TIMEOUT
+        while time.monotonic() < deadline:
+            tree = self._glusterd.xml("volume", "rebalance", self.name, "status")
+            whole = tree.find(".//aggregate")
+            if whole is not None and whole.findtext("statusStr") == "completed":
+                failures = whole.findtext("failures")
+                if failures != "0":
+                    raise ProcessError(f"{failures} files were not moved")
+                return
+            time.sleep(_POLL)
+        raise ProcessError("rebalance does not end")
+
+    @contextlib.contextmanager
+    def mounted(self, folder: Path) -> Iterator[Path]:
+        """Mount the volume by FUSE for as long as the block runs."""
+        folder.mkdir(exist_ok=True)
+        where = f"{self._glusterd.host}:/{self.name}"
+        stores.run("mount", "-t", "glusterfs", where, folder)
+        try:
+            yield folder
+        finally:
+            stores.unmount(folder)
+
+
+class Glusterd:
+    """A glusterd of its own, in a folder of the caller's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.host = socket.gethostname()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._volumes: list[Volume] = []
+
+    def __enter__(self) -> Self:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+                raise ProcessError(f"a glusterd runs already: port {PORT} is taken")
+        self.folder.mkdir(exist_ok=True)
+        for needed in Path("/var/run/gluster"), LOGS / "bricks":
+            needed.mkdir(parents=True, exist_ok=True)
+        volfile = self.folder / "glusterd.vol"
+        volfile.write_text(_VOLFILE.format(folder=self.folder, port=PORT))
+        words = ["glusterd", "-N", "-f", str(volfile), "-l", str(self.folder / "log")]
+        self._process = subprocess.Popen(words, start_new_session=True)
+        try:
+            self._wait()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                raise ProcessError(f"glusterd has ended, see {self.folder / 'log'}")
+            try:
+                self.gluster("volume", "list")
+                return
+            except stores.StoreError:
+                if time.monotonic() > deadline:
+                    raise ProcessError(f"glusterd: no answer, see {self.folder / 'log'}") from None
+                time.sleep(_POLL)
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            for volume in self._volumes:
+                # With the last one its self-heal daemon goes.
+                with contextlib.suppress(stores.StoreError):
+                    self.gluster("volume", "stop", volume.name, "force")
+                with contextlib.suppress(stores.StoreError):
+                    self.gluster("volume", "delete", volume.name)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def gluster(self, *words: str) -> str:
+        """What the command ``gluster`` prints; StoreError with its complaint."""
+        return stores.run("gluster", "--mode=script", *words, timeout=120)
+
+    def xml(self, *words: str) -> ElementTree.Element:
+        """The same as XML."""
+        return ElementTree.fromstring(self.gluster(*words, "--xml"))
+
+    def brick(self, directory: Path) -> str:
+        """How gluster names a brick."""
+        return f"{self.host}:{directory}"
+
+    def create(
+        self,
+        name: str,
+        bricks: Sequence[Path],
+        *kind: str,
+        options: Mapping[str, str] | None = None,
+    ) -> Volume:
+        """Make a volume and start it; `kind` are gluster's words, such as ``replica 3``."""
+        for brick in bricks:
+            brick.mkdir(parents=True, exist_ok=True)
+        words = [self.brick(each) for each in bricks]
+        self.gluster("volume", "create", name, *kind, *words, "force")
+        volume = Volume(self, name, bricks)
+        self._volumes.append(volume)
+        for key, value in (options or {}).items():
+            self.gluster("volume", "set", name, key, value)
+        self.gluster("volume", "start", name)
+        volume.start_bricks()
+        return volume
