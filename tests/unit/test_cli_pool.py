@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from glupy import keys
+from glupy import keys, stores
 from pybd.identity import Identity
 from pybd.mapping import THIN
 from pybd.pools.loop import LoopPool
@@ -230,3 +230,25 @@ def test_a_device_that_is_mapped_stays(folder: Path, brick: Path, tmp_path: Path
     assert glupy("pool", *one, "--force").returncode == 0
     refused(f"loop:{folder} has no device {name}", *one)
     refused("has no device ../brick", "remove", f"loop:{folder}", "--device", "../brick")
+
+
+@needs_root
+def test_an_image_goes_if_no_pool_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    (commands / "vgcreate").write_text("#!/bin/sh\necho no, thanks >&2\nexit 5\n")
+    (commands / "vgcreate").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    image = tmp_path / "image"
+    words = "--image", image, "--size", "10MB"
+    refused("glupy: vgcreate: no, thanks", "create", "lvm:vg/thin", *words)
+    assert not image.exists()
+    assert stores.devices_of(image) == []
+
+
+def test_help_has_it_and_examples() -> None:
+    assert "\n  pool " in glupy("--help").stdout
+    for command in "create", "status", "remove":
+        assert f"\n    glupy pool {command} " in glupy("pool", command, "--help").stdout

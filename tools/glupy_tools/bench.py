@@ -75,18 +75,21 @@ class Side(NamedTuple):
 class Caller:
     """One of the calls that are made at once: a file of its own, and the operations on it."""
 
-    def __init__(self, client: "Client", number: int, share: int, seconds: float) -> None:
-        """``share``: how many there are; ``seconds``: how long a measurement takes."""
+    def __init__(
+        self, client: "Client", number: int, share: int, seconds: float, folder: str = ""
+    ) -> None:
+        """``share``: how many there are; ``seconds``: how long a measurement takes; ``folder``:
+        where its files are."""
         self._client = client
         self._size = DATA // share
         self._names = max(1, int(UNLINKS * seconds)) // share
         self._crowd: list[str] = []
         self._entries = ENTRIES // share
-        self._path = f"/file-{number}"
-        self._other = f"/other-{number}"
-        self._folder = f"/folder-{number}"
+        self._path = f"{folder}/file-{number}"
+        self._other = f"{folder}/other-{number}"
+        self._folder = f"{folder}/folder-{number}"
         self._made: list[str] = []
-        self._crowded = f"/crowd-{number}"
+        self._crowded = f"{folder}/crowd-{number}"
         self._file = client.creat(self._path)
         client.setxattr(self._path, "user.bench", b"x" * 64)
         client.mkdir(self._folder)
@@ -102,6 +105,11 @@ class Caller:
 
     def discard_4k(self, number: int) -> None:
         self._file.discard(number * 4 * KIB % self._size, 4 * KIB)
+
+    def discard_1m(self, number: int) -> None:
+        if number * MIB >= self._size:
+            raise StopIteration  # there is no more
+        self._file.discard(number * MIB, MIB)
 
     def write_4k(self, number: int) -> None:
         self._file.pwrite(self._page, number * 4 * KIB % self._size)
@@ -236,7 +244,11 @@ def bench_store(parent: Path) -> Iterator[tuple[Path, stores.Store]]:
 
 @contextmanager
 def brick_client(
-    leaf: str, store: stores.Store, folder: Path, name: str
+    leaf: str,
+    store: stores.Store,
+    folder: Path,
+    name: str,
+    inserts: Sequence[volfiles.Insert] = (),
 ) -> Iterator[tuple[Brick, "Client"]]:
     """Run a brick on a directory of the store, and a gfapi client of it over the loopback."""
     try:
@@ -247,28 +259,36 @@ def brick_client(
     directory = store.folder / name
     directory.mkdir()
     with ExitStack() as undo:
-        brick = Brick(volfiles.brick(directory, leaf=leaf, port=free_port()), folder / name)
+        graph = volfiles.brick(directory, leaf=leaf, port=free_port(), inserts=inserts)
+        brick = Brick(graph, folder / name)
         undo.push(brick)
         brick.start()
         yield brick, undo.enter_context(Client(brick.client_graph(), background_fini=True))
 
 
 @contextmanager
-def _side(served: tuple[Brick, "Client"], parallel: int, seconds: float) -> Iterator[Side]:
+def one_side(
+    served: tuple[Brick, "Client"],
+    parallel: int,
+    seconds: float,
+    folder: str = "",
+    kind: type[Caller] = Caller,
+) -> Iterator[Side]:
+    """Have so many callers of a brick for as long as the block runs, with files in a folder."""
     brick, client = served
     with ExitStack() as undo:
         callers = []
         for number in range(parallel):
-            callers.append(Caller(client, number, parallel, seconds))
+            callers.append(kind(client, number, parallel, seconds, folder))
             undo.callback(callers[-1].close)
         yield Side(brick.pid, callers)
 
 
 def compare(
-    op: str, ours: Side, theirs: Side, count: int, seconds: float
+    op: Op, ours: Side, theirs: Side, count: int, seconds: float
 ) -> Iterator[tuple[Measured, Measured]]:
     """Yield `count` pairs of measurements (ours, theirs) of an operation."""
-    call, first, before, after = OPS[op]
+    call, first, before, after = op
     with ThreadPoolExecutor(len(ours.callers)) as pool:
 
         def everywhere(part: Part | None, side: Side) -> None:
@@ -288,6 +308,12 @@ def compare(
         yield from pairs(lambda: measured(ours), lambda: measured(theirs), count)
 
 
+def bench_progress() -> Progress:
+    """Show on a terminal what is being measured."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
 def _table(rows: Sequence[Row], ours: str, theirs: str) -> Table:
     columns = "ratio", "95 % interval", ours, theirs, "brick CPU"
     table = Table("op", "parallel", *columns, box=None)
@@ -301,6 +327,46 @@ def _table(rows: Sequence[Row], ours: str, theirs: str) -> Table:
     return table
 
 
+# What the benchmarks of a brick have in common.
+leaf_option = click.option(
+    "--leaf",
+    default="pyposix",
+    show_default=True,
+    metavar="TYPE",
+    help="Our storage translator; `storage/` may be omitted.",
+)
+parallel_option = click.option(
+    "--parallel",
+    "parallels",
+    multiple=True,
+    type=click.IntRange(1, 64),
+    default=(1, 8),
+    show_default=True,
+    metavar="N",
+    help="Calls at once; may be given again.",
+)
+pairs_option = click.option(
+    "--pairs",
+    "count",
+    default=LEAST_PAIRS,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(LEAST_PAIRS),
+    help="Pairs of each, 20 or more.",
+)
+seconds_option = click.option(
+    "--seconds",
+    default=0.25,
+    show_default=True,
+    metavar="S",
+    type=click.FloatRange(0.01),
+    help="How long each side of a pair is measured.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."
+)
+
+
 @click.group()
 def bench() -> None:
     """Measure what a translator in Python costs.
@@ -312,13 +378,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option(
-    "--leaf",
-    default="pyposix",
-    show_default=True,
-    metavar="TYPE",
-    help="Our storage translator; `storage/` may be omitted.",
-)
+@leaf_option
 @click.option("--against", default="posix", show_default=True, metavar="TYPE", help="Theirs.")
 @click.option(
     "--op",
@@ -327,33 +387,9 @@ def bench() -> None:
     type=click.Choice(list(OPS)),
     help="Only this operation; may be given again.  [default: all]",
 )
-@click.option(
-    "--parallel",
-    "parallels",
-    multiple=True,
-    type=click.IntRange(1, 64),
-    default=(1, 8),
-    show_default=True,
-    metavar="N",
-    help="Calls at once; may be given again.",
-)
-@click.option(
-    "--pairs",
-    "count",
-    default=LEAST_PAIRS,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(LEAST_PAIRS),
-    help="Pairs of each, 20 or more.",
-)
-@click.option(
-    "--seconds",
-    default=0.25,
-    show_default=True,
-    metavar="S",
-    type=click.FloatRange(0.01),
-    help="How long each side of a pair is measured.",
-)
+@parallel_option
+@pairs_option
+@seconds_option
 @click.option(
     "--dir",
     "parent",
@@ -363,7 +399,7 @@ def bench() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where the loop file is put; it takes up to 500 MiB.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@json_option
 def fops(
     *,
     leaf: str,
@@ -399,22 +435,15 @@ def fops(
         folder, store = undo.enter_context(bench_store(parent))
         ours = undo.enter_context(brick_client(leaf, store, folder, "ours"))
         theirs = undo.enter_context(brick_client(against, store, folder, "theirs"))
-        console = Console(stderr=True)
-        progress = undo.enter_context(
-            Progress(console=console, transient=True, disable=not console.is_terminal)
-        )
+        progress = undo.enter_context(bench_progress())
         for parallel in parallels:
             with (
-                _side(ours, parallel, seconds) as our,
-                _side(theirs, parallel, seconds) as their,
+                one_side(ours, parallel, seconds) as our,
+                one_side(theirs, parallel, seconds) as their,
             ):
                 for op in ops or OPS:
-                    task = progress.add_task(f"{op} x {parallel}", total=count)
-                    found = []
-                    for pair in compare(op, our, their, count, seconds):
-                        found.append(pair)
-                        progress.advance(task)
-                    progress.remove_task(task)
+                    measuring = compare(OPS[op], our, their, count, seconds)
+                    found = list(progress.track(measuring, count, description=f"{op} x {parallel}"))
                     rows.append(_row(op, parallel, found))
     if as_json:
         click.echo(

@@ -14,11 +14,13 @@ import click
 from glupy.stores import ENDING, StoreError
 from glupy.testing.processes import ProcessError
 from glupy_tools.bench import bench
+from glupy_tools.bench_bd import bd
 from glupy_tools.bench_bridge import bridge
 from glupy_tools.brick import brick
 from glupy_tools.demo import demo
 from glupy_tools.failures import CommandError
 from glupy_tools.install import install, uninstall
+from glupy_tools.pool import pool
 from glupy_tools.run import run
 from glupy_tools.volfile import volfile
 from volfiles import VolfileError
@@ -37,8 +39,9 @@ def cli() -> None:
     """
 
 
+bench.add_command(bd)
 bench.add_command(bridge)
-for command in (install, uninstall, volfile, run, demo, brick, bench):
+for command in (install, uninstall, volfile, run, demo, brick, pool, bench):
     cli.add_command(command)
 
 
