@@ -44,7 +44,7 @@ def test_install_check_and_uninstall(tmp_path: Path) -> None:
             "record": RECORD,
         },
     )
-    types = "features/glupy, storage/pyposix, user/glupy"
+    types = "features/glupy, storage/pyposix, user/glupy, user/pybd"
     assert done.stdout.splitlines()[2:] == [
         "status 1",
         f"linked in {folder}: {types}",
@@ -57,6 +57,7 @@ def test_install_check_and_uninstall(tmp_path: Path) -> None:
         PYTHON,
         "storage/pyposix.so",
         "user/glupy.so",
+        "user/pybd.so",
         "recorded",
         f"taken away from {folder}",
         "status 0",
