@@ -91,7 +91,7 @@ def test_a_replica_that_was_away_is_healed(
     with volume.mounted(tmp_path / "mnt") as mnt:
         assert digest(mnt / "image") == expected
         assert (mnt / "image").stat().st_mode & 0o777 == 0o602
-        stores.run("sync")
+        stores.run("sync", "--file-system", pool)
         check_replicas(volume, pool, size, expected)
         (mnt / "image").unlink()
         no_device_is_left(pool)
@@ -134,7 +134,7 @@ def test_a_device_that_was_lost_comes_back(
             time.sleep(0.2)
         volume.heal()
         assert digest(image) == expected
-        stores.run("sync")
+        stores.run("sync", "--file-system", pool)
         check_replicas(volume, pool, size, expected)
 
 
@@ -178,7 +178,7 @@ def test_shards_are_mapped_by_name(make_volume: MakeVolume, pool: Path, tmp_path
         assert len(devices(pool)) == 5
         # Not beyond the end: under shard a discard makes the file grow (10.3).
         stores.run("fallocate", "--punch-hole", "--offset", "0", "--length", "18MiB", image)
-        stores.run("sync")
+        stores.run("sync", "--file-system", pool)
         blocks = [path.stat().st_blocks for each in devices(pool).values() for path in each]
         assert max(blocks) <= 16, blocks
         assert digest(image) == hashlib.sha256(bytes(18 * MIB)).hexdigest() != expected
