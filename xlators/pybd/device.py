@@ -40,15 +40,25 @@ class Device:
 
     1. BLKDISCARD, if it promises zeros;
     2. fallocate(PUNCH_HOLE): zeros by the device, which gives space back if it can do so safely
-       (a LUN with lbprz; never with BLKZEROOUT, which asks for allocated zeros);
+       (never with BLKZEROOUT, which asks for allocated zeros);
     3. BLKZEROOUT;
     4. written zeros.
+
+    ``lbprz`` is for SCSI disks, and says whether they promise that what is unmapped reads as zeros.
+    There PUNCH_HOLE frees nothing that only UNMAP would, and BLKDISCARD may leave something out. So
+    with that promise it is BLKDISCARD, then zeros for what it has left; without it nothing frees.
 
     Safe on any thread.
     """
 
     def __init__(
-        self, number: int, *, granule: int = 0, unit: int = 0, discards_to_zeros: bool = False
+        self,
+        number: int,
+        *,
+        granule: int = 0,
+        unit: int = 0,
+        discards_to_zeros: bool = False,
+        lbprz: bool | None = None,
     ) -> None:
         self.number = number
         self.sector: int = struct.unpack("i", fcntl.ioctl(number, _BLKSSZGET, bytes(4)))[0]
@@ -61,6 +71,8 @@ class Device:
         self._zeroing: list[_Rung] = [Device._blkzeroout, Device._write_zeros]
         if discards_to_zeros:
             self._freeing.insert(0, Device._blkdiscard)
+        elif lbprz is not None:
+            self._freeing = [Device._discard_and_wipe] if lbprz else []
 
     def __del__(self) -> None:
         number, self.number = self.number, -1
@@ -132,6 +144,10 @@ class Device:
 
     def _blkdiscard(self, first: int, behind: int) -> None:
         fcntl.ioctl(self.number, _BLKDISCARD, struct.pack("QQ", first, behind - first))
+
+    def _discard_and_wipe(self, first: int, behind: int) -> None:
+        self._blkdiscard(first, behind)
+        self.wipe(first, behind)
 
     def _punch(self, first: int, behind: int) -> None:
         linux.fallocate(self.number, _PUNCH, first, behind - first)

@@ -1,8 +1,10 @@
 """A pool of logical volumes: thick ones of a volume group, and thin ones of a thin pool in it.
 
 ``lvm:VG`` makes thick ones only, ``lvm:VG/THINPOOL`` both. What LVM knows is asked by its command,
-as JSON; what a thin volume really holds is asked of device-mapper, which is cheap. Sources: lvm(8),
-lvs(8), lvcreate(8), linux/dm-ioctl.h, the kernel's drivers/md/dm-thin.c.
+as JSON; what is asked at each fop, such as what a thin volume really holds, of device-mapper, which
+is cheap. Sources: lvm(8), lvs(8), lvcreate(8), linux/dm-ioctl.h, the kernel's
+Documentation/admin-guide/device-mapper/thin-provisioning.rst, drivers/md/dm-thin.c and
+drivers/scsi/sd.c.
 """
 
 from __future__ import annotations
@@ -10,14 +12,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import re
 import struct
 import subprocess
-import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from glupy.errors import OptionError
 from pybd.device import Device
@@ -35,30 +38,39 @@ _DM_VERSION = 4, 0, 0
 _DM_NOFLUSH_FLAG = 1 << 11
 _HEAD = struct.Struct("=3I2IIiIIIQ128s129s7x")
 _TARGET = struct.Struct("=QQiI16s")
-_DM_ROOM = 4096
+_DM_START_AT = 16
+_DM_ROOM = 16384
 
 # What LVM says, in the words of its messages, and what that is to a client.
 _MEANINGS = (
-    (re.compile(r"not found", re.I), errno.ENODEV),
+    (re.compile(r"volume group \S+ not found|is not a thin pool", re.I), errno.ENODEV),
     (re.compile(r"failed to find", re.I), errno.ENOENT),
     (re.compile(r"already exists", re.I), errno.EEXIST),
-    (re.compile(r"insufficient|not enough|free extents|no free|out of", re.I), errno.ENOSPC),
-    (re.compile(r"in use|is used by|busy|open", re.I), errno.EBUSY),
+    (re.compile(r"insufficient|not enough|free extents|no free|free space", re.I), errno.ENOSPC),
+    (re.compile(r"in use|is used by|busy", re.I), errno.EBUSY),
 )
+
+# Of the page of a SCSI disk that tells of logical block provisioning (SBC-4, 6.6.9)
+_LBPRZ_BYTE, _LBPRZ = 5, 0x04
 
 
 class LogicalVolume(Device):
-    """A logical volume that is open. ``held`` is the name that device-mapper has for it."""
+    """A logical volume that is open. ``chunk`` is that of its thin pool; 0: it is thick."""
 
-    def __init__(self, number: int, held: str, *, chunk: int) -> None:
-        self._held = held
+    def __init__(self, number: int, *, chunk: int) -> None:
         self._thin = chunk > 0
+        self._id = os.fstat(number).st_rdev  # its name may change
         # dm-thin discards whole chunks only, and what it has no chunk for reads as zeros.
-        super().__init__(number, granule=chunk, discards_to_zeros=self._thin)
+        super().__init__(
+            number,
+            granule=chunk or _granularity(self._id),
+            discards_to_zeros=self._thin,
+            lbprz=None if self._thin else _lbprz(self._id),
+        )
 
     def blocks(self) -> int:
         """Return the blocks of 512 bytes that the pool has mapped for it."""
-        return _mapped(self._held) if self._thin else super().blocks()
+        return _held(_status(self._id)) if self._thin else super().blocks()
 
     def has_room(self, offset: int, length: int) -> bool:
         """A thin volume cannot tell."""
@@ -78,39 +90,46 @@ class LvmPool:
         if not all(map(_NAME.fullmatch, names)):
             raise OptionError(f"option pool: {where!r} is not VG or VG/THINPOOL")
         self.kinds = (THIN, THICK) if slash else (THICK,)
-        self._extent = 0
-        self._chunk = 0
-        self._lock = threading.Lock()
+        self._sizes: tuple[int, int] | None = None
 
     @property
     def extent(self) -> int:
         """The volume group's extent size."""
-        if not self._extent:
-            report = self._report("vgs", "vg_extent_size", self.group)
-            self._extent = int(report[0]["vg_extent_size"])
-        return self._extent
+        return self._measured()[0]
 
     def check(self) -> None:
-        """ENODEV if the volume group or its thin pool is missing."""
-        self._extent = 0
-        self._chunk = 0
-        _ = self.extent
-        if self.thin_pool:
-            self._chunk_size()
+        """ENODEV if the volume group or its thin pool is missing, or of no use."""
+        self._sizes = None
+        self._measured()
 
-    def _chunk_size(self) -> int:
-        if not self._chunk:
-            found = self._report("lvs", "chunk_size", f"{self.group}/{self.thin_pool}")
-            self._chunk = int(found[0]["chunk_size"])
-            if not self._chunk:
-                raise OSError(errno.ENODEV, f"{self.group}/{self.thin_pool} is no thin pool")
-        return self._chunk
+    def _measured(self) -> tuple[int, int]:
+        """Return the sizes of an extent and of a chunk; 0 without a thin pool."""
+        if self._sizes is None:
+            if not self.thin_pool:
+                found = self._report("vgs", "vg_extent_size", self.group)[0]
+                self._sizes = int(found["vg_extent_size"]), 0
+            else:
+                self._sizes = self._thin_pool_sizes(f"{self.group}/{self.thin_pool}")
+        return self._sizes
+
+    def _thin_pool_sizes(self, whole: str) -> tuple[int, int]:
+        try:
+            found = self._report("lvs", "vg_extent_size,segtype,chunk_size,zero", whole)[0]
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise OSError(errno.ENODEV, f"there is no thin pool {whole}") from None
+        if found["segtype"] != "thin-pool":
+            raise OSError(errno.ENODEV, f"{whole} is no thin pool")
+        if found["zero"] != "zero":
+            # A chunk that is written in part would show what somebody else had in it.
+            raise OSError(errno.ENODEV, f"{whole} gives out old data: lvchange --zero y {whole}")
+        return int(found["vg_extent_size"]), int(found["chunk_size"])
 
     def make(self, name: str, size: int, kind: str, tag: str) -> None:
         """Make a volume; a thick one has what the disk had."""
         size = rounded_up(size, self.extent)
         words = ["--name", name, "--addtag", _TAG + tag, "--yes", "--wipesignatures", "n"]
-        words += ["--setautoactivation", "n"]
         if kind == THIN:
             pool = f"{self.group}/{self.thin_pool}"
             _lvm("lvcreate", *words, "--virtualsize", f"{size}b", "--thinpool", pool)
@@ -127,18 +146,26 @@ class LvmPool:
         return None
 
     def open(self, name: str) -> LogicalVolume:
-        """Activate the volume and open it."""
-        whole = f"{self.group}/{name}"
-        _lvm("lvchange", "--activate", "y", "--ignoreactivationskip", whole)
-        found = self._report("lvs", "lv_dm_path,segtype", whole)[0]
-        path = found["lv_dm_path"]
-        number = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        chunk = self._chunk_size() if found["segtype"] == "thin" else 0
+        """Open the volume, activated if need be."""
+        node = Path("/dev/mapper", self._held_as(name))
         try:
-            return LogicalVolume(number, Path(path).name, chunk=chunk)
+            number = os.open(node, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+                raise
+            whole = f"{self.group}/{name}"
+            _lvm("lvchange", "--activate", "y", "--ignoreactivationskip", whole)
+            number = os.open(node, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            is_thin = _status(os.fstat(number).st_rdev)[0].type == "thin"
+            return LogicalVolume(number, chunk=self._measured()[1] if is_thin else 0)
         except BaseException:
             os.close(number)
             raise
+
+    def _held_as(self, name: str, layer: str = "") -> str:
+        """Return the name that device-mapper has for a volume."""
+        return "-".join(each.replace("-", "--") for each in (self.group, name)) + layer
 
     def resize(self, name: str, size: int) -> None:
         """Set the size of the volume."""
@@ -163,7 +190,7 @@ class LvmPool:
         if self._report("lvs", "segtype", whole)[0]["segtype"] != "thin":
             return False
         words = ["--name", new, "--addtag", _TAG + tag, "--setactivationskip", "n"]
-        _lvm("lvcreate", "--yes", "--snapshot", *words, "--setautoactivation", "n", whole)
+        _lvm("lvcreate", "--yes", "--snapshot", *words, whole)
         return True
 
     def devices(self) -> list[Known]:
@@ -173,23 +200,33 @@ class LvmPool:
     def room(self) -> Room:
         """What the thin pool has; without one, the volume group."""
         if self.thin_pool:
-            whole = f"{self.group}/{self.thin_pool}"
-            found = self._report("lvs", "lv_size,data_percent", whole)[0]
-            size = int(found["lv_size"])
-            used = size * float(found["data_percent"] or 0) / 100
-            return Room(size, size - int(used), 0)
+            return self._thin_room()
         found = self._report("vgs", "vg_size,vg_free", self.group)[0]
         return Room(int(found["vg_size"]), int(found["vg_free"]), 0)
 
+    def _thin_room(self) -> Room:
+        for layer in "-tpool", "":  # there is only one as long as it has no volumes
+            with contextlib.suppress(OSError):
+                (found,) = _status(self._held_as(self.thin_pool, layer))
+                chunks = re.match(r"\d+ \S+ (\d+)/(\d+) ", found.params)
+                if found.type == "thin-pool" and chunks:
+                    used, size = map(int, chunks.groups())
+                    chunk = self._measured()[1]
+                    return Room(size * chunk, (size - used) * chunk, 0)
+        # It is not active, or has failed.
+        row = self._report("lvs", "lv_size,data_percent", f"{self.group}/{self.thin_pool}")[0]
+        room = int(row["lv_size"])
+        return Room(room, room - int(room * float(row["data_percent"] or 0) / 100), 0)
+
     def blocks(self, name: str) -> int:
-        """Ask device-mapper, or LVM if the volume is not active."""
-        fields = "lv_dm_path,segtype,lv_size,lv_active"
-        found = self._report("lvs", fields, f"{self.group}/{name}")[0]
-        if found["segtype"] != "thin":
-            return int(found["lv_size"]) // 512
-        if not found["lv_active"]:
-            return 0
-        return _mapped(Path(found["lv_dm_path"]).name)
+        """Ask device-mapper, or LVM if the volume is not active: it does not know a thin one's."""
+        try:
+            return _held(_status(self._held_as(name)))
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+        found = self._report("lvs", "segtype,lv_size", f"{self.group}/{name}")[0]
+        return 0 if found["segtype"] == "thin" else int(found["lv_size"]) // 512
 
     def _volumes(self, what: str) -> list[Known]:
         return [
@@ -237,17 +274,98 @@ def _lvm(*words: str) -> str:
     return done.stdout
 
 
-def _mapped(held: str) -> int:
-    """Return the sectors of 512 bytes that a thin volume has mapped (DM_TABLE_STATUS)."""
+# ---- device-mapper ----
+
+
+class _Target(NamedTuple):
+    """One part of a mapped device: its sectors of 512 bytes, and what its target says of itself."""
+
+    sectors: int
+    type: str
+    params: str
+
+
+@functools.cache
+def _control() -> int:
+    return os.open("/dev/mapper/control", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _status(device: str | int) -> list[_Target]:
+    """Return the parts of a mapped device (DM_TABLE_STATUS), by its name or number.
+
+    OSError ENXIO if there is none.
+    """
+    name, number = (device.encode(), 0) if isinstance(device, str) else (b"", device)
     request = bytearray(_DM_ROOM)
-    name = held.encode().ljust(128, b"\0")
-    _HEAD.pack_into(
-        request, 0, *_DM_VERSION, _DM_ROOM, _HEAD.size, 0, 0, _DM_NOFLUSH_FLAG, 0, 0, 0, name, b""
-    )
-    with open("/dev/mapper/control", "rb") as control:  # noqa: PTH123
-        fcntl.ioctl(control, _DM_TABLE_STATUS, request)
-    start = struct.unpack_from("=I", request, 16)[0]
-    text = bytes(request[start + _TARGET.size :]).split(b"\0", 1)[0]
+    counts = 0, 0, _DM_NOFLUSH_FLAG, 0, 0
+    _HEAD.pack_into(request, 0, *_DM_VERSION, _DM_ROOM, _HEAD.size, *counts, number, name, b"")
+    fcntl.ioctl(_control(), _DM_TABLE_STATUS, request)
+    start, count = struct.unpack_from("=2I", request, _DM_START_AT)
+    found, at = [], start
+    for _ in range(count):
+        _, sectors, _, behind, kind = _TARGET.unpack_from(request, at)
+        params = bytes(request[at + _TARGET.size :]).split(b"\0", 1)[0]
+        found.append(_Target(sectors, kind.rstrip(b"\0").decode(), params.decode()))
+        at = start + behind
+    if not found:
+        raise OSError(errno.ENXIO, "the device has no table")
+    return found
+
+
+def _held(parts: list[_Target]) -> int:
+    """Return the sectors of 512 bytes that a volume has: a thin one those that are mapped."""
+    if parts[0].type != "thin":
+        return sum(each.sectors for each in parts)
     with contextlib.suppress(ValueError, IndexError):
-        return int(text.split()[0])
-    raise OSError(errno.EIO, f"{held}: {text.decode(errors='replace') or 'no status'}")
+        return int(parts[0].params.split()[0])
+    raise OSError(errno.EIO, f"the thin volume says {parts[0].params or 'nothing'}")
+
+
+# ---- disks ----
+
+
+def _folder(device: int) -> Path:
+    return Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+
+
+def _granularity(device: int) -> int:
+    """Return what a device discards at least; 0 if it does not say."""
+    try:
+        return int((_folder(device) / "queue/discard_granularity").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _lbprz(device: int) -> bool | None:
+    """Say whether the SCSI disks below a device promise that what is unmapped reads as zeros.
+
+    None: there are none below. It tells what PUNCH_HOLE would do there, too: without that promise
+    the kernel writes zeros (sd_config_write_same), and with it, unless the disk can unmap by WRITE
+    SAME.
+    """
+    found = [_disk_lbprz(each) for each in _disks(_folder(device).resolve())]
+    scsi = [each for each in found if each is not None]
+    return all(scsi) if scsi else None
+
+
+def _disks(folder: Path) -> Iterator[Path]:
+    if (folder / "partition").exists():
+        folder = folder.parent
+    below = folder / "slaves"
+    parts = list(below.iterdir()) if below.is_dir() else []
+    if not parts:
+        yield folder
+    for part in parts:
+        yield from _disks(part.resolve())
+
+
+def _disk_lbprz(disk: Path) -> bool | None:
+    modes = list(disk.glob("device/scsi_disk/*/zeroing_mode"))
+    if not modes:
+        return None
+    with contextlib.suppress(OSError, IndexError):
+        if (disk / "device/vpd_pgb2").read_bytes()[_LBPRZ_BYTE] & _LBPRZ:
+            return True
+    with contextlib.suppress(OSError):
+        return modes[0].read_text().strip().endswith("_unmap")
+    return False
