@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
-from glupy import Dict, Gfid, Loc, sleep
+from glupy import Dict, Gfid, Loc, sleep, timers
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE, GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
 from glupy.views import Fd, Iatt, Inode, Vector
 from pybd import device as devices
@@ -424,14 +425,25 @@ class Moving(Base):
         posix purges files by itself: what was open when the brick ended (unlink/), and trees that
         rmdir has moved to landfill/.
         """
-        while self.root is None:  # until the first client comes
-            await sleep(_ROOT_SECONDS)
-        while True:
-            try:
-                await self.look_for_orphans()
-            except OSError as error:
-                self.log.warning("devices cannot be looked through: %s", error.strerror or error)
-            await sleep(self.option("reclaim-interval"))
+        if self.root is None:  # until the first client comes
+            self._patrol_later(_ROOT_SECONDS)
+            return
+        try:
+            await self.look_for_orphans()
+        except OSError as error:
+            self.log.warning("devices cannot be looked through: %s", error.strerror or error)
+        self._patrol_later(self.option("reclaim-interval"))
+
+    def _patrol_later(self, seconds: float) -> None:
+        """No call stack is held meanwhile: a graph that ends would wait for it (glfs_fini)."""
+        reference = weakref.ref(self)
+
+        def again() -> None:
+            translator = reference()
+            if translator is not None and not translator._closing:
+                translator.spawn(translator.patrol())
+
+        timers.call_later(seconds, again)
 
     async def look_for_orphans(self) -> list[str]:
         """Remove devices whose file is gone; report those whose file is there but not mapped.

@@ -52,7 +52,7 @@ class Space(Data, Base):
                 device.sync(data_only=True)
             if not device.frees:
                 self.say_once(
-                    f"frees {device.number}",
+                    "frees",
                     "the devices of this pool cannot discard: what is discarded is zeroed, but its "
                     "space is not freed",
                 )

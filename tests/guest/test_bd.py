@@ -1,0 +1,28 @@
+"""user/pybd on volumes of LVM, in a virtual machine: its kernel has device-mapper and SCSI."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from glupy.testing import guest
+
+CHECKOUT = Path(__file__).parents[2]
+INSIDE = "tests/guest/bd_inside.py"
+
+
+def in_guest(*arguments: str, timeout: float) -> None:
+    command = [sys.executable, "-m", "pytest", "--durations=10", INSIDE, *arguments]
+    done = guest.run(
+        command, cwd=CHECKOUT, modules=["dm-thin-pool"], timeout=timeout, echo=sys.stdout
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_volumes() -> None:
+    in_guest("-m", "not long", timeout=900)
+
+
+@pytest.mark.long
+def test_volumes_for_long() -> None:
+    in_guest("-m", "long", timeout=4 * 3600)
