@@ -19,7 +19,8 @@ def in_guest(*arguments: str, timeout: float) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.long  # five minutes; and once its process has crashed at the end of an in-process graph
+# Five minutes; and once its process has crashed at the end of an in-process graph.
+@pytest.mark.long
 def test_volumes() -> None:
     in_guest("-m", "not long", timeout=900)
 

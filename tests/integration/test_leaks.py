@@ -97,11 +97,12 @@ def test_fops_leave_nothing_behind(make_brick: MakeBrick, connect: Connect, fops
     numbers = itertools.count()
     for _ in range(max(20, fops // 5000)):
         a_round(client, numbers)
+    time.sleep(1)  # the server lets go of a call only after its reply has left
     before, memory, start = counts(brick), brick.rss(), entered(brick)
     while entered(brick) - start < fops:
         for _ in range(50):
             a_round(client, numbers)
-    time.sleep(1)  # the server lets go of a call only after its reply has left
+    time.sleep(1)
     dump = brick.statedump()
     assert dump.pending_calls == 0
     section = dump["features/glupy.brick-glupy"]
