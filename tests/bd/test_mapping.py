@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,10 @@ def test_what_cannot_be_mapped(client: Client, pool: Path) -> None:
     client.symlink("f", "/s")
     client.mknod("/fifo", 0o010644)
     for value in b"", b"thick", b"thin:", b"thin:x", b"lv:1:2", b":5", b"thin:-5", b"thin:4999":
-        refuses(errno.EINVAL, lambda value=value: client.setxattr("/f", KEY, value))  # type: ignore[misc]
+        refuses(errno.EINVAL, partial(client.setxattr, "/f", KEY, value))
     refuses(errno.EOPNOTSUPP, lambda: client.setxattr("/f", KEY, b"lv:1MB"))
     for path in "/d", "/fifo":
-        refuses(errno.EOPNOTSUPP, lambda path=path: client.setxattr(path, KEY, b"thin"))  # type: ignore[misc]
+        refuses(errno.EOPNOTSUPP, partial(client.setxattr, path, KEY, b"thin"))
     refuses(errno.ENODATA, lambda: client.removexattr("/f", KEY))
     assert devices(pool) == []
     client.setxattr("/f", KEY, b"thin:10000")
@@ -262,7 +263,7 @@ def test_clone_snapshot_and_merge(client: Client, backend: Path, pool: Path) -> 
     for value in gfid("/clone"), b"0" * 32, b"x", b"":
         refuses(
             errno.EEXIST if value == gfid("/clone") else errno.EINVAL,
-            lambda value=value: client.setxattr("/f", "clone", value),  # type: ignore[misc]
+            partial(client.setxattr, "/f", "clone", value),
         )
     refuses(errno.EINVAL, lambda: client.setxattr("/clone", "merge", b"1"))
     client.setxattr("/snap", "merge", b"1")

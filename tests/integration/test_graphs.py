@@ -161,14 +161,15 @@ def test_fops_pass_by_inodes_that_are_marked(
         client.creat("/f") as marked,
         client.creat("/g") as other,
     ):
+        passing: Any
         (passing,) = [t for t in _entry._instances.values() if type(t).__name__ == "Passing"]
         marked.pwrite(b"data", 0)
         for value, asked in (b"yes", 0), (b"no", 1), (b"yes", 0):
             client.setxattr("/f", "user.pass", value)
-            passing.asked.clear()  # type: ignore[attr-defined]
+            passing.asked.clear()
             entered, answered = counts(passing)
             assert marked.pread(10, 0).value == b"data"
-            assert passing.asked["readv"] == asked  # type: ignore[attr-defined]
+            assert passing.asked["readv"] == asked
             assert counts(passing) == (entered + 1, answered + 1)
             other.pread(10, 0)
-            assert passing.asked["readv"] == asked + 1  # type: ignore[attr-defined]
+            assert passing.asked["readv"] == asked + 1

@@ -362,6 +362,21 @@ seconds_option = click.option(
     type=click.FloatRange(0.01),
     help="How long each side of a pair is measured.",
 )
+
+
+def folder_option(room: str) -> Callable[[click.decorators.FC], click.decorators.FC]:
+    """Where the loop file is put, and how much it may take."""
+    return click.option(
+        "--dir",
+        "parent",
+        default=Path("/var/tmp"),
+        show_default=True,
+        metavar="DIR",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help=f"Where the loop file is put; it takes up to {room}.",
+    )
+
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."
 )
@@ -390,15 +405,7 @@ def bench() -> None:
 @parallel_option
 @pairs_option
 @seconds_option
-@click.option(
-    "--dir",
-    "parent",
-    default=Path("/var/tmp"),
-    show_default=True,
-    metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the loop file is put; it takes up to 500 MiB.",
-)
+@folder_option("500 MiB")
 @json_option
 def fops(
     *,

@@ -28,6 +28,7 @@ from glupy_tools.bench import (
     bench_store,
     brick_client,
     compare,
+    folder_option,
     json_option,
     leaf_option,
     one_side,
@@ -184,15 +185,7 @@ def _table(rows: Sequence[Row]) -> Table:
 @parallel_option
 @pairs_option
 @seconds_option
-@click.option(
-    "--dir",
-    "parent",
-    default=Path("/var/tmp"),
-    show_default=True,
-    metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the loop file is put; it takes up to 2 GiB.",
-)
+@folder_option("2 GiB")
 @json_option
 def bd(
     *,

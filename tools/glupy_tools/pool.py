@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import uuid
@@ -12,7 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
 
 import click
 from rich.console import Console
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from pybd.pools import Known, Pool
     from pybd.pools.loop import LoopPool
     from pybd.pools.lvm import LvmPool
-
-    AnyPool = Pool | LoopPool | LvmPool
 
 # pybd is imported where it is used: the other commands must run where the bridge is not built.
 
@@ -48,7 +44,7 @@ class Chosen(NamedTuple):
     """The pool that the operator names, and how he does."""
 
     spec: str
-    pool: AnyPool
+    pool: Pool
 
 
 @dataclass(frozen=True)
@@ -131,37 +127,25 @@ def _xattr(path: Path, key: str) -> bytes | None:
 
 def _owner(known: Known) -> Brick | None:
     """Return the brick that a device's tag names (``pybd.identity``), if that can be found here."""
-    directory = unquote(known.tag.partition(":")[2].replace("=", "%"), errors="surrogateescape")
+    from pybd import identity  # noqa: PLC0415
+
+    directory = identity.directory(known.tag)
     with suppress(CommandError, OSError):
-        if directory.startswith("/"):
+        if directory is not None:
             return Brick(Path(directory))
     return None
 
 
 @contextmanager
-def _unused(pool: AnyPool, name: str) -> Iterator[None]:
-    """Keep a device from being opened while the block runs; CommandError if somebody has it open.
-
-    LVM itself does not remove what is open, but says so only then. A file of a loop pool can always
-    be removed; but who attaches it holds a lock on it as long as it is attached (``LoopDevice``).
-    """
-    from pybd.pools.loop import LoopPool  # noqa: PLC0415
-    from pybd.pools.lvm import LvmPool  # noqa: PLC0415
-
-    in_use = CommandError(f"{name} is in use: stop its brick first")
-    with ExitStack() as undo:
-        if isinstance(pool, LoopPool):
-            number = os.open(pool.folder / name, os.O_RDONLY | os.O_CLOEXEC)
-            undo.callback(os.close, number)
-            try:
-                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise in_use from None
-        elif isinstance(pool, LvmPool):
-            words = "lvs", "--noheadings", "--options", "lv_device_open", f"{pool.group}/{name}"
-            if stores.run(*words).strip():
-                raise in_use
-        yield
+def _unused(pool: Pool, name: str) -> Iterator[None]:
+    """Keep a device from being opened while the block runs; CommandError if it is open."""
+    try:
+        with pool.unused(name):
+            yield
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        raise CommandError(f"{name} is in use: stop its brick first") from None
 
 
 def _chosen(_ctx: click.Context, _param: click.Parameter, spec: str) -> Chosen:
@@ -332,7 +316,7 @@ def status(*, chosen: Chosen, directory: Path | None, as_json: bool) -> None:
     console.print(f"{room.free / MIB:,.0f} of {room.size / MIB:,.0f} MiB are free", highlight=False)
 
 
-def _devices(of: AnyPool, brick: Brick | None) -> list[Device]:
+def _devices(of: Pool, brick: Brick | None) -> list[Device]:
     from pybd import identity  # noqa: PLC0415
 
     devices = []

@@ -8,7 +8,7 @@ import functools
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from glupy import PASS, Option, OptionError, Translator
 from glupy.constants import (
@@ -27,8 +27,6 @@ from pybd.files import PLAIN, File, Files
 from pybd.identity import Identity
 from pybd.ranges import rounded_up
 from pybd.rules import Rules
-
-Answer = TypeVar("Answer")
 
 REGULAR = int(FileType.IFREG)
 _UNKNOWN = int(FileType.INVAL)

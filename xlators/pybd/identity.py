@@ -6,7 +6,7 @@ import hashlib
 import re
 import uuid
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 _PREFIX = "glupy"
 _NAME = re.compile(
@@ -54,6 +54,12 @@ class Identity(NamedTuple):
         the file's (and gets its real name), without it is nobody's.
         """
         return f"{self.name(gfid)}.half"
+
+
+def directory(tag: str) -> str | None:
+    """Return the brick's directory that a tag tells of; None if it was too long for a tag."""
+    found = unquote(tag.partition(":")[2].replace("=", "%"), errors="surrogateescape")
+    return found if found.startswith("/") else None
 
 
 class Name(NamedTuple):

@@ -22,7 +22,7 @@ from pybd import identity, mapping
 from pybd.base import REGULAR, Base, failed, set_mapped, set_plain
 from pybd.device import Device
 from pybd.files import File
-from pybd.mapping import THICK, Mapping
+from pybd.mapping import Mapping
 from pybd.ranges import Range, rounded_up
 
 _AT_A_TIME = 1 << 20
@@ -125,8 +125,9 @@ class Moving(Base):
             try:
                 await self._move_in(stub, file, before, wanted, keeps_size)
             except BaseException:
-                self.files.drop(file)
-                set_plain(inode)
+                if not file.mapped:
+                    self.files.drop(file)
+                    set_plain(inode)
                 raise
             finally:
                 file.moving = False
@@ -166,7 +167,7 @@ class Moving(Base):
             if size > old:
                 grown = True
                 await stub.truncate(size)
-            await stub.set(mapping.KEY, str(Mapping(wanted.kind, room)))
+            await self._commit(stub, file, Mapping(wanted.kind, room))
         except BaseException:
             device = None  # closed, so that it can go
             with contextlib.suppress(OSError):
@@ -175,7 +176,6 @@ class Moving(Base):
             self.pool.remove(half)
             raise
         # It is mapped. What follows is put right later if it does not come to an end.
-        self.pool.rename(half, name)
         file.device = device
         file.mapped = True
         if old:
@@ -185,6 +185,15 @@ class Moving(Base):
             with contextlib.suppress(OSError):
                 await stub.set_times(before)
         file.seen(await stub.stat(), file.looking())
+
+    async def _commit(self, stub: Stub, file: File, mapped: Mapping) -> None:
+        """Say that a file is mapped, and give its device its name. If that fails, it is not."""
+        await stub.set(mapping.KEY, str(mapped))
+        try:
+            self.pool.rename(self.identity.half(file.gfid), self.identity.name(file.gfid))
+        except BaseException:
+            await stub.remove(mapping.KEY)
+            raise
 
     async def _copy_in(self, stub: Stub, device: Device, size: int) -> None:
         device.clear(0, size)
@@ -279,13 +288,12 @@ class Moving(Base):
                         await stub.set(mapping.ORIGIN, str(Gfid(source.gfid)))
                     await stub.truncate(length)
                     room = rounded_up(max(length, 1), self.pool.extent)
-                    await stub.set(mapping.KEY, str(Mapping(source.kind, room)))
+                    await self._commit(stub, target, Mapping(source.kind, room))
                 except BaseException:
                     with contextlib.suppress(OSError):
                         await stub.truncate(0)
                     self.pool.remove(half)
                     raise
-                self.pool.rename(half, self.identity.name(gfid))
                 target.mapped = True
                 target.seen(await stub.stat(), target.looking())
                 target.size = source.size
@@ -507,6 +515,3 @@ def _same(one: Iatt, other: Iatt) -> bool:
         other.ia_mtime,
         other.ia_mtime_nsec,
     )
-
-
-__all__ = ["THICK", "Moving", "Stub"]

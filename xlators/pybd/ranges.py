@@ -37,7 +37,9 @@ def plan(
     if end == size:
         behind = max(behind, min(rounded_up(end, unit or granule), room // granule * granule))
     if first >= behind:
-        return Plan(None, ((offset, end),))
+        # Two pieces where a granule ends: what is zero of them is left as it is, each for itself.
+        cut = first if offset < first < end else end
+        return Plan(None, ((offset, cut), (cut, end)) if cut < end else ((offset, end),))
     edges = [(offset, first)] if offset < first else []
     if behind < end:
         edges.append((behind, end))

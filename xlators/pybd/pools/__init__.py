@@ -8,6 +8,7 @@ full, ENOENT and EEXIST for names.
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from glupy import loading
@@ -39,13 +40,15 @@ class Pool(Protocol):
 
     kinds: tuple[str, ...]
     """Of ``thin`` and ``lv``, what ``make`` can make."""
-    extent: int
-    """Sizes are multiples of this, in bytes."""
     fresh_is_zero: bool
     """Whether what was never written reads as zeros; if not, pybd zeroes it first."""
 
     def __init__(self, where: str, *, sector_size: int = 512) -> None:
         """Raise OptionError if that can be no pool. It need not be there yet."""
+
+    @property
+    def extent(self) -> int:
+        """Sizes are multiples of this, in bytes."""
 
     def check(self) -> None:
         """Raise OSError ENODEV if the pool is not there."""
@@ -68,8 +71,11 @@ class Pool(Protocol):
     def remove(self, name: str) -> None:
         """Remove a device and give its space back; no error if there is none.
 
-        EBUSY while somebody has it open.
+        Whether it is open is for ``unused`` to say.
         """
+
+    def unused(self, name: str) -> AbstractContextManager[None]:
+        """Keep others from opening a device while the block runs. EBUSY if one has it open."""
 
     def snapshot(self, name: str, new: str, tag: str) -> bool:
         """Make a device that shares the contents of another one, at once.

@@ -14,6 +14,7 @@ import os
 import stat
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from glupy import linux
@@ -89,7 +90,7 @@ class LoopDevice(Device):
 class LoopPool:
     """The pool ``loop:DIRECTORY``."""
 
-    kinds = (THIN,)
+    kinds: tuple[str, ...] = (THIN,)
     extent = _EXTENT
     fresh_is_zero = True
 
@@ -182,6 +183,18 @@ class LoopPool:
     def remove(self, name: str) -> None:
         """Remove the file. Its blocks go with its last user, so it is never busy."""
         (self.folder / name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def unused(self, name: str) -> Iterator[None]:
+        """Hold the lock that whoever attaches the file holds as long as it is attached."""
+        number = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise OSError(errno.EBUSY, f"{name} is in use") from None
+        finally:
+            os.close(number)
 
     def snapshot(self, name: str, new: str, tag: str) -> bool:
         """Share the blocks where the file system can (xfs, btrfs: FICLONE)."""

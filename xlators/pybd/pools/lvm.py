@@ -89,7 +89,7 @@ class LvmPool:
         names = [self.group, self.thin_pool] if slash else [self.group]
         if not all(map(_NAME.fullmatch, names)):
             raise OptionError(f"option pool: {where!r} is not VG or VG/THINPOOL")
-        self.kinds = (THIN, THICK) if slash else (THICK,)
+        self.kinds: tuple[str, ...] = (THIN, THICK) if slash else (THICK,)
         self._sizes: tuple[int, int] | None = None
 
     @property
@@ -183,6 +183,14 @@ class LvmPool:
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+    @contextlib.contextmanager
+    def unused(self, name: str) -> Iterator[None]:
+        """Ask LVM; it removes nothing that was opened meanwhile."""
+        whole = f"{self.group}/{name}"
+        if self._report("lvs", "lv_device_open", whole)[0]["lv_device_open"]:
+            raise OSError(errno.EBUSY, f"{name} is in use")
+        yield
 
     def snapshot(self, name: str, new: str, tag: str) -> bool:
         """A thin volume shares its chunks; of a thick one there is none."""
