@@ -18,6 +18,7 @@ from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.machine import FopMachine, run
 from glupy.testing.processes import Brick, FuseMount
+from pyposix.check import Ground, Scan
 
 KIB, MIB = 1 << 10, 1 << 20
 REFUSED = r"error=(Invalid argument|No space left on device|File too large)"
@@ -225,6 +226,35 @@ def test_orphans_of_a_crash_are_removed(brick: Brick, client: Client, connect: C
     assert not list((backend / ".glusterfs" / "unlink").iterdir())
     with contextlib.suppress(OSError):  # the client may have noticed, or not yet
         file.close()
+
+
+@pytest.mark.expect_log("led elsewhere: a rename was cut off")
+def test_a_rename_of_a_directory_that_was_cut_off(
+    brick: Brick, client: Client, connect: Connect
+) -> None:
+    """Killed before the handle followed: the directory is found where it is now, by all ways."""
+    backend = Path(next(iter(brick.graph)).options["directory"])
+    client.mkdir("/in")
+    for name in "moved", "replaced":
+        client.mkdir(f"/{name}")
+        client.creat(f"/{name}/f").close()
+    gfids = {name: os.getxattr(backend / name, "trusted.gfid") for name in ("moved", "replaced")}
+    brick.stop()
+    (backend / "moved").rename(backend / "in" / "now")
+    (backend / "replaced").rename(backend / "in" / "kept")
+    brick.start()
+    again = connect(brick)
+    again.mkdir("/replaced")  # where the handle of another directory leads
+    for name, now in ("moved", "now"), ("replaced", "kept"):
+        assert again.stat(f"/in/{now}/f").st_size == 0
+        again.rename(f"/in/{now}/f", f"/in/{now}/g")
+        text = str(uuid.UUID(bytes=gfids[name]))
+        handle = backend / ".glusterfs" / text[:2] / text[2:4] / text
+        assert handle.resolve() == backend / "in" / now
+    again.creat("/replaced/h").close()
+    brick.stop()
+    with contextlib.closing(Ground(os.fsencode(backend))) as opened:
+        assert list(Scan(opened, live=False).findings()) == []
 
 
 def test_many_threads(client: Client) -> None:

@@ -122,9 +122,9 @@ def create(path: bytes, flags: int, mode: int, uid: int, gid: int) -> int:
     return number
 
 
-def same(one: bytes, other: bytes) -> bool:
-    """Say whether two paths, symlinks not followed, are one file."""
-    found: int = lib.glupy_same(one, other)
+def same(one: bytes, other: bytes, *, follow: bool = False) -> bool:
+    """Say whether two paths are one file. Symlinks are not followed, or ``one`` alone is."""
+    found: int = lib.glupy_same(one, other, follow)
     if found < 0:
         raise _failed()
     return bool(found)

@@ -13,6 +13,8 @@ import logging
 import os
 import re
 import stat
+import threading
+from collections.abc import Iterator
 
 from glupy import keys, linux
 from glupy.views import Gfid
@@ -38,6 +40,7 @@ class Handles:
         self._landfill = self.folder + b"/landfill"
         self._orphans = self.folder + b"/unlink"
         self._log = log
+        self._moving = threading.Lock()
 
     def set_up(self) -> None:
         """Make what is missing of .glusterfs, and empty what a crash left in unlink."""
@@ -130,10 +133,17 @@ class Handles:
 
     def ensure(self, gfid: bytes, path: bytes, parent: bytes, name: bytes, mode: int) -> None:
         """The same as ``add`` where most probably nothing is missing."""
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISDIR(mode) and linux.same(self.path(gfid), path):
+        is_directory = stat.S_ISDIR(mode)
+        with contextlib.suppress(OSError):
+            if linux.same(self.path(gfid), path, follow=is_directory):
                 return
         self.add(gfid, path, parent, name, mode)
+        if is_directory:
+            with self._moving:
+                if not self.leads_home(gfid) and xattrs.find(path, keys.GFID) == gfid:
+                    self._log.warning("the handle of %r led elsewhere: a rename was cut off", path)
+                    with self._leading(gfid, parent, name):
+                        pass
 
     def add(self, gfid: bytes, path: bytes, parent: bytes, name: bytes, mode: int) -> None:
         """Make sure that there is a handle of the file at ``path``: ``name`` in ``parent``.
@@ -159,10 +169,35 @@ class Handles:
         except OSError:
             return False
 
-    def move_directory(self, gfid: bytes, parent: bytes, name: bytes) -> None:
-        """A directory was renamed: have its handle lead to where it is now."""
-        self.remove(gfid)
-        os.symlink(link_target(parent, name), self.path(gfid))
+    def leads_home(self, gfid: bytes) -> bool:
+        """Say whether the handle leads to a directory with that gfid."""
+        try:
+            return xattrs.find(self.directory(gfid) + b"/", keys.GFID) == gfid
+        except OSError:
+            return False
+
+    def rename_directory(
+        self, gfid: bytes, path: bytes, new_path: bytes, parent: bytes, name: bytes
+    ) -> None:
+        """Rename a directory, and have its handle lead to where it is then."""
+        # The kernel has directories of a file system renamed one at a time, too.
+        with self._moving, self._leading(gfid, parent, name):
+            os.rename(path, new_path)
+
+    @contextlib.contextmanager
+    def _leading(self, gfid: bytes, parent: bytes, name: bytes) -> Iterator[None]:
+        """Have a directory's handle lead there, at the end of a ``with`` that succeeds.
+
+        At no moment is there none.
+        """
+        new = self.orphan(gfid)
+        os.symlink(link_target(parent, name), new)
+        try:
+            yield
+            os.rename(new, self.path(gfid))
+        except BaseException:
+            os.unlink(new)
+            raise
 
     def remove(self, gfid: bytes) -> None:
         """Remove a handle, if it is there."""

@@ -62,10 +62,7 @@ def _remove_file(handles: Handles, path: bytes, status: os.stat_result) -> None:
 def _remove_stale(handles: Handles, gfid: bytes) -> None:
     """Remove a directory's handle, unless it leads to a directory with that gfid: a healed one."""
     handle = handles.path(gfid)
-    if os.path.islink(handle):
-        with contextlib.suppress(OSError):
-            if xattrs.find(handle + b"/", keys.GFID) == gfid:
-                return
+    if os.path.islink(handle) and not handles.leads_home(gfid):
         os.unlink(handle)
 
 

@@ -130,14 +130,16 @@ class Removing(Brick):
         except FileNotFoundError:
             victim, lost = None, None
         self._check_victim(newloc, victim)
-        os.rename(old_path, new_path)
+        is_directory = old.c.ia_type == DIRECTORY
+        if is_directory and file is not None:
+            self._handles.rename_directory(file.gfid, old_path, new_path, new_parent.gfid, new_name)
+        else:
+            os.rename(old_path, new_path)
         # Two names of one file: rename(2) has left both.
         if file is None or file is not lost:
             if victim is not None and lost is not None:
                 self._victim_gone(frame, newloc, victim, lost, new_parent.gfid, new_name)
-            if file is not None and old.c.ia_type == DIRECTORY:
-                self._handles.move_directory(file.gfid, new_parent.gfid, new_name)
-            elif file is not None:
+            if file is not None and not is_directory:
                 self._gfid2path.remove(new_path, old_parent.gfid, old_name)
                 self._gfid2path.add(new_path, new_parent.gfid, new_name)
                 self._link_counts.remove(file, new_path, old_parent.gfid)

@@ -135,11 +135,12 @@ static int glupy_create(const char *path, int flags, mode_t mode, uid_t uid, gid
     return fd;
 }
 
-/* Whether both are the same file; errno if either cannot be seen. */
-static int glupy_same(const char *one, const char *other)
+/* Whether both are the same file, symlinks not followed, or only the first; errno if either cannot
+   be seen. */
+static int glupy_same(const char *one, const char *other, int follow)
 {
     struct stat first, second;
-    if (lstat(one, &first) || lstat(other, &second))
+    if ((follow ? stat(one, &first) : lstat(one, &first)) || lstat(other, &second))
         return -1;
     return first.st_ino == second.st_ino && first.st_dev == second.st_dev;
 }
@@ -153,7 +154,7 @@ static int glupy_link_handle(const char *path, const char *handle, const char *t
         if (!(target ? symlink(target, handle) : link(path, handle)))
             return 0;
         if (errno == EEXIST) {
-            if (target || glupy_same(handle, path) == 1)
+            if (target || glupy_same(handle, path, 0) == 1)
                 return 0;
             errno = ESTALE;
             return -1;
