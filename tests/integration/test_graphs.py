@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import ctypes
 import errno
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -45,6 +46,18 @@ def counts(translator: Translator) -> tuple[int, int]:
     this = translator._this
     answered = lib.glupy_counted(this, lib.PASSED) + lib.glupy_counted(this, lib.UNWOUND)
     return lib.glupy_counted(this, lib.ENTERED), answered
+
+
+def test_garbage_lets_go_of_inodes_before_their_table_goes(client: Client) -> None:
+    translator = instance()
+    gc.disable()
+    try:
+        client.setxattr("/", "user.do", b"knot")
+        assert len(translator.knots) == 1
+        client.close()
+        assert len(translator.knots) == 0
+    finally:
+        gc.enable()
 
 
 def test_handlers_that_block_do_so_side_by_side(client: Client) -> None:

@@ -6,6 +6,7 @@ The C side imports this module when the first translator is initialised (``start
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from typing import Any
@@ -126,6 +127,10 @@ def _notify(self: Any, event: int, data: Any) -> int:
     except BaseException as error:
         log.bug(translator, "notify", error)
         return -1
+    finally:
+        if event == Event.PARENT_DOWN:
+            # What is garbage by now may hold references to inodes: their table goes next.
+            gc.collect()
 
 
 @ffi.def_extern(name="python_forget")

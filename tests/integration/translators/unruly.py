@@ -28,6 +28,7 @@ class Unruly(Translator):
 
     def init(self) -> None:
         self.cancelled = 0
+        self.knots: weakref.WeakSet[Knot] = weakref.WeakSet()
 
     def dump_priv(self) -> Mapping[str, object]:
         return {
@@ -64,9 +65,20 @@ class Unruly(Translator):
             time.sleep(float(argument))
         elif verb == "drop":
             await glupy.Future()
+        elif verb == "knot":
+            assert loc.inode is not None
+            knot = Knot(loc.inode.ref())
+            self.knots.add(knot)
         elif verb == "crash":
             raise ZeroDivisionError(argument)
         return fops.Setxattr()
+
+
+class Knot:
+    """Holds an inode, and itself: only the garbage collector lets go of it."""
+
+    def __init__(self, inode: Inode) -> None:
+        self.inode, self.itself = inode, self
 
 
 class Remembering(Translator):
