@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 import uuid
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glupy import OptionError
+from glupy import OptionError, linux
+from glupy._bridge import ffi
 from glupy.constants import MDATA_ATIME, MDATA_MTIME
-from glupy.views import Iatt
+from glupy.views import Frame, Iatt
 from pybd import identity, mapping, pools
 from pybd.device import data_ranges
 from pybd.files import File, Files, Times
@@ -133,17 +135,40 @@ def test_what_is_no_pool(spec: str) -> None:
 def test_times_never_go_back_but_by_hand() -> None:
     times = Times()
     assert times.taken() is None
-    times.touch((5, 0), MDATA_MTIME)
-    times.touch((3, 0), MDATA_MTIME | MDATA_ATIME)
+    frame = Frame(ffi.new("call_stack_t *"))
+
+    def touch(seconds: int, flags: int) -> None:
+        frame.ctime = seconds, 0
+        linux.touch(times.c, frame, flags)
+
+    touch(5, MDATA_MTIME)
+    touch(3, MDATA_MTIME | MDATA_ATIME)
     iatt = Iatt()
     iatt.ia_mtime, iatt.ia_atime, iatt.ia_ctime = 4, 9, 1
-    times.show(iatt.c)
+    linux.show_over(iatt, iatt, 1000, times.c, blocks=9)
     assert (iatt.ia_mtime, iatt.ia_atime, iatt.ia_ctime) == (5, 9, 5)
+    assert (iatt.ia_size, iatt.ia_blocks) == (1000, 2)
     taken = times.taken()
     assert taken == ((3, 0), (5, 0), (5, 0))
-    times.touch((6, 0), MDATA_MTIME)
+    touch(6, MDATA_MTIME)
     times.stored(taken)
     assert times.taken() == (None, (6, 0), (6, 0))
+
+
+def test_times_that_a_fop_sets() -> None:
+    frame, times = Frame(ffi.new("call_stack_t *")), Times()
+    frame.pid = -1  # GlusterFS's own
+    linux.touch(times.c, frame, MDATA_MTIME)
+    assert times.taken() is None
+    frame.pid, before = 1, time.time() - 1
+    linux.touch(times.c, frame, MDATA_MTIME)  # no time of the client's: now
+    atime, mtime, ctime = times.taken() or (None, None, (0, 0))
+    assert atime is None
+    assert mtime == ctime
+    assert before <= ctime[0] <= time.time()
+    frame.ctime, frame.flags = (ctime[0] + 9, 7), MDATA_ATIME
+    linux.touch(times.c, frame, MDATA_MTIME)  # the client says which
+    assert times.taken() == ((ctime[0] + 9, 7), mtime, (ctime[0] + 9, 7))
 
 
 def test_attributes_that_changed_while_somebody_looked() -> None:

@@ -17,6 +17,7 @@ from glupy.views.base import NULL, encoded
 from glupy.views.data import ALIGNMENT, IoBuffer, Vector
 from glupy.views.dict import Mdata
 from glupy.views.dirents import Dirents
+from glupy.views.frame import Frame
 from glupy.views.iatt import Iatt, Statvfs
 from glupy.views.inode import Inode
 
@@ -41,9 +42,32 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
         raise _failed()
 
 
-def times(mdata: Mdata) -> Any:
+def times(mdata: Mdata | None = None) -> Any:
     """Return times as ``fstat`` and ``fstatat`` take them: a ``struct mdata_iatt`` to be kept."""
     return ffi.new("struct mdata_iatt *", mdata)
+
+
+def touch(times: Any, frame: Frame, flags: int) -> None:
+    """Have ``times`` become those of a fop, none of them earlier than before.
+
+    The time is the client's (``frame.ctime``), or else now. ``flags`` (``MDATA_*``) are the times
+    that it sets, unless the client says which (``frame.flags``); with any of them ctime is set. A
+    fop of GlusterFS's own (pid < 0: heal, rebalance) changes nothing.
+    """
+    lib.quick_touch(times, frame.c, flags)
+
+
+def show_over(
+    iatt: Iatt, stub: Iatt, size: int, times: Any, *, blocks: int = 0, fd: int = -1
+) -> None:
+    """Fill attributes of a file whose bytes are elsewhere than in its ``stub``.
+
+    They are the stub's but for the size (bytes), the ``blocks`` (of 512 bytes; those of the open
+    ``fd`` if it is not -1; no more than the size has), and those of the ``times`` that are later
+    than the stub's (zero: none). ``iatt`` may be the stub itself.
+    """
+    if lib.quick_show_over(iatt._c, stub._c, size, blocks, fd, times):
+        raise _failed()
 
 
 def fstat(fd: int, gfid: bytes | None = None, times: Any = NULL) -> Iatt:

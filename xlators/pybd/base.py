@@ -10,11 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
-from glupy import PASS, Option, OptionError, Translator
+from glupy import PASS, Option, OptionError, Translator, linux
 from glupy.constants import (
     GF_SET_ATTR_ATIME,
     GF_SET_ATTR_MTIME,
-    MDATA_ATIME,
     MDATA_CTIME,
     MDATA_MTIME,
 )
@@ -31,8 +30,6 @@ from pybd.rules import Rules
 REGULAR = int(FileType.IFREG)
 _UNKNOWN = int(FileType.INVAL)
 MODIFIED = MDATA_MTIME | MDATA_CTIME
-_TIMES = MODIFIED | MDATA_ATIME
-_CLOCK_REALTIME_COARSE = 5  # linux/time.h: as file systems' own times, so that none goes back
 _ROOM_SECONDS = 5.0  # as often as posix looks
 _ATTEMPTS = 100
 MOST = (1 << 63) - 1
@@ -388,39 +385,32 @@ class Base(Translator):
         """Return the attributes of a file as clients are to see them."""
         stub = file.stub
         assert stub is not None
-        iatt = stub.copy()
-        self.show(file, iatt, size=size)
+        iatt = Iatt()
+        self._show_over(file, iatt, stub, size, None)
         return iatt
 
     def show(
         self, file: File, iatt: Iatt | None, *, size: int | None = None, blocks: int | None = None
     ) -> None:
         """Make of a stub's attributes those of the file: its size, blocks and times."""
-        if iatt is None:
-            return
+        if iatt is not None:
+            self._show_over(file, iatt, iatt, size, blocks)
+
+    def _show_over(
+        self, file: File, iatt: Iatt, stub: Iatt, size: int | None, blocks: int | None
+    ) -> None:
+        device, counted = file.device, -1
+        if blocks is None:
+            if device is not None:
+                counted = device.counted
+            blocks = self.blocks(file) if counted < 0 else 0
         if size is None:
             size = file.size
-        if blocks is None:
-            blocks = self.blocks(file)
-        c = iatt._c
-        c.ia_size = size
-        c.ia_blocks = min(blocks, -(-size // 512))  # as iatt_from_stat (iatt.h)
-        file.times.show(c)
+        linux.show_over(iatt, stub, size, file.times.c, blocks=blocks, fd=counted)
 
     def touch(self, frame: Frame, file: File, flags: int = MODIFIED) -> None:
-        """Set the times that a fop sets: those, and the time, that the client says, else now.
-
-        GlusterFS's own clients (heal, rebalance) set times by themselves.
-        """
-        if frame.pid < 0:
-            return
-        when = frame.ctime
-        if when[0]:
-            flags = frame.flags & _TIMES or flags
-        else:
-            when = divmod(time.clock_gettime_ns(_CLOCK_REALTIME_COARSE), 1_000_000_000)
-        if flags:
-            file.times.touch(when, flags)
+        """Set the times that a fop sets; the stub is told of them later."""
+        linux.touch(file.times.c, frame, flags)
 
     async def store_times(
         self, file: File, wind: Callable[[Iatt, int], Awaitable[Any]], frame: Frame | None = None

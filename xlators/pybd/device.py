@@ -48,8 +48,12 @@ class Device:
     There PUNCH_HOLE frees nothing that only UNMAP would, and BLKDISCARD may leave something out. So
     with that promise it is BLKDISCARD, then zeros for what it has left; without it nothing frees.
 
+    ``counted`` is an open file whose blocks are the device's; -1: only ``blocks()`` tells.
+
     Safe on any thread.
     """
+
+    counted = -1
 
     def __init__(
         self,

@@ -6,8 +6,8 @@ import threading
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from glupy import Lock
-from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME, MDATA_ATIME, MDATA_MTIME
+from glupy import Lock, linux
+from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
 from glupy.gate import Gate
 from glupy.views import Iatt
 from pybd.device import Device
@@ -20,55 +20,46 @@ PLAIN: Final = object()
 
 
 class Times:
-    """Times that the file has got since its stub was last told. None: those of the stub."""
+    """Times that the file has got since its stub was last told, as ``linux.touch`` sets them.
 
-    __slots__ = ("atime", "ctime", "mtime")
+    Zero: that of the stub. ``None`` is that for the methods.
+    """
+
+    __slots__ = ("c",)
 
     def __init__(self) -> None:
-        self.atime: Time | None = None
-        self.mtime: Time | None = None
-        self.ctime: Time | None = None
-
-    def touch(self, when: Time, flags: int) -> None:
-        """A fop sets some of the times (MDATA_*), never back."""
-        if flags & MDATA_ATIME:
-            self.atime = max(when, self.atime or when)
-        if flags & MDATA_MTIME:
-            self.mtime = max(when, self.mtime or when)
-        self.ctime = max(when, self.ctime or when)
-
-    def show(self, c: Any) -> None:
-        """Show them in a ``struct iatt``, where they are later than what it has."""
-        if self.ctime is None:
-            return
-        if self.atime is not None and self.atime > (c.ia_atime, c.ia_atime_nsec):
-            c.ia_atime, c.ia_atime_nsec = self.atime
-        if self.mtime is not None and self.mtime > (c.ia_mtime, c.ia_mtime_nsec):
-            c.ia_mtime, c.ia_mtime_nsec = self.mtime
-        c.ia_ctime, c.ia_ctime_nsec = max((c.ia_ctime, c.ia_ctime_nsec), self.ctime)
+        self.c: Final = linux.times()
 
     def taken(self) -> tuple[Time | None, Time | None, Time] | None:
         """Return atime, mtime and ctime to be stored; None if there is nothing to store."""
-        if self.ctime is None:
-            return None
-        return self.atime, self.mtime, self.ctime
+        ctime = self._get("ctime")
+        return None if ctime is None else (self._get("atime"), self._get("mtime"), ctime)
 
     def stored(self, taken: tuple[Time | None, Time | None, Time]) -> None:
         """The stub has these now. What came since stays to be stored."""
         atime, mtime, ctime = taken
-        if self.atime == atime:
-            self.atime = None
-        if self.mtime == mtime:
-            self.mtime = None
-        if self.ctime == ctime and self.atime is None and self.mtime is None:
-            self.ctime = None
+        if self._get("atime") == atime:
+            self._clear("atime")
+        if self._get("mtime") == mtime:
+            self._clear("mtime")
+        c = self.c
+        if self._get("ctime") == ctime and not c.ia_atime and not c.ia_mtime:
+            self._clear("ctime")
 
     def replaced(self, valid: int) -> None:
         """A client has set some by itself (GF_SET_ATTR_*): those, forwards or backwards."""
         if valid & GF_SET_ATTR_ATIME:
-            self.atime = None
+            self._clear("atime")
         if valid & GF_SET_ATTR_MTIME:
-            self.mtime = None
+            self._clear("mtime")
+
+    def _get(self, name: str) -> Time | None:
+        seconds, nanoseconds = getattr(self.c, f"ia_{name}"), getattr(self.c, f"ia_{name}_nsec")
+        return (seconds, nanoseconds) if seconds else None
+
+    def _clear(self, name: str) -> None:
+        setattr(self.c, f"ia_{name}", 0)
+        setattr(self.c, f"ia_{name}_nsec", 0)
 
 
 class File:

@@ -140,7 +140,7 @@ class Handles:
         self.add(gfid, path, parent, name, mode)
         if is_directory:
             with self._moving:
-                if not self.leads_home(gfid) and xattrs.find(path, keys.GFID) == gfid:
+                if self._leads_astray(gfid) and xattrs.find(path, keys.GFID) == gfid:
                     self._log.warning("the handle of %r led elsewhere: a rename was cut off", path)
                     with self._leading(gfid, parent, name):
                         pass
@@ -175,6 +175,11 @@ class Handles:
             return xattrs.find(self.directory(gfid) + b"/", keys.GFID) == gfid
         except OSError:
             return False
+
+    def _leads_astray(self, gfid: bytes) -> bool:
+        """Say whether the handle is a directory's, not a file, and leads to no such directory."""
+        status = os.lstat(self.path(gfid))
+        return stat.S_ISLNK(status.st_mode) and status.st_nlink == 1 and not self.leads_home(gfid)
 
     def rename_directory(
         self, gfid: bytes, path: bytes, new_path: bytes, parent: bytes, name: bytes

@@ -31,6 +31,55 @@ static void glupy_show(struct iatt *iatt, const struct stat *stat, const unsigne
         quick_show_times(iatt, times);
 }
 
+static void set_later(int64_t *seconds, uint32_t *nanoseconds, int64_t s, uint32_t n)
+{
+    if ((s || n) && (s > *seconds || (s == *seconds && n > *nanoseconds))) {
+        *seconds = s;
+        *nanoseconds = n;
+    }
+}
+
+/* Have times become a fop's: the client's, or else now; none goes back. `flags` (MDATA_*) are those
+   that it sets if the client does not say so. GlusterFS's own clients set times by themselves. */
+static void quick_touch(struct mdata_iatt *times, const call_stack_t *root, int flags)
+{
+    const int all = MDATA_CTIME | MDATA_MTIME | MDATA_ATIME;
+    struct timespec when = root->ctime;
+    if (root->pid < 0)
+        return;
+    if (!when.tv_sec) /* as file systems' own times, which must not be later */
+        clock_gettime(CLOCK_REALTIME_COARSE, &when);
+    else if (root->flags & all)
+        flags = root->flags & all;
+    if (flags & MDATA_ATIME)
+        set_later(&times->ia_atime, &times->ia_atime_nsec, when.tv_sec, when.tv_nsec);
+    if (flags & MDATA_MTIME)
+        set_later(&times->ia_mtime, &times->ia_mtime_nsec, when.tv_sec, when.tv_nsec);
+    if (flags)
+        set_later(&times->ia_ctime, &times->ia_ctime_nsec, when.tv_sec, when.tv_nsec);
+}
+
+/* Attributes of a file whose bytes are elsewhere: those of its stub, but its size, its blocks (of
+   the open file fd, unless that is -1) and those of its times that are later. */
+static int quick_show_over(struct iatt *iatt, const struct iatt *stub, uint64_t size,
+                           uint64_t blocks, int fd, const struct mdata_iatt *times)
+{
+    const uint64_t most = (size + 511) / 512; /* as iatt_from_stat */
+    struct stat stat;
+    if (fd >= 0) {
+        if (fstat(fd, &stat))
+            return -1;
+        blocks = stat.st_blocks;
+    }
+    *iatt = *stub;
+    iatt->ia_size = size;
+    iatt->ia_blocks = blocks < most ? blocks : most;
+    set_later(&iatt->ia_atime, &iatt->ia_atime_nsec, times->ia_atime, times->ia_atime_nsec);
+    set_later(&iatt->ia_mtime, &iatt->ia_mtime_nsec, times->ia_mtime, times->ia_mtime_nsec);
+    set_later(&iatt->ia_ctime, &iatt->ia_ctime_nsec, times->ia_ctime, times->ia_ctime_nsec);
+    return 0;
+}
+
 /* Of an open file the kernel has all that in memory. */
 static int quick_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
                        const struct mdata_iatt *times)

@@ -44,19 +44,19 @@ _KEEP = linux.FALLOC_FL_KEEP_SIZE
 
 
 class LoopDevice(Device):
-    """A loop device over a file of the pool. ``backing`` is open too: it tells of the blocks.
+    """A loop device over a file of the pool. ``counted`` is that file.
 
     The lock on that file is the loop device's as well, so nobody attaches it a second time while
     the kernel has it: two devices over one file do not see each other's writes.
     """
 
     def __init__(self, number: int, backing: int) -> None:
-        self.backing = backing
+        self.counted = backing
         super().__init__(number, unit=os.fstat(backing).st_blksize, discards_to_zeros=True)
 
     def __del__(self) -> None:
         super().__del__()  # first: with that close the kernel detaches
-        backing, self.backing = self.backing, -1
+        backing, self.counted = self.counted, -1
         if backing >= 0:
             with contextlib.suppress(OSError):
                 os.close(backing)
@@ -68,23 +68,23 @@ class LoopDevice(Device):
 
     def blocks(self) -> int:
         """Return the blocks of 512 bytes that the file has."""
-        return int(linux.fstat(self.backing).c.ia_blocks)
+        return os.fstat(self.counted).st_blocks
 
     def has_room(self, offset: int, length: int) -> bool:
         """Say whether a range of the file has blocks."""
         try:
-            return os.lseek(self.backing, offset, os.SEEK_HOLE) >= offset + length
+            return os.lseek(self.counted, offset, os.SEEK_HOLE) >= offset + length
         except OSError:
             return False
 
     def allocate(self, offset: int, length: int) -> None:
         """Give a range of the file blocks. ENOSPC if there are none."""
-        linux.fallocate(self.backing, _KEEP, offset, length)
+        linux.fallocate(self.counted, _KEEP, offset, length)
 
     def seek(self, offset: int, whence: int) -> int:
         """Ask the file, once all that was written has reached it."""
         os.fdatasync(self.number)
-        return os.lseek(self.backing, offset, whence)
+        return os.lseek(self.counted, offset, whence)
 
 
 class LoopPool:
