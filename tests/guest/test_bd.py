@@ -8,19 +8,17 @@ import pytest
 from glupy.testing import guest
 
 CHECKOUT = Path(__file__).parents[2]
-INSIDE = "tests/guest/bd_inside.py"
+INSIDE = [f"tests/guest/on_lvm/{name}.py" for name in ("thin", "thick", "luns", "life")]
 
 
 def in_guest(*arguments: str, timeout: float) -> None:
-    command = [sys.executable, "-m", "pytest", "--durations=10", INSIDE, *arguments]
+    command = [sys.executable, "-m", "pytest", "--durations=10", *INSIDE, *arguments]
     done = guest.run(
         command, cwd=CHECKOUT, modules=["dm-thin-pool"], timeout=timeout, echo=sys.stdout
     )
     assert done.returncode == 0, done.stdout
 
 
-# Five minutes; and once its process has crashed at the end of an in-process graph.
-@pytest.mark.long
 def test_volumes() -> None:
     in_guest("-m", "not long", timeout=900)
 

@@ -76,8 +76,13 @@ class Attributes(Base):
         return reply._replace(xdata=cleaned(reply.xdata, xdata))
 
     @on_fd
-    async def fstat(self, frame: Frame, file: File, fd: Fd, xdata: Dict | None) -> Any:
-        """Attributes of an open file."""
+    def fstat(self, frame: Frame, file: File, fd: Fd, xdata: Dict | None) -> Any:
+        """Attributes of an open file: of the stub they are known, unless xdata asks for more."""
+        if xdata is None and file.fresh:
+            return fops.Fstat(self.shown(file))
+        return self._fstat(file, fd, xdata)
+
+    async def _fstat(self, file: File, fd: Fd, xdata: Dict | None) -> fops.Fstat:
         since = file.looking()
         reply = await self.child.fstat(fd, xdata)
         if reply.buf is not None:

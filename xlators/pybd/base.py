@@ -381,32 +381,28 @@ class Base(Translator):
 
     # ---- attributes ----
 
-    def shown(self, file: File, *, size: int | None = None) -> Iatt:
+    def shown(self, file: File) -> Iatt:
         """Return the attributes of a file as clients are to see them."""
-        stub = file.stub
+        stub, device = file.stub, file.device
         assert stub is not None
         iatt = Iatt()
-        self._show_over(file, iatt, stub, size, None)
+        if device is not None and device.counted >= 0:
+            linux.show_over(iatt, stub, file.size, file.times.c, fd=device.counted)
+        else:
+            linux.show_over(iatt, stub, file.size, file.times.c, blocks=self.blocks(file))
         return iatt
 
     def show(
         self, file: File, iatt: Iatt | None, *, size: int | None = None, blocks: int | None = None
     ) -> None:
         """Make of a stub's attributes those of the file: its size, blocks and times."""
-        if iatt is not None:
-            self._show_over(file, iatt, iatt, size, blocks)
-
-    def _show_over(
-        self, file: File, iatt: Iatt, stub: Iatt, size: int | None, blocks: int | None
-    ) -> None:
-        device, counted = file.device, -1
-        if blocks is None:
-            if device is not None:
-                counted = device.counted
-            blocks = self.blocks(file) if counted < 0 else 0
+        if iatt is None:
+            return
         if size is None:
             size = file.size
-        linux.show_over(iatt, stub, size, file.times.c, blocks=blocks, fd=counted)
+        if blocks is None:
+            blocks = self.blocks(file)
+        linux.show_over(iatt, iatt, size, file.times.c, blocks=blocks)
 
     def touch(self, frame: Frame, file: File, flags: int = MODIFIED) -> None:
         """Set the times that a fop sets; the stub is told of them later."""

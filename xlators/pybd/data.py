@@ -23,19 +23,19 @@ _COPY_AT_ONCE = 16 << 20
 
 def check_readable(fd: Fd) -> None:
     """EBADF if the fd was not opened for reading."""
-    if not fd.anonymous and fd.flags & os.O_ACCMODE == os.O_WRONLY:
+    if fd.flags & os.O_ACCMODE == os.O_WRONLY and not fd.anonymous:
         raise failed(errno.EBADF)
 
 
 def check_writable(fd: Fd) -> None:
     """EBADF if the fd was not opened for writing."""
-    if not fd.anonymous and fd.flags & os.O_ACCMODE == os.O_RDONLY:
+    if fd.flags & os.O_ACCMODE == os.O_RDONLY and not fd.anonymous:
         raise failed(errno.EBADF)
 
 
 def check_aligned(fd: Fd, device: Device, offset: int, length: int) -> None:
     """EINVAL for what the kernel would not take of an fd with O_DIRECT."""
-    if fd.flags & os.O_DIRECT and (offset | length) % device.sector:
+    if (offset | length) % device.sector and fd.flags & os.O_DIRECT:
         raise failed(errno.EINVAL)
 
 
