@@ -7,22 +7,54 @@ The one place of this project that writes or reads the text of a volfile.
 'protocol/server'
 >>> parse(str(graph)) == graph
 True
+>>> graph.check()
+[]
 """
 
-from .graph import Graph, Xlator, parse, read
-from .recipes import PORT, Insert, brick, client, leaf_graph, parse_insert
+from .compare import Difference, diff
+from .graph import Graph, check, parse, read
+from .recipes import (
+    ARBITER,
+    PORT,
+    Address,
+    brick,
+    client,
+    clients,
+    disperse,
+    distribute,
+    leaf_graph,
+    parse_insert,
+    replicate,
+    shard,
+)
+from .revise import replace_file, revise
+from .rules import installed_types
 from .words import VolfileError
+from .xlator import Insert, Xlator
 
 __all__ = [
+    "ARBITER",
     "PORT",
+    "Address",
+    "Difference",
     "Graph",
     "Insert",
     "VolfileError",
     "Xlator",
     "brick",
+    "check",
     "client",
+    "clients",
+    "diff",
+    "disperse",
+    "distribute",
+    "installed_types",
     "leaf_graph",
     "parse",
     "parse_insert",
     "read",
+    "replace_file",
+    "replicate",
+    "revise",
+    "shard",
 ]

@@ -3,58 +3,18 @@
 A volfile defines one volume after another, each naming the volumes below it, so a graph is the
 sequence of its xlators from the leaf up; the last one is the top. ``str(graph)`` is the volfile,
 written as glusterd writes it, and ``parse`` takes it back: ``parse(str(graph)) == graph``.
-`parse` accepts what libglusterfs's grammar (graph.y) accepts; comments are not kept.
+`parse` accepts what libglusterfs's grammar (graph.y) accepts. A graph has no comments: where a
+file's own have to stay, `revise` changes its text.
 """
 
-import graphlib
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .words import Keyword, Token, VolfileError, quote, tokens, unfit
-
-
-@dataclass(frozen=True)
-class Xlator:
-    """One node of a graph: a volume of a volfile.
-
-    ``options`` keep their order; ``subvolumes`` are the names of the children, first child first.
-    ``line`` is where the node was read, for messages only. Raises VolfileError for words that a
-    volfile cannot carry: empty ones, and line breaks and NULs in them.
-    """
-
-    name: str
-    type: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    subvolumes: Sequence[str] = ()
-    line: int | None = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "options", dict(self.options))
-        object.__setattr__(self, "subvolumes", tuple(self.subvolumes))
-        self._check("its name", self.name)
-        self._check("its type", self.type)
-        for key, value in self.options.items():
-            self._check("an option's name", key)
-            self._check(f"option {key!r}", value)
-        for subvolume in self.subvolumes:
-            self._check("a subvolume's name", subvolume)
-
-    def _check(self, what: str, word: object) -> None:
-        if reason := unfit(word):
-            raise self.error(f"{what}: {reason}")
-
-    def error(self, reason: str) -> VolfileError:
-        """The error that says what is wrong with this node."""
-        return VolfileError(reason, volume=self.name, line=self.line)
-
-    def __str__(self) -> str:
-        lines = [f"volume {quote(self.name)}", f"    type {quote(self.type)}"]
-        lines += [f"    option {quote(key)} {quote(value)}" for key, value in self.options.items()]
-        if self.subvolumes:
-            lines.append(" ".join(["    subvolumes", *map(quote, self.subvolumes)]))
-        return "\n".join([*lines, "end-volume\n"])
+from . import rules
+from .syntax import volumes
+from .words import VolfileError
+from .xlator import Insert, Xlator
 
 
 @dataclass(frozen=True)
@@ -63,37 +23,15 @@ class Graph:
 
     Raises VolfileError, naming the node, for what GlusterFS refuses or only logs: no xlator at
     all, a name twice, a subvolume that is unknown, defined too late or part of a cycle, or an
-    xlator with neither an option nor a subvolume.
+    xlator with neither an option nor a subvolume. What else may be wrong, `check` tells.
     """
 
     xlators: Sequence[Xlator]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xlators", tuple(self.xlators))
-        if not self.xlators:
-            raise VolfileError("no volume is defined")
-        below: dict[str, Xlator] = {}
-        for xlator in self.xlators:
-            if xlator.name in below:
-                raise xlator.error("a volume of this name is defined already")
-            if not xlator.options and not xlator.subvolumes:
-                raise xlator.error("has neither an option nor a subvolume")
-            for subvolume in xlator.subvolumes:
-                if subvolume not in below:
-                    raise self._not_below(xlator, subvolume)
-            below[xlator.name] = xlator
-
-    def _not_below(self, xlator: Xlator, subvolume: str) -> VolfileError:
-        """What is wrong with a subvolume that is not defined before the xlator above it."""
-        children = {node.name: node.subvolumes for node in self.xlators}
-        if subvolume not in children:
-            return xlator.error(f"subvolume {subvolume!r} is not defined")
-        try:
-            graphlib.TopologicalSorter(children).prepare()
-        except graphlib.CycleError as error:
-            cycle = error.args[1][::-1]
-            return self[cycle[0]].error("is in a cycle: " + " -> ".join(cycle))
-        return xlator.error(f"subvolume {subvolume!r} is defined only after it")
+        for error in rules.structure(self.xlators):
+            raise error
 
     @classmethod
     def stack(cls, *xlators: Xlator) -> "Graph":
@@ -102,6 +40,15 @@ class Graph:
         for xlator in xlators:
             stacked.append(replace(xlator, subvolumes=[below.name for below in stacked[-1:]]))
         return cls(stacked)
+
+    @classmethod
+    def join(cls, graphs: Sequence["Graph"], top: Xlator) -> "Graph":
+        """The graph of a new top over the tops of others; sets its subvolumes.
+
+        Their names must differ, as everywhere in a graph.
+        """
+        below = [graph.top.name for graph in graphs]
+        return cls([*(x for graph in graphs for x in graph), replace(top, subvolumes=below)])
 
     @property
     def top(self) -> Xlator:
@@ -125,6 +72,107 @@ class Graph:
         """Write the volfile; names that are not UTF-8 (in Python: surrogates) come out as given."""
         path.write_bytes(str(self).encode("utf-8", "surrogateescape"))
 
+    def check(self, types: Collection[str] | None = None) -> list[VolfileError]:
+        """What GlusterFS would refuse of this graph, or accept and do wrongly (see `rules`).
+
+        `types` are those that there are, such as `installed_types`; None asks for no type.
+        """
+        return rules.findings(self.xlators, types)
+
+    def insert(
+        self,
+        insert: Insert,
+        *,
+        above: str | None = None,
+        below: str | None = None,
+        name: str | None = None,
+    ) -> "Graph":
+        """The graph with one more xlator, `above` or `below` the one of that name.
+
+        Above an xlator it takes its place under all of its parents, or as the top. Below one it
+        comes between that and its subvolume, whose other parents keep it. Unless told, its `name`
+        is made of the other's and its type. VolfileError if there is no such xlator, `name` is
+        taken, or there is not exactly one subvolume for it to be above.
+        """
+        if (above is None) == (below is None):
+            raise ValueError("insert above one xlator or below one")
+        type_, options = insert
+        near = self._named(above if above is not None else str(below))
+        child = near.name if above is not None else _only_subvolume(near)
+        if name is None:
+            name = self._new_name(near.name, type_)
+        new = Xlator(name, type_, options, [child])
+        xlators: list[Xlator] = []
+        for xlator in self.xlators:
+            if xlator is near and below is not None:
+                xlators += [new, _with_subvolumes(xlator, child, new.name)]
+            elif xlator is near:
+                xlators += [xlator, new]
+            elif above is not None:
+                xlators.append(_with_subvolumes(xlator, child, new.name))
+            else:
+                xlators.append(xlator)
+        return Graph(xlators)
+
+    def remove(self, name: str) -> "Graph":
+        """The graph without one xlator: its parents have its subvolume instead.
+
+        VolfileError if there is no such xlator, or it has not exactly one subvolume.
+        """
+        gone = self._named(name)
+        child = _only_subvolume(gone)
+        return Graph([_with_subvolumes(x, name, child) for x in self.xlators if x is not gone])
+
+    def _named(self, name: str) -> Xlator:
+        try:
+            return self[name]
+        except KeyError:
+            raise VolfileError(f"no volume is called {name!r}") from None
+
+    def _new_name(self, near: str, type_: str) -> str:
+        """NEAR-locks for features/locks, and NEAR-locks-2 if there is one already."""
+        taken = {xlator.name for xlator in self.xlators}
+        first = name = f"{near}-{type_.rpartition('/')[2]}"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{first}-{number}"
+        return name
+
+
+def _only_subvolume(xlator: Xlator) -> str:
+    if len(xlator.subvolumes) != 1:
+        number = len(xlator.subvolumes) or "no"
+        raise xlator.error(f"has {number} subvolumes: which one is above the other is not clear")
+    return xlator.subvolumes[0]
+
+
+def _with_subvolumes(xlator: Xlator, old: str, new: str) -> Xlator:
+    """The xlator, or if it has the subvolume `old`, one like it that has `new` instead."""
+    if old not in xlator.subvolumes:
+        return xlator
+    return replace(xlator, subvolumes=[new if x == old else x for x in xlator.subvolumes])
+
+
+def parse(text: str) -> Graph:
+    """The graph that the text of a volfile defines; VolfileError says what is wrong where.
+
+    An option that is given twice has its last value, as in GlusterFS.
+    """
+    return Graph([volume.xlator for volume in volumes(text)])
+
+
+def check(text: str, types: Collection[str] | None = None) -> list[VolfileError]:
+    """All that is wrong with the text of a volfile: one error of its syntax, or as `Graph.check`.
+
+    Unlike `parse` it does not end at the first volume that does not fit.
+    """
+    try:
+        found = volumes(text)
+    except VolfileError as error:
+        return [error]
+    return rules.findings([volume.xlator for volume in found], types)
+
 
 def read(path: Path) -> Graph:
     """The graph that the volfile at `path` defines; VolfileError names the file."""
@@ -133,63 +181,3 @@ def read(path: Path) -> Graph:
     except VolfileError as error:
         error.source = str(path)
         raise
-
-
-def parse(text: str) -> Graph:
-    """The graph that the text of a volfile defines; VolfileError says what is wrong where.
-
-    An option that is given twice has its last value, as in GlusterFS.
-    """
-    words = deque(tokens(text))
-    xlators = []
-    while words:
-        xlators.append(_parse_volume(words))
-    return Graph(xlators)
-
-
-def _parse_volume(words: deque[Token]) -> Xlator:
-    begin = words.popleft()
-    if begin.keyword is not Keyword.VOLUME:
-        raise VolfileError(f"{begin.text!r} where 'volume' is expected", line=begin.line)
-    name = _word(words, begin)
-    type_ = ""
-    options: dict[str, str] = {}
-    subvolumes: list[str] = []
-
-    def error(reason: str) -> VolfileError:
-        return VolfileError(reason, volume=name, line=statement.line)
-
-    statement = begin
-    while words:
-        statement = words.popleft()
-        if not type_ and statement.keyword is not Keyword.TYPE:
-            raise error("its type is missing, or does not come first")
-        match statement.keyword:
-            case Keyword.TYPE:
-                if type_:
-                    raise error("a second type")
-                type_ = _word(words, statement, name)
-            case Keyword.OPTION:
-                key = _word(words, statement, name)
-                options[key] = _word(words, statement, name)
-            case Keyword.SUBVOLUMES:
-                if subvolumes:
-                    raise error("a second line of subvolumes")
-                subvolumes.append(_word(words, statement, name))
-                while words and words[0].keyword is None:
-                    subvolumes.append(words.popleft().text)
-            case Keyword.END_VOLUME:
-                return Xlator(name, type_, options, subvolumes, begin.line)
-            case Keyword.VOLUME:
-                break
-            case None:
-                raise error(f"{statement.text!r} where a keyword is expected")
-    raise error("its end-volume is missing")
-
-
-def _word(words: deque[Token], statement: Token, volume: str | None = None) -> str:
-    """Take the next word of a statement."""
-    if not words or words[0].keyword:
-        reason = f"a word is missing after {statement.text!r}"
-        raise VolfileError(reason, volume=volume, line=statement.line)
-    return words.popleft().text

@@ -1,23 +1,36 @@
-"""Graphs that are needed again and again: a brick, its client, and a leaf with no server.
+"""Graphs that are needed again and again: a brick, its client, a leaf with no server, and what a
+client makes of several of them: a distributed, a replicated, a dispersed volume, shards.
 
 Every recipe returns a whole `Graph`; nothing is started and no file is written. Each raises
 VolfileError for what GlusterFS would refuse later with less to say.
+
+Those of volumes take graphs and put one xlator above them, with the options that glusterd gives
+it. So they go into each other, and it does not matter to them what is below: clients of bricks,
+or leaves in the client's own process.
+
+>>> halves = [replicate(clients([("a", PORT), ("b", PORT)], name=n), name=n) for n in ("x", "y")]
+>>> volume = shard(distribute(halves))
+>>> [node.type for node in volume if len(node.subvolumes) == 2]
+['cluster/replicate', 'cluster/replicate', 'cluster/distribute']
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .graph import Graph, Xlator
+from .graph import Graph
 from .words import VolfileError, unfit
+from .xlator import Insert, Xlator
 
-Insert = tuple[str, Mapping[str, str]]
-"""One more translator in a graph: its type, and its options."""
+Address = tuple[str, int] | Path | str
+"""Where a brick is: a host and a port, or the path of its Unix socket."""
 
 PORT = 49152
 """The port of a brick unless told otherwise: the first that glusterd would give one."""
+
+ARBITER: Insert = ("features/arbiter", {})
+"""What makes a brick an arbiter, above its leaf."""
 
 _LOOPBACK = "127.0.0.1"
 
@@ -93,12 +106,14 @@ def client(
     options: Mapping[str, str] | None = None,
     inserts: Sequence[Insert] = (),
     brick: str = "brick",
+    name: str | None = None,
 ) -> Graph:
     """The client of a `brick`, for ``glusterfs -f`` (a FUSE mount) and gfapi.
 
     protocol/client, with `options` of its own, such as ``ping-timeout``; above it nothing that
     caches, delays or answers by itself, but `inserts` in their order. `brick` is the name of the
-    brick; a Unix `socket` (a path) is used instead of `host` and `port`.
+    brick; a Unix `socket` (a path) is used instead of `host` and `port`. `name` begins the name
+    of each xlator: that of the brick, unless told.
     """
     if socket is None:
         transport = {"transport-type": "tcp", "remote-host": host, "remote-port": _port(port)}
@@ -110,7 +125,102 @@ def client(
             "transport.socket.connect-path": _absolute(socket),
         }
     protocol = {**transport, "remote-subvolume": brick, **(options or {})}
-    return Graph.stack(*_named(brick, [("protocol/client", protocol), *inserts]))
+    return Graph.stack(*_named(name or brick, [("protocol/client", protocol), *inserts]))
+
+
+def clients(
+    bricks: Iterable[Address],
+    *,
+    options: Mapping[str, str] | None = None,
+    inserts: Sequence[Insert] = (),
+    brick: str = "brick",
+    name: str = "brick",
+) -> list[Graph]:
+    """A `client` of each of several bricks, whose names begin with NAME-0, NAME-1 and so on."""
+    graphs = []
+    for number, address in enumerate(bricks):
+        host, port, socket = (*address, None) if isinstance(address, tuple) else ("", PORT, address)
+        graphs.append(
+            client(
+                host,
+                port,
+                socket=socket,
+                options=options,
+                inserts=inserts,
+                brick=brick,
+                name=f"{name}-{number}",
+            )
+        )
+    return graphs
+
+
+def distribute(
+    subvolumes: Sequence[Graph],
+    *,
+    options: Mapping[str, str] | None = None,
+    name: str = "distribute",
+) -> Graph:
+    """Every file is on one of the subvolumes, every directory on all of them."""
+    own = {"lock-migration": "off", "force-migration": "off", **(options or {})}
+    return _over(subvolumes, Xlator(name, "cluster/distribute", own))
+
+
+def replicate(
+    subvolumes: Sequence[Graph],
+    *,
+    arbiter: bool = False,
+    options: Mapping[str, str] | None = None,
+    name: str = "replicate",
+) -> Graph:
+    """Every file is on all of the subvolumes.
+
+    With `arbiter` the last of three has no data, only names and attributes: its brick needs
+    `ARBITER` among its inserts. What a brick has missed is noted in xattrs called after the
+    tops of the subvolumes as they are now; to heal it is the work of glusterd's daemon.
+    """
+    if len(subvolumes) < 2 or (arbiter and len(subvolumes) != 3):
+        wanted = "three" if arbiter else "two or more"
+        raise VolfileError(f"replicate: {len(subvolumes)} subvolumes, not {wanted}", volume=name)
+    own = {"afr-pending-xattr": ",".join(graph.top.name for graph in subvolumes)}
+    if arbiter:
+        own["arbiter-count"] = "1"
+    return _over(subvolumes, Xlator(name, "cluster/replicate", {**own, **(options or {})}))
+
+
+def disperse(
+    subvolumes: Sequence[Graph],
+    *,
+    redundancy: int,
+    options: Mapping[str, str] | None = None,
+    name: str = "disperse",
+) -> Graph:
+    """Every file is cut into fragments, one on each subvolume; any `redundancy` may be missing.
+
+    4+2 is six subvolumes and a redundancy of 2.
+    """
+    own = {"redundancy": str(redundancy), **(options or {})}
+    return _over(subvolumes, Xlator(name, "cluster/disperse", own))
+
+
+def shard(
+    subvolume: Graph,
+    *,
+    block_size: str = "64MB",
+    options: Mapping[str, str] | None = None,
+    name: str = "shard",
+) -> Graph:
+    """A file above `block_size` continues in files of that size in the folder .shard."""
+    own = {"shard-block-size": block_size, **(options or {})}
+    return _over([subvolume], Xlator(name, "features/shard", own))
+
+
+def _over(subvolumes: Sequence[Graph], top: Xlator) -> Graph:
+    """The graph with `top` over the others, if GlusterFS would start that top."""
+    graph = Graph.join(subvolumes, top)
+    for error in graph.check():
+        if error.volume == top.name:
+            raise error
+    return graph
 
 
 def parse_insert(text: str) -> Insert:
@@ -120,6 +230,8 @@ def parse_insert(text: str) -> Insert:
     """
     if reason := unfit(text):
         raise VolfileError(f"insert: {reason}")
+    import csv  # noqa: PLC0415  # it takes a millisecond, and a filter has none to lose
+
     try:
         (fields,) = csv.reader([text], quoting=csv.QUOTE_NONE, escapechar="\\", strict=True)
     except csv.Error as error:

@@ -46,10 +46,13 @@ class Keyword(StrEnum):
 
 
 class Token(NamedTuple):
-    """One word: its text without quotes, its line, and the keyword that it is, if it is one."""
+    """One word: its text without quotes, its line, the offsets where it begins and ends, and the
+    keyword that it is, if it is one."""
 
     text: str
     line: int
+    start: int
+    end: int
     keyword: Keyword | None = None
 
 
@@ -105,8 +108,8 @@ def tokens(text: str) -> Iterator[Token]:
             raise VolfileError(reason, line=line)
         match found.lastgroup:
             case "bare":
-                yield Token(found["bare"], line, _KEYWORDS.get(found["bare"]))
+                yield Token(found["bare"], line, *found.span(), _KEYWORDS.get(found["bare"]))
             case "quoted":
-                yield Token(re.sub(r"\\(.)", r"\1", found["quoted"]), line)
+                yield Token(re.sub(r"\\(.)", r"\1", found["quoted"]), line, *found.span())
         line += found[0].count("\n")
         position = found.end()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from glupy.testing.processes import Brick, ProcessError
 from volfiles import Graph, brick, client, leaf_graph
 
 TIMEOUT = 20  # seconds
@@ -153,12 +154,28 @@ def test_an_insert_is_in_the_graph(tmp_path: Path, directory: Path) -> None:
     assert caught.value.errno == errno.EROFS
 
 
+def test_what_is_inserted_above_the_volume_that_clients_ask_for_is_asked_too(
+    tmp_path: Path, directory: Path
+) -> None:
+    """The server takes the whole of its subvolume that has what they ask for in it."""
+    port = free_port()
+    read_only = "features/read-only", {"read-only": "on"}
+    graph = brick(directory, leaf="posix", port=port).insert(read_only, above="brick")
+    with (
+        served(graph, tmp_path),
+        mounted(client(port=port), tmp_path) as mount,
+        pytest.raises(OSError) as caught,
+    ):
+        (mount / "file").touch()
+    assert caught.value.errno == errno.EROFS
+
+
 def test_options_reach_the_leaf(tmp_path: Path, directory: Path) -> None:
     """storage/posix starts only on a directory that bears the volume's id."""
     volume_id = uuid.uuid4()
     port = free_port()
     graph = brick(directory, leaf="posix", port=port, options={"volume-id": str(volume_id)})
-    with pytest.raises(pytest.fail.Exception, match="volume-id"), served(graph, tmp_path):
+    with pytest.raises(ProcessError, match="volume-id"), Brick(graph, tmp_path / "refused"):
         pass
     os.setxattr(directory, "trusted.glusterfs.volume-id", volume_id.bytes)
     with served(graph, tmp_path), mounted(client(port=port), tmp_path) as mount:

@@ -1,6 +1,7 @@
 """libglusterfs reads a volfile as `volfiles` does: a small C program asks its own parser."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glupy.testing import stock
-from volfiles import Graph, VolfileError, Xlator, parse
+from glupy_tools.install import xlator_folder
+from volfiles import Graph, VolfileError, Xlator, installed_types, parse
 
 READER = r"""
 #include <stdio.h>
+#include <unistd.h>
 #include <glusterfs/glusterfs.h>
 #include <glusterfs/xlator.h>
 #include <glusterfs/logging.h>
@@ -24,7 +27,8 @@ static int put_option(dict_t *options, char *key, data_t *value, void *out)
     return 0;
 }
 
-/* reader VOLFILE OUT LOG: the graph as NUL-terminated fields; exit 1 if it is refused */
+/* reader VOLFILE OUT LOG: the graph as NUL-terminated fields; exit 1 if it is refused
+ * reader VOLFILE OUT LOG NAME: start the xlator of that name; exit 3 if it refuses */
 int main(int argc, char **argv)
 {
     glusterfs_ctx_t *ctx = glusterfs_ctx_new();
@@ -46,6 +50,13 @@ int main(int argc, char **argv)
     if (!graph)
         return 1;
     xlator_t *xl = graph->first; /* the top */
+    if (argc > 4) {
+        for (xlator_t *each = xl; each; each = each->next)
+            each->ctx = ctx;
+        while (strcmp(xl->name, argv[4]))
+            xl = xl->next;
+        _exit(xlator_init(xl) ? 3 : 0); /* at once: its threads run */
+    }
     while (xl->next)
         xl = xl->next;
     for (; xl; xl = xl->prev) {
@@ -101,6 +112,18 @@ class Reader:
             else:
                 nodes[-1][3].append(next(fields))
         return nodes
+
+    def refusal(self, graph: Graph, name: str) -> str | None:
+        """What an xlator logs when it refuses to start, or None if it starts.
+
+        "" if it dies of having started half."""
+        volfile, log = self.folder / "volfile", self.folder / "refusal"
+        graph.write(volfile)
+        log.unlink(missing_ok=True)
+        command = [*map(str, (self.program, volfile, self.folder / "out", log)), name]
+        code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+        assert code in {0, 3} or code < 0
+        return None if code == 0 else log.read_text()
 
 
 def nodes_of(graph: Graph) -> Nodes:
@@ -184,3 +207,97 @@ def test_libglusterfs_agrees_about_any_text(reader: Reader, text: str) -> None:
     # libglusterfs also refuses a type that is not installed.
     if all(xlator.type == "debug/sink" for xlator in ours):
         assert theirs == nodes_of(ours)
+
+
+# ---- rules ----
+
+# The xlators whose start refuses another number of subvolumes: the least and the most.
+COUNTED = {
+    type_: numbers
+    for numbers, types in {
+        (0, 0): "protocol/client storage/posix storage/pyposix",
+        (2, 2): "features/snapview-client",
+        (3, 9): "cluster/disperse cluster/ec",
+        (1, 9): """
+            cluster/afr cluster/dht cluster/distribute cluster/nufa cluster/replicate
+            cluster/switch debug/io-stats features/bit-rot features/bitrot-stub features/marker
+            features/quotad protocol/server
+        """,
+        (1, 1): """
+            debug/delay-gen debug/error-gen debug/trace features/arbiter features/barrier
+            features/cdc features/changelog features/gfid-access features/index features/locks
+            features/namespace features/posix-locks features/quiesce features/quota
+            features/read-only features/sdfs features/selinux features/shard
+            features/thin-arbiter features/trash features/worm performance/io-cache
+            performance/io-threads performance/open-behind performance/quick-read
+            performance/read-ahead performance/readdir-ahead performance/write-behind
+            playground/template
+        """,
+    }.items()
+    for type_ in types.split()
+}
+# These refuse none below them, but ask only the first: more is no fault to GlusterFS, but to us.
+FIRST_ONLY = {"features/bitrot-stub", "features/marker"}
+COMPLAINTS = re.compile(r"child|sub-?vol|FATAL|redundancy|is a storage|no second", re.IGNORECASE)
+
+
+def over(number: int, type_: str, **options: str) -> Graph:
+    """An xlator called node over some, under a top unless it must be the top itself."""
+    leaves = [Xlator(f"leaf-{n}", "debug/sink", {"k": "v"}) for n in range(number)]
+    own = {"k": "v", **options}
+    node = Xlator("node", type_, own, [leaf.name for leaf in leaves])
+    top = [] if type_ == "protocol/server" else [Xlator("top", "debug/io-stats", {}, ["node"])]
+    return Graph([*leaves, node, *top])
+
+
+def finds(graph: Graph, reason: str) -> bool:
+    return any(reason in error.reason for error in graph.check() if error.volume == "node")
+
+
+@pytest.mark.parametrize("type_", sorted(COUNTED))
+def test_xlators_take_as_many_subvolumes_as_the_rules_say(reader: Reader, type_: str) -> None:
+    if type_ not in installed_types(xlator_folder()):
+        assert type_ == "playground/template"
+        pytest.skip("this GlusterFS was built without it")
+    least, most = COUNTED[type_]
+    options = {"redundancy": "1"} if type_ in ("cluster/disperse", "cluster/ec") else {}
+    for number in range(max(least - 1, 0), (most if most < 9 else least) + 2):
+        graph = over(number, type_, **options)
+        log = reader.refusal(graph, "node")
+        refused = log is not None and COMPLAINTS.search(log) is not None
+        assert refused == (not least <= number <= most), log
+        expected = refused or (type_ in FIRST_ONLY and number > 1)
+        assert finds(graph, f": {type_} takes ") == expected
+
+
+@pytest.mark.parametrize(("redundancy", "refused"), [("0", True), ("1", False), ("2", True)])
+def test_disperse_takes_the_redundancy_that_the_rules_say(
+    reader: Reader, redundancy: str, refused: bool
+) -> None:
+    graph = over(4, "cluster/disperse", redundancy=redundancy)
+    log = reader.refusal(graph, "node")
+    assert refused == (log is not None and "Invalid redundancy" in log), log
+    assert finds(graph, f"redundancy {redundancy}: ") == refused
+
+
+@pytest.mark.parametrize(("leaf", "refused"), [("debug/sink", True), ("storage/posix", False)])
+def test_locks_want_the_leaf_that_the_rules_say(reader: Reader, leaf: str, refused: bool) -> None:
+    graph = Graph.stack(
+        Xlator("leaf", leaf, {"k": "v"}),
+        Xlator("between", "debug/io-stats"),
+        Xlator("node", "features/locks"),
+        Xlator("top", "debug/io-stats"),
+    )
+    log = reader.refusal(graph, "node")
+    assert refused == (log is not None and "not loaded over a storage" in log), log
+    assert finds(graph, "wants a leaf in storage/") == refused
+
+
+def test_nothing_is_above_a_server(reader: Reader) -> None:
+    graph = Graph.stack(
+        Xlator("leaf", "debug/sink", {"k": "v"}),
+        Xlator("node", "protocol/server", {"transport-type": "tcp"}),
+        Xlator("top", "debug/io-stats"),
+    )
+    assert "parent" in str(reader.refusal(graph, "node"))
+    assert finds(graph, "nothing may be above protocol/server")

@@ -1,12 +1,27 @@
 """The recipes: what is in the graphs, in which order, under which names."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volfiles import Graph, VolfileError, brick, client, leaf_graph, parse, parse_insert
+from volfiles import (
+    ARBITER,
+    Graph,
+    VolfileError,
+    brick,
+    client,
+    clients,
+    disperse,
+    distribute,
+    leaf_graph,
+    parse,
+    parse_insert,
+    replicate,
+    shard,
+)
 
 
 def shape(graph: Graph) -> list[tuple[str, str]]:
@@ -89,6 +104,72 @@ def test_a_client_asks_for_the_brick_by_its_name(tmp_path: Path) -> None:
     assert served[options["remote-subvolume"]].type == "debug/io-stats"
     assert options["remote-port"] == served.top.options["transport.socket.listen-port"]
     assert options["ping-timeout"] == "3"
+
+
+def test_clients_are_numbered_whatever_their_bricks_are_called() -> None:
+    graphs = clients(
+        [("a", 50001), Path("/run/b"), "/run/c"], brick="/bricks/one", inserts=[("user/x", {})]
+    )
+    assert [shape(graph) for graph in graphs] == [
+        [(f"brick-{n}-client", "protocol/client"), (f"brick-{n}-x", "user/x")] for n in range(3)
+    ]
+    options = [graph.xlators[0].options for graph in graphs]
+    assert [o["remote-subvolume"] for o in options] == ["/bricks/one"] * 3
+    assert (options[0]["remote-host"], options[0]["remote-port"]) == ("a", "50001")
+    assert [o.get("transport.socket.connect-path") for o in options] == [None, "/run/b", "/run/c"]
+
+
+def leaves(number: int, name: str = "brick") -> list[Graph]:
+    return [leaf_graph(f"/bricks/{name}/{n}", name=f"{name}-{n}") for n in range(number)]
+
+
+def test_a_volume_is_put_together_from_graphs() -> None:
+    halves = [
+        replicate(leaves(3, "a"), arbiter=True, name="a"),
+        disperse(leaves(6, "b"), redundancy=2, options={"read-policy": "round-robin"}, name="b"),
+    ]
+    graph = shard(distribute(halves), block_size="4MB")
+    assert shape(graph)[-1] == ("shard", "features/shard")
+    assert dict(graph["shard"].options) == {"shard-block-size": "4MB"}
+    assert graph["shard"].subvolumes == ("distribute",)
+    assert graph["distribute"].subvolumes == ("a", "b")
+    assert graph["a"].subvolumes == ("a-0-locks", "a-1-locks", "a-2-locks")
+    assert dict(graph["a"].options) == {
+        "afr-pending-xattr": "a-0-locks,a-1-locks,a-2-locks",
+        "arbiter-count": "1",
+    }
+    assert dict(graph["b"].options) == {"redundancy": "2", "read-policy": "round-robin"}
+    assert graph.check() == []
+    assert parse(str(graph)) == graph
+
+
+def test_what_a_brick_missed_is_noted_under_one_name_whatever_comes_above_it() -> None:
+    graph = replicate(leaves(2))
+    traced = graph.insert(("debug/trace", {}), above="brick-0-locks")
+    assert traced.top.options == graph.top.options
+    assert traced.top.subvolumes == ("brick-0-locks-trace", "brick-1-locks")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: replicate(leaves(1)), "volume 'replicate': replicate: 1 subvolumes, not two"),
+        (lambda: replicate(leaves(2), arbiter=True), "replicate: 2 subvolumes, not three"),
+        (lambda: replicate([*leaves(1), *leaves(1)]), "'brick-0-pyposix': a volume of this name"),
+        (lambda: disperse(leaves(2), redundancy=1), "takes at least three"),
+        (lambda: disperse(leaves(6), redundancy=3), "redundancy 3: 6 subvolumes take 1 to 2"),
+        (lambda: distribute([]), "volume 'distribute': has no subvolumes"),
+        (lambda: shard(leaf_graph("/b", name="x"), name="x-locks"), "'x-locks': a volume of this"),
+    ],
+)
+def test_what_glusterfs_would_not_start_is_refused(make: Callable[[], Graph], reason: str) -> None:
+    with pytest.raises(VolfileError, match=reason):
+        make()
+
+
+def test_an_arbiter_is_above_its_leaf() -> None:
+    graph = brick("/b", inserts=[ARBITER])
+    assert [x.type for x in graph][:3] == ["storage/pyposix", "features/arbiter", "features/locks"]
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65536])
