@@ -1,4 +1,4 @@
-"""`glupy install` over GlusterFS's real folder, in a mount namespace of the test's own."""
+"""`glupy install` over GlusterFS's real folders, in a mount namespace of the test's own."""
 
 import subprocess
 import sys
@@ -9,20 +9,23 @@ from glupy_tools.install import PYTHON, RECORD, xlator_folder
 SCRIPT = """
 set -u
 glupy() { "$python" -m glupy_tools "$@"; echo "status $?"; }
-cp -a "$folder" "$copy"
-mount --bind "$copy" "$folder"
+parent=$(dirname "$folder")
+cp -a "$parent" "$copy"
+mount --bind "$copy" "$parent"
+mount -t tmpfs tmpfs /run # glusterds of other tests are not asked
 glupy uninstall
-find "$folder" -lname '*/glupy/_bridge*' -delete
+find "$parent" -lname '*/glupy/_bridge*' -delete
 rm -f "$folder/$link"
 glupy install --check
 glupy install
 glupy install
 glupy install --check
-find "$folder" -type l -newer "$copy-start" -printf '%P\\n' | sort
+find "$parent" -type l -newer "$copy-start" -printf '%P\\n' | sort
 test -e "$folder/$record" && echo recorded
 glupy uninstall
 glupy uninstall
-find "$folder" -lname '*/glupy/_bridge*' -o -name "$record" -o -name "$link"
+find "$parent" -lname '*/glupy/_bridge*' -o -lname '*/volfiles/*'
+find "$parent" -name "$record" -o -name "$link"
 """
 
 
@@ -53,11 +56,12 @@ def test_install_check_and_uninstall(tmp_path: Path) -> None:
         "status 0",
         f"in place in {folder}",
         "status 0",
-        "features/glupy.so",
-        PYTHON,
-        "storage/pyposix.so",
-        "user/glupy.so",
-        "user/pybd.so",
+        "filter/glupy",
+        "xlator/features/glupy.so",
+        f"xlator/{PYTHON}",
+        "xlator/storage/pyposix.so",
+        "xlator/user/glupy.so",
+        "xlator/user/pybd.so",
         "recorded",
         f"taken away from {folder}",
         "status 0",

@@ -19,10 +19,12 @@ from glupy_tools.bench_bridge import bridge
 from glupy_tools.brick import brick
 from glupy_tools.demo import demo
 from glupy_tools.failures import CommandError
+from glupy_tools.fuzz import fuzz
 from glupy_tools.install import install, uninstall
 from glupy_tools.pool import pool
 from glupy_tools.run import run
 from glupy_tools.volfile import volfile
+from glupy_tools.volume import volume
 from volfiles import VolfileError
 
 
@@ -41,7 +43,7 @@ def cli() -> None:
 
 bench.add_command(bd)
 bench.add_command(bridge)
-for command in (install, uninstall, volfile, run, demo, brick, pool, bench):
+for command in (install, uninstall, volfile, volume, run, demo, brick, pool, bench, fuzz):
     cli.add_command(command)
 
 
@@ -61,7 +63,9 @@ def main() -> NoReturn:
         _fail(f"glupy: {error.format_message()}", error.exit_code)
     except VolfileError as error:
         _fail(f"glupy: {error}", 2)
-    except (CommandError, ProcessError, StoreError) as error:
+    except CommandError as error:
+        _fail(f"glupy: {error}", error.status)
+    except (ProcessError, StoreError) as error:
         _fail(f"glupy: {error}")
     except BrokenPipeError:
         sys.stdout = None  # whoever read it has gone: nothing to flush

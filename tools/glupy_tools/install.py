@@ -1,9 +1,10 @@
-"""`glupy install` and `glupy uninstall`: links by which GlusterFS finds the translators.
+"""`glupy install` and `glupy uninstall`: links by which GlusterFS finds translators and the filter.
 
 GlusterFS loads `XLATORDIR/TYPE.so` for a type. Each is a symbolic link to the environment's one
 bridge: a copy would be a second file, with a second state. `XLATORDIR/glupy-python` links to the
-environment's python: the bridge reads it to know which environment to start. What was linked is
-recorded beside them in `glupy-install.json`.
+environment's python: the bridge reads it to know which environment to start. `FILTERDIR/glupy`,
+beside XLATORDIR, links to the filter of volfiles that glusterd runs. What was linked is recorded in
+`XLATORDIR/glupy-install.json`.
 """
 
 import json
@@ -23,6 +24,8 @@ from typing import Self
 
 import click
 
+import volfiles
+from glupy_tools import gluster
 from glupy_tools.failures import CommandError
 from glupy_tools.trust import changeable
 
@@ -32,9 +35,10 @@ OWN_TYPES = ("features/glupy", "user/glupy")
 """The types that are the bridge's own and need no class."""
 PYTHON = "glupy-python"
 RECORD = "glupy-install.json"
+FILTER = "../filter/glupy"
 
 _TYPE = re.compile(r"[a-z0-9-]+/[\w-]+")
-_OUR_TARGET = re.compile(r"/glupy/_bridge[^/]*\.so$")
+_OUR_TARGET = re.compile(r"/(glupy/_bridge[^/]*\.so|volfiles/glusterd-filter)$")
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def planned() -> Record:
         python_version=sysconfig.get_python_version(),
         glusterfs=_glusterfsd("--version").splitlines()[0].removeprefix("glusterfs "),
         bridge=bridge,
-        links={PYTHON: str(_python()), **links},
+        links={PYTHON: str(_python()), FILTER: str(_filter()), **links},
         folders=[],
     )
 
@@ -183,6 +187,13 @@ def _bridge() -> Path:
     return Path(spec.origin)
 
 
+def _filter() -> Path:
+    path = Path(volfiles.__file__).with_name("glusterd-filter")
+    if not os.access(path, os.X_OK):  # glusterd would say nothing
+        raise CommandError(f"{path}: is missing, or cannot be executed")
+    return path
+
+
 def _registered() -> list[str]:
     names = [entry.name for entry in metadata.entry_points(group=GROUP)]
     for name in names:
@@ -245,10 +256,10 @@ def install(check: bool) -> None:
     """Let GlusterFS find this environment's translators.
 
     Links the bridge into GlusterFS's folder of translators under each type that an installed
-    package registers (entry points glupy.translators), and under features/glupy and user/glupy.
-    May be repeated: it says if the environment has moved, or if GlusterFS or Python was upgraded
-    since, and puts the links right. An environment that others than root can write to is refused,
-    since bricks run as root.
+    package registers (entry points glupy.translators), and under features/glupy and user/glupy;
+    and into glusterd's folder of filters what `glupy volume` needs. May be repeated: it says if the
+    environment has moved, or if GlusterFS or Python was upgraded since, and puts the links right.
+    An environment that others than root can write to is refused, since bricks run as root.
 
     \b
     Examples:
@@ -256,13 +267,15 @@ def install(check: bool) -> None:
       glupy install --check     exits 1 and says in a line why, if an install is due
     """
     xlatordir = xlator_folder()
+    if check:
+        if reason := due():
+            raise CommandError(reason)
+        click.echo(f"in place in {xlatordir}")
+        return
     new = planned()
     earlier = {folder: Record.read(folder) for folder in earlier_folders(xlatordir)}
     old = Record.read(xlatordir) or next((record for record in earlier.values() if record), None)
     changed = "; ".join(changes(old, new)) if old else ""
-    if check:
-        _check(xlatordir, new, old, changed)
-        return
     _require_root()
     for path in loaded_by_bricks(Path(new.bridge)):
         if reason := changeable(path):
@@ -273,34 +286,48 @@ def install(check: bool) -> None:
     for folder, record in earlier.items():
         if record:
             take_away(folder, record)
-    types = ", ".join(name.removesuffix(".so") for name in new.links if name != PYTHON)
+    types = ", ".join(_types(new))
     click.echo(f"{'linked' if linked else 'in place'} in {xlatordir}: {types}")
 
 
-def _check(xlatordir: Path, new: Record, old: Record | None, changed: str) -> None:
+def due() -> str | None:
+    """Say in a line why `glupy install` is due; None if it is not."""
+    xlatordir = xlator_folder()
+    new = planned()
+    earlier = (Record.read(folder) for folder in earlier_folders(xlatordir))
+    old = Record.read(xlatordir) or next((record for record in earlier if record), None)
     if old is None:
-        raise CommandError("not installed: run glupy install")
-    if changed:
-        raise CommandError(f"since the last install {changed}: run glupy install")
+        return "not installed: run glupy install"
+    if changed := "; ".join(changes(old, new)):
+        return f"since the last install {changed}: run glupy install"
     wrong = [name for name, target in new.links.items() if _target(xlatordir / name) != target]
     if wrong:
-        raise CommandError(f"not linked in {xlatordir}: {', '.join(wrong)}: run glupy install")
-    click.echo(f"in place in {xlatordir}")
+        return f"not linked in {xlatordir}: {', '.join(wrong)}: run glupy install"
+    return None
+
+
+def _types(record: Record) -> list[str]:
+    return [name.removesuffix(".so") for name in record.links if name.endswith(".so")]
 
 
 @click.command()
 def uninstall() -> None:
-    """Take away what `glupy install` put into GlusterFS's folder, and nothing else.
+    """Take away what `glupy install` put into GlusterFS's folders, and nothing else.
 
-    Bricks that run keep running; a volfile that names one of the types fails from then on.
+    Refused while volumes of glusterd's have settings of ours: their bricks would not start any
+    more. `gluster volume reset VOL` takes all settings of a volume back. Bricks that run keep
+    running; a volfile of your own that names one of the types fails from then on.
     """
     _require_root()
     xlatordir = xlator_folder()
-    found = False
-    for folder in [xlatordir, *earlier_folders(xlatordir)]:
-        if record := Record.read(folder):
+    records = {folder: Record.read(folder) for folder in [xlatordir, *earlier_folders(xlatordir)]}
+    types = {name for record in records.values() if record for name in _types(record)}
+    if needing := gluster.volumes_with(types):
+        names = ", ".join(needing)
+        raise CommandError(f'volumes need what would go (docs/volumes.md, "Back"): {names}')
+    for folder, record in records.items():
+        if record:
             take_away(folder, record)
             click.echo(f"taken away from {folder}")
-            found = True
-    if not found:
+    if not any(records.values()):
         click.echo("nothing is installed")

@@ -31,7 +31,7 @@ def volfile() -> None:
     """
 
 
-def _inserts(
+def parsed_inserts(
     _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
 ) -> list[volfiles.Insert]:
     return [volfiles.parse_insert(text) for text in texts]
@@ -58,7 +58,7 @@ def _inserts(
     "--insert",
     "inserts",
     multiple=True,
-    callback=_inserts,
+    callback=parsed_inserts,
     metavar="TYPE[,option=value…]",
     help="One more translator above the leaf; may be given again for the next one above it.",
 )

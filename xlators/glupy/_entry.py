@@ -74,6 +74,8 @@ def _module_option(this: Any) -> str | None:
         return None
     data = lib.quick_data(this.options, b"module")
     if not data:
+        if text(this.type) == "user/glupy":
+            return "glupy.unfiltered:Unfiltered"
         raise OptionError("option module is missing: package.module:Class or /abs/file.py:Class")
     try:
         return text(data.data)

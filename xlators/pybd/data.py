@@ -355,8 +355,9 @@ class Data(Base):
             raise failed(errno.EOVERFLOW)
         if off_in < 0:
             raise failed(errno.EINVAL)
-        same = fd_in.inode.gfid == fd_out.inode.gfid
-        if same and off_in < off_out + length and off_out < off_in + length:
+        if source is not None:
+            length = min(length, max(source.size - off_in, 0))
+        if source is target and off_in < off_out + length and off_out < off_in + length:
             raise failed(errno.EINVAL)
         if source is not None:
             check_aligned(fd_in, self.device(source), off_in, length)

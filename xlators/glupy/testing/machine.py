@@ -163,25 +163,37 @@ class Model:
     def is_zero(self, offset: int, end: int) -> bool:
         return not any(self.data[offset:end])
 
-    def check(self, stat: os.stat_result | None, when: str, *, synced: bool = False) -> None:
-        """Compare attributes that came through GlusterFS with what this file should have."""
+    def check(
+        self, stat: os.stat_result | None, when: str, *, synced: bool = False, capped: bool = True
+    ) -> None:
+        """Compare attributes that came through GlusterFS with what this file should have.
+
+        Unless they are not ``capped``, or may not be: then as they come from a file system."""
         assert stat is not None, f"no attributes {when}"
         # No iatt has more blocks than its size needs: iatt_from_stat cuts off what is allocated
         # past the end of a file.
         hidden = self.delayed and not synced
-        self._check(stat, when, ceiling=-(-self.size // 512), hidden=hidden)
+        self._check(stat, when, ceiling=-(-self.size // 512), hidden=hidden, capped=capped)
 
     def check_backend(self, path: Path) -> None:
         """Compare the attributes of the file on the brick."""
         self._check(path.stat(), "on the brick", ceiling=None, hidden=False)
 
-    def _check(self, stat: os.stat_result, when: str, *, ceiling: int | None, hidden: bool) -> None:
+    def _check(
+        self,
+        stat: os.stat_result,
+        when: str,
+        *,
+        ceiling: int | None,
+        hidden: bool,
+        capped: bool = True,
+    ) -> None:
         assert stat.st_size == self.size, f"{when}: size {stat.st_size}, not {self.size}"
         sectors = self.block_size // 512
         least = 0 if hidden else len(self.must) * sectors
         most = (len(self.may) + self.metadata_blocks) * sectors
         if ceiling is not None:
-            least, most = min(least, ceiling), min(most, ceiling)
+            least, most = min(least, ceiling), min(most, ceiling) if capped else most
         assert least <= stat.st_blocks <= most, (
             f"{when}: {stat.st_blocks} blocks of 512 bytes, not {least} to {most}"
         )

@@ -79,6 +79,19 @@ class Volume:
                 raise ProcessError(f"process 1 does not take note of the end of process {pid}")
             time.sleep(_POLL)
 
+    def set(self, *words: str) -> None:
+        """Set options: a name and a value, and so on."""
+        self._glusterd.gluster("volume", "set", self.name, *words)
+
+    def stop(self) -> None:
+        """Stop the volume: its processes end."""
+        self._glusterd.gluster("volume", "stop", self.name, "force")
+
+    def start(self) -> None:
+        """Start the volume again, and wait until all bricks are served."""
+        self._glusterd.gluster("volume", "start", self.name)
+        self.start_bricks()
+
     def start_bricks(self) -> None:
         """Start again what was killed, and wait until all bricks are served."""
         self._glusterd.gluster("volume", "start", self.name, "force")
@@ -121,6 +134,12 @@ class Volume:
         words = [self._glusterd.brick(each) for each in bricks]
         self._glusterd.gluster("volume", "add-brick", self.name, *words, "force")
         self.bricks += bricks
+
+    def replace_brick(self, old: Path, new: Path) -> None:
+        """Let a new, empty brick take the place of one; heal fills it."""
+        words = [self._glusterd.brick(each) for each in (old, new)]
+        self._glusterd.gluster("volume", "replace-brick", self.name, *words, "commit", "force")
+        self.bricks[self.bricks.index(old)] = new
 
     def rebalance(self) -> None:
         """Move files to where they belong, and wait for that. ProcessError if one fails."""
@@ -167,14 +186,23 @@ class Glusterd:
             needed.mkdir(parents=True, exist_ok=True)
         volfile = self.folder / "glusterd.vol"
         volfile.write_text(_VOLFILE.format(folder=self.folder, port=PORT))
-        words = ["glusterd", "-N", "-f", str(volfile), "-l", str(self.folder / "log")]
+        self._start()
+        return self
+
+    def restart(self) -> None:
+        """End glusterd and start it again; bricks run on."""
+        self._end()
+        self._start()
+
+    def _start(self) -> None:
+        volfile, log = self.folder / "glusterd.vol", self.folder / "log"
+        words = ["glusterd", "-N", "-f", str(volfile), "-l", str(log)]
         self._process = subprocess.Popen(words, start_new_session=True)
         try:
             self._wait()
         except BaseException:
             self._end()
             raise
-        return self
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT

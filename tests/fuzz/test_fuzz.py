@@ -1,0 +1,192 @@
+"""`glupy fuzz` finds faults that it knows nothing of, and none where there are none."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pybd.device
+from glupy.testing.fuzz import Finding, Mismatch, Search, TargetError, open_target, replay, report
+from glupy.testing.fuzz.steps import Create, Discard, Fallocate, Rename, Wait, Write
+from pybd.ranges import Plan, plan
+
+FAULTS_FILE = Path(__file__).parent / "translators" / "faults.py"
+FAULTS = [
+    line.removeprefix("class ").partition("(")[0]
+    for line in FAULTS_FILE.read_text().splitlines()
+    if line.startswith("class ")
+]
+EXAMPLES = 400  # of 50 steps: 20,000
+CHOSEN = random.sample(FAULTS, 5)
+GLUPY = Path(sys.executable).with_name("glupy")
+
+
+def searched(
+    target: str,
+    *,
+    fault: str | None = None,
+    examples: int = EXAMPLES,
+    against: str | None = None,
+    shrink: bool = True,
+) -> Search:
+    inserts = [("features/glupy", {"module": f"{FAULTS_FILE}:{fault}"})] if fault else []
+    with open_target(target, inserts=inserts) as ground:
+        if against is None:
+            search = Search(ground)
+            search.run(examples=examples, seed=1, shrink=shrink)
+            return search
+        with open_target(against) as other:
+            search = Search(ground, other)
+            search.run(examples=examples, seed=1, shrink=shrink)
+            return search
+
+
+def shown(finding: Finding) -> list[str]:
+    return [f"{step.fop} {step.arguments()} -> {outcome}" for step, outcome in finding.done]
+
+
+@pytest.mark.parametrize(
+    "fault", [f if f in CHOSEN else pytest.param(f, marks=pytest.mark.long) for f in FAULTS]
+)
+def test_a_fault_is_found(fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    search = searched("pyposix", fault=fault, shrink=False)
+    assert search.finding is not None
+    assert search.calls_to_find <= 20_000
+    assert "EIO" not in search.finding.wrong  # that would be a bug of the fault's
+    with capsys.disabled():
+        print(f"\n{fault}: {search.calls_to_find} calls: {search.finding.wrong}")
+
+
+@pytest.mark.parametrize("edge", ["head", "tail"])
+def test_a_wrong_edge_of_pybd_is_found(edge: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is zeroed beside a discard is zeroed on the wrong side of where that begins or ends."""
+
+    def wrong(*arguments: int) -> Plan:
+        right = plan(*arguments)
+        if right.discard is None:
+            return right
+        first, behind = right.discard
+        edges = [
+            (first, first + (end - start))
+            if edge == "head" and end == first
+            else (behind - (end - start), behind)
+            if edge == "tail" and start == behind
+            else (start, end)
+            for start, end in right.edges
+        ]
+        return Plan(right.discard, tuple(edges))
+
+    monkeypatch.setattr(pybd.device, "plan", wrong)
+    assert searched("pybd:loop", shrink=False).finding is not None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "pyposix",
+        "pybd:loop",
+        pytest.param("replicate:3:pyposix", marks=pytest.mark.long),
+        pytest.param("disperse:4+2:pyposix", marks=pytest.mark.long),
+        pytest.param("distribute:2:pyposix", marks=pytest.mark.long),
+        pytest.param("shard:pyposix", marks=pytest.mark.long),
+    ],
+)
+def test_nothing_is_found_where_nothing_is_wrong(target: str) -> None:
+    search = searched(target, examples=30)
+    assert search.finding is None, shown(search.finding)
+    assert search.examples >= 30
+
+
+def test_a_folder_of_ext4_is_the_control(brick_dir: Path) -> None:
+    search = searched(f"dir:{brick_dir}", examples=100)
+    assert search.finding is None, shown(search.finding)
+    assert list(brick_dir.iterdir()) == []
+
+
+# ---- what is known of the stock translators ----
+
+
+def test_features_utime_knows_no_discard() -> None:
+    """A discard changes neither mtime nor ctime that clients see."""
+    search = searched("ctime:pyposix")
+    assert search.finding is not None
+    assert search.finding.wrong == "mtime was not set"
+    kinds = [type(step) for step in search.finding.steps]
+    assert kinds[-2:] == [Wait, Discard]
+    assert len(kinds) == 4
+
+
+def test_c_posix_loses_a_handle_by_a_rename_to_the_same_name() -> None:
+    sequence = [Create(0, "a"), Rename(0, "a", "a"), Write(0, 0, 1, 1)]
+    with open_target("posix") as ground, pytest.raises(Mismatch, match="0 links, not 1"):
+        replay(ground, sequence)
+    with open_target("pyposix") as ground:
+        replay(ground, sequence)
+
+
+def test_against_another_target() -> None:
+    """The same calls on two: a translator that truncates wrongly, and one that does not."""
+    search = searched("pyposix", fault="TruncateIsAByteOff", against="pyposix", examples=100)
+    assert search.finding is not None
+    assert "the other" in search.finding.wrong
+    assert searched("pyposix", against="pyposix", examples=20).finding is None
+
+
+# ---- scripts, and the command ----
+
+
+def test_a_script_shows_it_again(tmp_path: Path) -> None:
+    steps = Create(0, "a"), Fallocate(0, 0, 1), Wait(), Discard(0, 0, 1, later=True)
+    finding = Finding(tuple((step, None) for step in steps), "mtime was not set")
+    script = report.write(tmp_path, report.script(finding, "repro.py", "ctime:pyposix"))
+    for target, status in ([], 1), (["pyposix"], 0), (["nothing"], 2):
+        done = subprocess.run(
+            [sys.executable, script, *target], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "hypothesis" not in done.stdout + done.stderr
+    assert report.write(tmp_path, "") != script
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("nothing", "there is no type storage/nothing"),
+        ("dir:/nothing", "there is no folder /nothing"),
+        ("dir:/usr", "/usr is not empty"),
+        ("replicate:pyposix", "a number is missing"),
+        ("pybd:tape", "pybd:loop is the one pool"),
+        ("/nothing.vol", "No such file"),
+        ("two words", "is no target"),
+    ],
+)
+def test_what_is_no_target(target: str, complaint: str) -> None:
+    with pytest.raises(TargetError, match=complaint), open_target(target):
+        pass
+
+
+def test_the_command(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path), "COLUMNS": "200"}
+
+    def glupy(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [GLUPY, "fuzz", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+
+    found = glupy("ctime:pyposix", "--seed", "1", "--out", str(tmp_path / "out"))
+    assert found.returncode == 1, found.stderr
+    assert "wrong: mtime was not set" in found.stdout
+    assert (tmp_path / "out" / "repro.py").exists()
+    again = glupy("ctime:pyposix", "--seed", "2", "--examples", "1")  # what failed comes first
+    assert again.returncode == 1, again.stdout
+    sound = glupy("pyposix", "--seed", "1", "--time", "1")
+    assert (sound.returncode, sound.stderr) == (0, "")
+    assert "nothing found" in sound.stdout
+    assert glupy("nothing").returncode == 2

@@ -1,0 +1,261 @@
+"""Translators that do all but one thing right. ``FAULTS`` are all of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from glupy import FopError, Translator, fops
+from glupy.constants import GF_SEEK_HOLE, GF_SET_ATTR_MTIME
+from glupy.views import Dict, Fd, Frame, Inode, Iobref, Loc, Vector
+
+BLOCK = 4096
+
+
+class DiscardBeginsAByteEarly(Translator):
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        early = 1 if offset and len else 0
+        return await self.child.discard(fd, offset - early, len + early, xdata)
+
+
+class DiscardBeginsAByteLate(Translator):
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        late = 1 if len > 1 else 0
+        return await self.child.discard(fd, offset + late, len - late, xdata)
+
+
+class DiscardEndsAByteEarly(Translator):
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        return await self.child.discard(fd, offset, len - 1 if len > 1 else len, xdata)
+
+
+class DiscardEndsAByteLate(Translator):
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        return await self.child.discard(fd, offset, len + 1 if len else 0, xdata)
+
+
+class DiscardLeavesTheTail(Translator):
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        whole = (offset + len) // BLOCK * BLOCK - offset
+        return await self.child.discard(fd, offset, whole if whole > 0 else len, xdata)
+
+
+class DiscardOnlyWritesZeros(Translator):
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        before = (await self.child.fstat(fd)).buf
+        assert before is not None
+        inside = min(offset + len, before.ia_size) - offset
+        if inside <= 0:
+            return await self.child.discard(fd, offset, len, xdata)
+        done = await self.child.zerofill(fd, offset, inside)
+        return fops.Discard(done.preop_stbuf, done.postop_stbuf)
+
+
+class DiscardGrowsTheFile(Translator):
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        done = await self.child.discard(fd, offset, len, xdata)
+        assert done.postop_stbuf is not None
+        if offset + len > done.postop_stbuf.ia_size:
+            grown = await self.child.ftruncate(fd, offset + len)
+            return fops.Discard(done.preop_stbuf, grown.postbuf)
+        return done
+
+
+class DiscardTellsWhatWasBefore(Translator):
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        done = await self.child.discard(fd, offset, len, xdata)
+        return done._replace(postop_stbuf=done.preop_stbuf)
+
+
+class DiscardAcceptsNothing(Translator):
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        return await self.child.discard(fd, offset, len or 1, xdata)
+
+
+class ReadsAreStaleAfterADiscard(Translator):
+    """A cache that a discard does not empty."""
+
+    def init(self) -> None:
+        self.cache: dict[tuple[bytes, int, int], bytes] = {}
+
+    async def readv(
+        self, frame: Frame, fd: Fd, size: int, offset: int, flags: int, xdata: Any
+    ) -> Any:
+        reply = await self.child.readv(fd, size, offset, flags, xdata)
+        if not isinstance(reply.vector, Vector):
+            return reply
+        key = fd.inode.gfid, offset, size
+        data = self.cache.setdefault(key, bytes(reply.vector))
+        if len(data) != reply.op_ret:
+            return reply
+        return reply._replace(vector=data, count=1, iobref=None)
+
+    async def writev(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
+        self.cache.clear()
+        return await self.child.writev(fd, *arguments)
+
+    async def zerofill(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        self.cache.clear()
+        return await self.child.zerofill(fd, offset, len, xdata)
+
+    async def ftruncate(self, frame: Frame, fd: Fd, offset: int, xdata: Any) -> Any:
+        self.cache.clear()
+        return await self.child.ftruncate(fd, offset, xdata)
+
+    async def truncate(self, frame: Frame, loc: Loc, offset: int, xdata: Any) -> Any:
+        self.cache.clear()
+        return await self.child.truncate(loc, offset, xdata)
+
+    async def copy_file_range(self, frame: Frame, *arguments: Any) -> Any:
+        self.cache.clear()
+        return await self.child.copy_file_range(*arguments)
+
+
+class FallocateForgetsKeepSize(Translator):
+    async def fallocate(
+        self, frame: Frame, fd: Fd, keep_size: int, offset: int, len: int, xdata: Any
+    ) -> Any:
+        return await self.child.fallocate(fd, 0, offset, len, xdata)
+
+
+class FallocateZeroes(Translator):
+    async def fallocate(
+        self, frame: Frame, fd: Fd, keep_size: int, offset: int, len: int, xdata: Any
+    ) -> Any:
+        done = await self.child.fallocate(fd, keep_size, offset, len, xdata)
+        assert done.postop_stbuf is not None
+        inside = min(offset + len, done.postop_stbuf.ia_size) - offset
+        if inside > 0:
+            await self.child.zerofill(fd, offset, inside)
+        return done
+
+
+class ZerofillKeepsTheSize(Translator):
+    async def zerofill(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        done = await self.child.zerofill(fd, offset, len, xdata)
+        assert done.preop_stbuf is not None and done.postop_stbuf is not None
+        if done.postop_stbuf.ia_size > done.preop_stbuf.ia_size:
+            back = await self.child.ftruncate(fd, done.preop_stbuf.ia_size)
+            return fops.Zerofill(done.preop_stbuf, back.postbuf)
+        return done
+
+
+class ZerofillKeepsMtime(Translator):
+    async def zerofill(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        done = await self.child.zerofill(fd, offset, len, xdata)
+        assert done.preop_stbuf is not None
+        before = done.preop_stbuf.copy()
+        back = await self.child.fsetattr(fd, before, GF_SET_ATTR_MTIME)
+        return fops.Zerofill(before, back.postop_stbuf)
+
+
+class SeekIsABlockOff(Translator):
+    async def seek(self, frame: Frame, fd: Fd, offset: int, what: int, xdata: Any) -> Any:
+        found = await self.child.seek(fd, offset, what, xdata)
+        if what == GF_SEEK_HOLE and found.offset % BLOCK == 0:
+            return fops.Seek(found.offset + BLOCK)
+        return found
+
+
+class WritesLoseTheirLastByte(Translator):
+    async def writev(
+        self,
+        frame: Frame,
+        fd: Fd,
+        vector: Vector,
+        count: int,
+        offset: int,
+        flags: int,
+        iobref: Iobref | None,
+        xdata: Dict | None,
+    ) -> Any:
+        data = bytes(vector)
+        done = await self.child.writev(fd, data[:-1] + b"\0", 1, offset, flags, None, xdata)
+        return done
+
+
+class WritesTellTheirSizeBefore(Translator):
+    async def writev(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
+        done = await self.child.writev(fd, *arguments)
+        return done._replace(prebuf=done.postbuf)
+
+
+class TruncateIsAByteOff(Translator):
+    async def ftruncate(self, frame: Frame, fd: Fd, offset: int, xdata: Any) -> Any:
+        return await self.child.ftruncate(fd, offset + 1, xdata)
+
+
+class LinkSaysAnotherErrno(Translator):
+    async def link(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Any) -> Any:
+        try:
+            return await self.child.link(oldloc, newloc, xdata)
+        except OSError as error:
+            raise FopError(errno.EPERM if error.errno == errno.EEXIST else error.errno) from error
+
+
+class RenameKeepsTheOldName(Translator):
+    async def rename(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Any) -> Any:
+        done = await self.child.rename(oldloc, newloc, xdata)
+        gfid = oldloc.inode.gfid if oldloc.inode is not None else b""
+        source = Loc(
+            path=newloc.path, name=newloc.name, inode=oldloc.inode, parent=newloc.parent, gfid=gfid
+        )
+        target = Loc(path=oldloc.path, name=oldloc.name, parent=oldloc.parent, inode=oldloc.inode)
+        await self.child.link(source, target)
+        return done
+
+
+class SetxattrForgetsItsFlags(Translator):
+    async def setxattr(
+        self, frame: Frame, loc: Loc, dict: Dict, flags: int, xdata: Dict | None
+    ) -> Any:
+        return await self.child.setxattr(loc, dict, 0, xdata)
+
+
+class RemovexattrDoesNothing(Translator):
+    async def removexattr(self, frame: Frame, loc: Loc, name: str, xdata: Dict | None) -> Any:
+        await self.child.getxattr(loc, name)
+        return fops.Removexattr()
+
+
+class OpenForgetsToTruncate(Translator):
+    async def open(self, frame: Frame, loc: Loc, flags: int, fd: Fd, xdata: Dict | None) -> Any:
+        return await self.child.open(loc, flags & ~os.O_TRUNC, fd, xdata)
+
+    async def create(
+        self, frame: Frame, loc: Loc, flags: int, mode: int, umask: int, fd: Fd, xdata: Dict | None
+    ) -> Any:
+        return await self.child.create(loc, flags & ~os.O_TRUNC, mode, umask, fd, xdata)
+
+
+class FilesAreLostWithTheirNames(Translator):
+    """What is still open reads as nothing, once its last name is gone."""
+
+    def init(self) -> None:
+        self.gone: set[bytes] = set()
+
+    async def unlink(self, frame: Frame, loc: Loc, xflags: int, xdata: Dict | None) -> Any:
+        inode = loc.inode
+        assert isinstance(inode, Inode)
+        gfid = bytes(inode.gfid)
+        before = (await self.child.stat(loc)).buf
+        last = before is not None and before.ia_nlink == 1
+        done = await self.child.unlink(loc, xflags, xdata)
+        if last:
+            self.gone.add(gfid)
+        return done
+
+    async def readv(
+        self, frame: Frame, fd: Fd, size: int, offset: int, flags: int, xdata: Any
+    ) -> Any:
+        if bytes(fd.inode.gfid) in self.gone:
+            raise FopError(errno.ENOENT)
+        return await self.child.readv(fd, size, offset, flags, xdata)
+
+
+FAULTS = [
+    each
+    for each in list(globals().values())
+    if isinstance(each, type) and issubclass(each, Translator) and each is not Translator
+]

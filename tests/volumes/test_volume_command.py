@@ -1,0 +1,271 @@
+"""`glupy volume` on volumes that gluster made: what it changes stays; what cannot be is said."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from glupy import stores
+from glupy.testing.logs import LogChecker
+from glupy.testing.volumes import Glusterd, Volume
+from glupy_tools import gluster, volume_state
+from glupy_tools.volume_state import VolumeState
+from volfiles import filter as volfilter
+
+from . import filter_log
+
+Make = Callable[..., Volume]
+_numbers = itertools.count()
+
+pytestmark = pytest.mark.allow_log(
+    # a brick that runs, when its volfile gets another topology, builds that first
+    r"Address already in use|__socket_server_bind failed|unregister with portmap",
+    r"program_unregister|Initialization of volume failed|initializing translator failed",
+    r"0-graph: init failed",
+    # a brick that is restarted
+    r"Transport endpoint is not connected|first lookup on root failed|forced unwinding frame",
+    r"Failed to get fd context for a non-anonymous fd|rpcsvc_submit_generic",
+    # and what was locked or open in it before
+    r"Matching lock not found for unlock|server4_f?(inode|entry)lk_cbk",
+    r"server4_\w+_cbk\] .*{errno=(9|77|116)}",
+)
+
+
+def glupy(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "glupy_tools", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def done(*words: str | Path) -> str:
+    result = glupy(*words)
+    assert result.returncode == 0, result
+    return result.stdout
+
+
+def refused(*words: str | Path) -> str:
+    """The one line that a command fails with."""
+    result = glupy(*words)
+    assert result.returncode == 1, result
+    (line,) = result.stderr.splitlines()
+    return line.removeprefix("glupy: ")
+
+
+def state(volume: Volume) -> VolumeState:
+    (state,) = volume_state.states(volume.name)
+    return state
+
+
+def problems(volume: Volume) -> list[str]:
+    shown = state(volume)
+    found = [shown.problem, *(brick.problem for brick in shown.bricks)]
+    return [problem for problem in found if problem]
+
+
+def running(volume: Volume) -> list[list[str]]:
+    """What runs in each brick, when all is well: leaf and translators."""
+    found = []
+    for brick in state(volume).bricks:
+        assert brick.problem is None
+        assert brick.asked == brick.volfile == brick.running
+        found.append([brick.asked.leaf, *brick.asked.translators])
+    return found
+
+
+PY, C = ["storage/pyposix"], ["storage/posix"]
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Path]:
+    with filter_log.kept() as log:
+        yield log
+
+
+@pytest.fixture
+def make(glusterd: Glusterd, store: stores.Store, logs: LogChecker) -> Iterator[Make]:
+    """``make(how many bricks, *words of gluster)``: volumes as everybody makes them."""
+    with contextlib.ExitStack() as undo:
+
+        def make(bricks: int, *kind: str) -> Volume:
+            folder = store.folder / f"plain-{next(_numbers)}"
+            paths = [folder / str(number) for number in range(bricks)]
+            volume = glusterd.create(folder.name, paths, *kind)
+            undo.callback(stores.run, "rm", "-r", folder)
+            undo.callback(glusterd.gluster, "volume", "delete", volume.name)
+            undo.callback(glusterd.gluster, "volume", "stop", volume.name, "force")
+            logs.watch(*map(volume.log, paths))
+            return volume
+
+        yield make
+
+
+class Writer(threading.Thread):
+    """Writes a file again and again, and looks whether it is what was written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._ended = threading.Event()
+        self.rounds = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._ended.is_set():
+                data = os.urandom(64 * 1024)
+                with self._path.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                assert self._path.read_bytes() == data
+                self.rounds += 1
+        except BaseException as error:
+            self.error = error
+
+    def __enter__(self) -> Writer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+
+def test_a_replica_volume_goes_to_pyposix_under_load_and_back(
+    make: Make, glusterd: Glusterd, tmp_path: Path
+) -> None:
+    volume = make(2, "replica", "2")
+    name, bricks = volume.name, [glusterd.brick(brick) for brick in volume.bricks]
+    assert running(volume) == [C, C]
+    glusterd.gluster("volume", "set", "all", "cluster.brick-multiplex", "on")
+    assert refused("volume", "use", name, "--leaf", "pyposix", "--rolling") == (
+        "cluster.brick-multiplex is on, bricks share a process: stop the volume first"
+    )
+    glusterd.gluster("volume", "set", "all", "cluster.brick-multiplex", "off")
+    assert refused("volume", "use", name, "--leaf", "pyposix") == (
+        f"{name} is started: stop it first, or let --rolling restart bricks"
+    )
+    with volume.mounted(tmp_path / "mnt") as mnt, Writer(mnt / "file") as writer:
+        (mnt / "old").write_text("old")
+        pids = [volume.pid(brick) for brick in volume.bricks]
+        words = "--leaf", "pyposix", "--rolling"
+        done("volume", "use", name, *words, "--brick", bricks[1])
+        assert running(volume) == [C, PY]
+        assert volume.pid(volume.bricks[0]) == pids[0]
+        assert done("volume", "use", name, *words) == (
+            f"{name}: restarting {bricks[0]}\n{name}: done\n"
+        )
+
+        # what is set later reaches the new leaf, in the processes that run
+        free = os.statvfs(mnt).f_bavail
+        volume.set("storage.reserve", "60")
+        assert os.statvfs(mnt).f_bavail < free / 2
+        volume.set("storage.reserve", "1")
+
+        volume.replace_brick(volume.bricks[0], volume.bricks[0].with_name("new"))
+        volume.heal()
+        volume.add_bricks(*(volume.bricks[0].with_name(f"more-{number}") for number in range(2)))
+        assert running(volume) == [PY] * 4
+        glusterd.restart()
+        volume.set("storage.reserve", "2")
+        assert running(volume) == [PY] * 4
+        assert (mnt / "old").read_text() == "old"
+    assert writer.error is None
+    assert writer.rounds > 20
+
+    volume.stop()
+    volume.start()
+    assert running(volume) == [PY] * 4
+
+    # a reset takes the settings away, and that is seen
+    glusterd.gluster("volume", "reset", name)
+    wiped, *others = problems(volume)
+    assert wiped.startswith("its settings are gone")
+    assert others == ["runs storage/pyposix until it is restarted"] * 4
+    stores.run(*wiped.partition("again: ")[2].split())
+    assert running(volume) == [PY] * 4
+    assert gluster.volumes_with({"user/glupy"}) == [name]
+
+    volume.stop()
+    assert done("volume", "use", name, "--leaf", "posix") == (
+        f"{name}: its bricks have it from the next start on\n"
+    )
+    volume.start()
+    assert running(volume) == [C] * 4
+    with volume.mounted(tmp_path / "mnt") as mnt:
+        assert (mnt / "old").read_text() == "old"
+
+
+def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path) -> None:
+    volume = make(2)
+    name = volume.name
+    pool = store.folder / "a pool"
+    pool.mkdir()
+    options = "-o", f"pool=loop:{pool}", "-o", 'map=*.img=thin *,"+%.raw=thin'
+    assert refused("volume", "add", name, "pybd", *options, "--rolling") == (
+        f"{name} has no replicas: stop it first"
+    )
+    volume.stop()
+    for words, line in {
+        ("pybd", "-o", "pool=loop:/", "-o", "sector-size=100"): "option sector-size: '100' in",
+        ("pybd", "-o", "pool=nothing"): "option pool: 'nothing' is not one of",
+        ("pybd", *options, "-o", "colour=red"): "user/pybd has no option 'colour'",
+        ("nothing",): "type 'user/nothing' is not valid or not found on this machine",
+    }.items():
+        assert line in refused("volume", "add", name, *words)
+    assert "type 'storage/nothing' is not" in refused("volume", "use", name, "--leaf", "nothing")
+    assert refused("volume", "use", name, "--leaf", "posix", "--brick", "a:/b") == (
+        f"{name} has no brick a:/b: it has {', '.join(each.brick for each in state(volume).bricks)}"
+    )
+    assert refused("volume", "remove", name, "pybd").startswith("user/pybd is not among what")
+    assert refused("volume", "status", "nothing") == "nothing: Volume does not exist"
+    assert state(volume).settings == volfilter.Request().options(), "nothing was changed"
+
+    done("volume", "add", name, "pybd", *options)
+    done("volume", "use", name, "--leaf", "pyposix")
+    volume.start()
+    assert running(volume) == [[*PY, "user/pybd"]] * 2
+    with volume.mounted(tmp_path / "mnt") as mnt:
+        for each in "a.img", 'b,"+%.raw':
+            (mnt / each).touch()
+        assert len(list(pool.iterdir())) == 2
+        assert "are mapped, such as glupy." in refused("volume", "remove", name, "pybd")
+        for path in mnt.iterdir():
+            path.unlink()
+    volume.stop()
+    done("volume", "remove", name, "pybd")
+    volume.start()
+    assert running(volume) == [PY] * 2
+    pool.rmdir()
+
+
+@pytest.mark.allow_log("not valid or not found", "does not start", "parser", "failed to construct")
+def test_a_filter_or_a_brick_that_fails_is_told(
+    make: Make, glusterd: Glusterd, log: Path, tmp_path: Path
+) -> None:
+    volume = make(1)
+    name = volume.name
+    setting = "user.xlator.glupy"
+    with volume.mounted(tmp_path / "mnt") as mnt:
+        volume.set(setting, "posix", f"{setting}.leaf", "features/none")
+        (problem,) = problems(volume)
+        assert problem.startswith(f"{name}: {setting}.*: 'features/none' cannot be a leaf")
+        assert "E " in log.read_text().splitlines()[-1]
+        (mnt / "served").write_text("as before")
+    volume.set(f"{setting}.leaf", "gone")
+    volume.stop()
+    with pytest.raises(stores.StoreError):
+        glusterd.gluster("volume", "start", name)
+    glusterd.gluster("volume", "start", name, "force")
+    (problem,) = problems(volume)
+    assert problem == (
+        f"does not run: 0-parser: Volume '{name}-posix', line 2: "
+        "type 'storage/gone' is not valid or not found on this machine"
+    )

@@ -1,0 +1,171 @@
+"""`glupy fuzz`: search a graph for a sequence of fops after which something is wrong."""
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import volfiles
+from glupy_tools.failures import CommandError
+from glupy_tools.volfile import parsed_inserts
+
+if TYPE_CHECKING:
+    from glupy.testing.fuzz import Finding, Search
+
+CACHE = Path("~/.cache/glupy/fuzz")
+AT_ONCE = 500
+"""Examples between two looks at the clock, at most."""
+
+
+@click.command()
+@click.argument("target", metavar="TARGET")
+@click.option(
+    "--against",
+    metavar="TARGET",
+    help="Do the same there, and compare; without it a model says what is right.",
+)
+@click.option(
+    "--insert",
+    "inserts",
+    multiple=True,
+    callback=parsed_inserts,
+    metavar="TYPE[,option=value…]",
+    help="One more translator above each leaf of a recipe: yours; may be given again.",
+)
+@click.option("--time", "seconds", type=click.FloatRange(min=0), metavar="SECONDS")
+@click.option(
+    "--examples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many sequences.  [default: 1000, unless --time is given]",
+)
+@click.option("--steps", default=50, type=click.IntRange(min=1), metavar="N", show_default=True)
+@click.option(
+    "--seed", type=int, metavar="N", help="Of the sequences.  [default: another each time]"
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where repro.py is written, which does what was found again.",
+)
+def fuzz(
+    *,
+    target: str,
+    against: str | None,
+    inserts: Sequence[volfiles.Insert],
+    seconds: float | None,
+    examples: int | None,
+    steps: int,
+    seed: int | None,
+    out: Path | None,
+) -> None:
+    """Search TARGET for calls after which data, attributes, names or allocation are wrong.
+
+    Sequences of fops (of two clients, where there is RPC) on a few files are made up, at offsets
+    around the boundaries of blocks, pages and shards; a model says what each has to return, and
+    what the files are then. The shortest sequence that is found is shown.
+
+    \b
+    TARGET is
+      pyposix, posix         a brick on a store of its own
+      ctime:LEAF             a brick with features/utime
+      pybd:loop[:LEAF]       a brick whose files are on loop devices
+      replicate:3:RECIPE     replicas; 2+1 has an arbiter
+      disperse:4+2:RECIPE    distribute:2:RECIPE    shard:RECIPE
+      FILE.vol               a client's volfile, of an empty volume
+      volume:NAME            an empty volume of the glusterd on this machine
+      dir:PATH               an empty folder, such as a FUSE mount; on ext4 it is the control
+
+    Exits 0 if nothing was found, 1 if something was, 2 if it could not run. What failed before is
+    tried first. Ctrl-C ends it with what was found.
+
+    \b
+    Examples, as root:
+      glupy fuzz pyposix --time 60
+      glupy fuzz pyposix --insert features/glupy,module=/root/mine.py:Mine
+      glupy fuzz posix --against pyposix --examples 500
+      glupy fuzz ctime:posix --out /tmp/found     a known defect: discard sets no times
+    """
+    if os.geteuid() != 0:
+        raise CommandError("fuzz needs root: it makes stores and bricks", status=2)
+    from hypothesis.database import DirectoryBasedExampleDatabase  # noqa: PLC0415
+
+    from glupy.testing.fuzz import Search, TargetError, open_target, report  # noqa: PLC0415
+
+    console = Console()
+    seed = random.randrange(1 << 32) if seed is None else seed
+    console.print(f"seed {seed}")
+    name = "".join(c if c.isalnum() else "-" for c in f"{target}-{against or ''}")
+    database = DirectoryBasedExampleDatabase(CACHE.expanduser() / name)
+    try:
+        with ExitStack() as stack:
+            ground = stack.enter_context(open_target(target, inserts=inserts))
+            other = stack.enter_context(open_target(against)) if against else None
+            for what, why in sorted(ground.promises.why.items()):
+                console.print(f"not asserted: {what}: {why}", style="dim")
+            progress = stack.enter_context(_progress(console))
+            task = progress.add_task("")
+
+            def show(search: Search) -> None:
+                text = f"{search.examples:,} sequences, {search.calls:,} calls"
+                if search.finding:
+                    text += f"; found one of {len(search.finding.done)}"
+                progress.update(task, description=text)
+
+            search = Search(ground, other, progress=show, database=database)
+            try:
+                _run(search, seconds, examples, steps, seed)
+            except SystemExit:  # Ctrl-C; `main` knows
+                console.print("interrupted")
+    except TargetError as error:
+        raise CommandError(str(error), status=2) from error
+    console.print(f"{search.examples:,} sequences, {search.calls:,} calls")
+    finding = search.finding
+    if finding is None:
+        console.print("nothing found")
+        return
+    _show(console, finding)
+    if out is not None:
+        text = report.script(finding, "repro.py", target, against=against, inserts=inserts)
+        console.print(f"again: {report.write(out, text)}")
+    raise SystemExit(1)
+
+
+def _run(
+    search: "Search", seconds: float | None, examples: int | None, steps: int, seed: int
+) -> None:
+    """Search until something is found, or the time or the examples are over."""
+    if examples is None and seconds is None:
+        examples = 1000
+    began, chance = time.monotonic(), random.Random(seed)
+    while search.finding is None:
+        left = AT_ONCE if examples is None else examples - search.examples
+        if seconds is not None and time.monotonic() - began >= seconds:
+            return
+        if left <= 0:
+            return
+        if seconds is not None:  # so that it does not take much longer
+            left = min(left, 20)
+        search.run(examples=min(left, AT_ONCE), seed=chance.randrange(1 << 32), steps=steps)
+
+
+def _progress(console: Console) -> Progress:
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _show(console: Console, finding: "Finding") -> None:
+    table = Table("", "fop", "arguments", "came back", box=None, padding=(0, 2, 0, 0))
+    for number, (step, outcome) in enumerate(finding.done, 1):
+        table.add_row(str(number), step.fop, step.arguments(), str(outcome or ""))
+    console.print(table)
+    console.print(f"wrong: {finding.wrong}", style="bold", highlight=False)

@@ -1,0 +1,106 @@
+"""Bricks restarted one at a time: clients and heal have come back before the next one goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from glupy import stores
+from glupy_tools import gluster, volume_state
+from glupy_tools.failures import CommandError
+
+END_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
+CLIENT_TIMEOUT = 120.0
+"""Clients try again every few seconds."""
+_POLL = 0.5
+_MULTIPLEX = "cluster.brick-multiplex"
+
+
+def refuse_unfit(volume: gluster.Volume) -> None:
+    """Raise CommandError if the bricks of a started volume cannot be restarted one at a time."""
+    if not volume.redundant:
+        raise CommandError(f"{volume.name} has no replicas: stop it first")
+    setting = gluster.xml("volume", "get", volume.name, _MULTIPLEX).findtext(".//Value") or "off"
+    if setting.split()[0] in ("on", "enable", "yes", "true", "1"):
+        raise CommandError(f"{_MULTIPLEX} is on, bricks share a process: stop the volume first")
+
+
+def restart(name: str, here: str) -> Iterator[str]:
+    """Restart this host's bricks that do not run what their settings ask for; yield their names.
+
+    CommandError, with the reason from its log, if one does not come back: the others are left
+    as they are.
+    """
+    (volume,) = gluster.volumes(name)
+    todo = [brick for brick in volume.bricks if brick.host == here and _differs(volume, brick)]
+    # One that is down already costs nothing more.
+    for brick in sorted(todo, key=lambda brick: brick.pid is not None):
+        yield brick.name
+        if brick.pid is not None:
+            _settle(volume)
+            _end(brick.pid)
+        _start(name, brick)
+    if todo:
+        _settle(volume)
+
+
+def _differs(volume: gluster.Volume, brick: gluster.Brick) -> bool:
+    wanted = volume_state.asked(volume, brick)
+    runs = volume_state.running(brick, wanted.translators)
+    return runs is None or not runs.same(wanted)
+
+
+def _end(pid: int) -> None:
+    """End a brick. glusterd takes it for one that runs until process 1 has taken note of it."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    try:
+        _wait(lambda: not Path(f"/proc/{pid}").exists(), END_TIMEOUT, f"process {pid} does not end")
+    except CommandError:
+        os.kill(pid, signal.SIGKILL)
+        _wait(lambda: not Path(f"/proc/{pid}").exists(), END_TIMEOUT, f"process {pid} does not end")
+
+
+def _start(name: str, brick: gluster.Brick) -> None:
+    # Its complaint says no more than that a brick does not start.
+    with suppress(stores.StoreError, CommandError):
+        gluster.run("volume", "start", name, "force")
+        _wait(lambda: brick.name in gluster.pids(name), START_TIMEOUT, "")
+        return
+    raise CommandError(f"{brick.name} does not start: {volume_state.why(brick)}")
+
+
+def _settle(volume: gluster.Volume) -> None:
+    """Wait until all bricks have all clients, and nothing is to be healed."""
+    name = volume.name
+
+    def has_clients() -> bool:
+        running = gluster.pids(name)
+        for brick in volume.bricks:
+            if brick.name not in running:
+                raise CommandError(f"{brick.name} is down: nothing more is restarted")
+        counts = gluster.clients(name)
+        numbers = [counts.get(brick.name, 0) for brick in volume.bricks]
+        return min(numbers) == max(numbers)
+
+    while True:
+        _wait(has_clients, CLIENT_TIMEOUT, f"{name}: clients have not come back to all bricks")
+        # A daemon that has just started cannot tell, or heal.
+        with suppress(stores.StoreError, CommandError):
+            if gluster.pending(name) == 0:
+                return
+            gluster.run("volume", "heal", name)
+        time.sleep(_POLL)
+
+
+def _wait(done: Callable[[], bool], timeout: float, complaint: str) -> None:
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            raise CommandError(complaint)
+        time.sleep(_POLL)
