@@ -247,6 +247,7 @@ def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path
 
 
 @pytest.mark.allow_log("not valid or not found", "does not start", "parser", "failed to construct")
+@pytest.mark.expect_log("was not filtered: everything passes")
 def test_a_filter_or_a_brick_that_fails_is_told(
     make: Make, glusterd: Glusterd, log: Path, tmp_path: Path
 ) -> None:
@@ -259,6 +260,11 @@ def test_a_filter_or_a_brick_that_fails_is_told(
         assert problem.startswith(f"{name}: {setting}.*: 'features/none' cannot be a leaf")
         assert "E " in log.read_text().splitlines()[-1]
         (mnt / "served").write_text("as before")
+    volume.stop()
+    volume.start()  # the node that asks lets everything pass
+    with volume.mounted(tmp_path / "mnt") as mnt:
+        assert (mnt / "served").read_text() == "as before"
+    assert "was not filtered: everything passes" in volume.log(volume.bricks[0]).read_text()
     volume.set(f"{setting}.leaf", "gone")
     volume.stop()
     with pytest.raises(stores.StoreError):

@@ -74,42 +74,55 @@ class DiscardAcceptsNothing(Translator):
 
 
 class ReadsAreStaleAfterADiscard(Translator):
-    """A cache that a discard does not empty."""
+    """What was read last of a file is kept, and a discard does not matter to it."""
 
     def init(self) -> None:
-        self.cache: dict[tuple[bytes, int, int], bytes] = {}
+        self.cache: dict[bytes, tuple[int, bytes]] = {}
 
     async def readv(
         self, frame: Frame, fd: Fd, size: int, offset: int, flags: int, xdata: Any
     ) -> Any:
         reply = await self.child.readv(fd, size, offset, flags, xdata)
-        if not isinstance(reply.vector, Vector):
+        if not reply.op_ret or not isinstance(reply.vector, Vector):
             return reply
-        key = fd.inode.gfid, offset, size
-        data = self.cache.setdefault(key, bytes(reply.vector))
-        if len(data) != reply.op_ret:
-            return reply
-        return reply._replace(vector=data, count=1, iobref=None)
+        data, gfid = bytearray(bytes(reply.vector)), bytes(fd.inode.gfid)
+        at, kept = self.cache.get(gfid, (0, b""))
+        first, behind = max(offset, at), min(offset + len(data), at + len(kept))
+        if first < behind:
+            data[first - offset : behind - offset] = kept[first - at : behind - at]
+        else:
+            self.cache[gfid] = offset, bytes(data)
+        return reply._replace(vector=bytes(data), count=1, iobref=None)
 
-    async def writev(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
-        self.cache.clear()
-        return await self.child.writev(fd, *arguments)
+    def drop(self, gfid: bytes, first: int) -> None:
+        at, kept = self.cache.get(gfid, (0, b""))
+        if first < at + len(kept):
+            del self.cache[gfid]
+
+    async def writev(
+        self, frame: Frame, fd: Fd, vector: Vector, count: int, offset: int, *arguments: Any
+    ) -> Any:
+        self.drop(bytes(fd.inode.gfid), offset)
+        return await self.child.writev(fd, vector, count, offset, *arguments)
 
     async def zerofill(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
-        self.cache.clear()
+        self.drop(bytes(fd.inode.gfid), offset)
         return await self.child.zerofill(fd, offset, len, xdata)
 
     async def ftruncate(self, frame: Frame, fd: Fd, offset: int, xdata: Any) -> Any:
-        self.cache.clear()
+        self.drop(bytes(fd.inode.gfid), offset)
         return await self.child.ftruncate(fd, offset, xdata)
 
     async def truncate(self, frame: Frame, loc: Loc, offset: int, xdata: Any) -> Any:
-        self.cache.clear()
+        assert loc.inode is not None
+        self.drop(bytes(loc.inode.gfid), offset)
         return await self.child.truncate(loc, offset, xdata)
 
-    async def copy_file_range(self, frame: Frame, *arguments: Any) -> Any:
-        self.cache.clear()
-        return await self.child.copy_file_range(*arguments)
+    async def copy_file_range(
+        self, frame: Frame, fd_in: Fd, off_in: int, fd_out: Fd, off_out: int, *arguments: Any
+    ) -> Any:
+        self.drop(bytes(fd_out.inode.gfid), off_out)
+        return await self.child.copy_file_range(fd_in, off_in, fd_out, off_out, *arguments)
 
 
 class FallocateForgetsKeepSize(Translator):
@@ -186,10 +199,12 @@ class TruncateIsAByteOff(Translator):
         return await self.child.ftruncate(fd, offset + 1, xdata)
 
 
-class LinkSaysAnotherErrno(Translator):
-    async def link(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Any) -> Any:
+class SetxattrSaysAnotherErrno(Translator):
+    async def setxattr(
+        self, frame: Frame, loc: Loc, dict: Dict, flags: int, xdata: Dict | None
+    ) -> Any:
         try:
-            return await self.child.link(oldloc, newloc, xdata)
+            return await self.child.setxattr(loc, dict, flags, xdata)
         except OSError as error:
             raise FopError(errno.EPERM if error.errno == errno.EEXIST else error.errno) from error
 

@@ -6,8 +6,9 @@ always are.
 
 >>> guest.run([sys.executable, "-m", "pytest", "tests/lvm"], cwd=checkout, modules=["scsi_debug"])
 
-Each run is a machine of its own that starts in some seconds and is gone afterwards. Its processors
-are emulated: Python is 10 to 30 times slower than on the host, but KVM is not needed. In it,
+Each run is a machine of its own that starts in some seconds and is gone afterwards. Where KVM does
+not truly work its processors are emulated: Python is 10 to 30 times slower than on the host then.
+`machine` is one for several commands. In it,
 
 - everything of the host's can be read as it was at the start, and everything can be written: to a
   copy, which goes with the machine. What is to stay goes to a folder that the caller shares;
@@ -17,8 +18,11 @@ are emulated: Python is 10 to 30 times slower than on the host, but KVM is not n
 The kernel is downloaded once and kept in `CACHE`; without that folder the newest one comes again.
 """
 
+import base64
 import fcntl
+import functools
 import lzma
+import os
 import platform
 import re
 import secrets
@@ -28,9 +32,12 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
+
+from glupy import stores
 
 CACHE = Path("/var/cache/glupy/guest")
 GIB = 1 << 30
@@ -97,16 +104,138 @@ modprobe -a {modules}
 ulimit -Hn 524288 # as under systemd
 cd {cwd}
 set -- /dev/vport*
-exec >"$1" 2>&1 </dev/null
+exec 3<>"$1"
 set +e
-{command}
-printf '\\n%s %d\\n' {end} $?
-exec sleep infinity
+while read -r command <&3; do
+    sh -c "$(echo "$command" | base64 -d)" >&3 2>&1 </dev/null
+    printf '\\n%s %d\\n' {end} $? >&3
+done
 """
+_QEMU = "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot"
+_ACCELERATORS = {
+    "KVM": ("-accel", "kvm", "-cpu", "host"),
+    "TCG": ("-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand"),
+}
+_PROBED_WITHIN = 20.0
 
 
 class GuestError(Exception):
     """The machine could not be made, or it ended (or had to be ended) before the command did."""
+
+
+class Machine:
+    """A machine that runs, and does one command after the other."""
+
+    def __init__(self, process: subprocess.Popen[str], end: str, console: Path) -> None:
+        self._process = process
+        self._end = end
+        self._console = console
+
+    def run(
+        self, command: Sequence[str | Path], *, timeout: float = 600, echo: TextIO | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as root: its exit status, and its output, stderr in it, as `stdout`.
+
+        The output goes to `echo` as it comes, too. `timeout` is in seconds, those until the machine
+        has started included. GuestError has the ends of the output and of the kernel's messages.
+        """
+        output, deadline = "", time.monotonic() + timeout
+        process = self._process
+        timer = threading.Timer(timeout, process.kill)
+        timer.start()
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            line = base64.b64encode(shlex.join(map(str, command)).encode()).decode()
+            with suppress(BrokenPipeError):  # it has ended: the output tells
+                process.stdin.write(f"{line}\n")
+                process.stdin.flush()
+            for line in process.stdout:
+                if line.startswith(self._end):
+                    status = int(line.split()[1])
+                    return subprocess.CompletedProcess(command, status, output.removesuffix("\n"))
+                output += line
+                if echo is not None:
+                    echo.write(line)
+                    echo.flush()
+        finally:
+            timer.cancel()
+        what = "ended" if time.monotonic() < deadline else f"had no end within {timeout:g} s"
+        console = self._console.read_text(errors="replace")
+        ends = [*output.splitlines()[-20:], *console.splitlines()[-40:]]
+        raise GuestError("\n".join([f"the machine {what}", *ends]))
+
+
+@contextmanager
+def machine(
+    folder: Path,
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    modules: Sequence[str] = (),
+    shared: Sequence[Path] = (),
+    memory: int = 2 * GIB,
+    disk: int = 16 * GIB,
+    processors: int = 2,
+    devices: Sequence[str] = (),
+) -> Iterator[Machine]:
+    """Start a machine that runs as long as the block does; it need not have come up yet.
+
+    `folder` is for its files. `environment` is added to a small one, not to this process' own.
+    `modules` are loaded before, each maybe with its options, as in "scsi_debug lbpu=1". What is
+    written to the folders in `shared` is written on the host. `disk` is for all else that is
+    written, and takes that much room here only if it is used. `devices` are more arguments of QEMU.
+    """
+    shares = {f"share{number}": path.resolve(strict=True) for number, path in enumerate(shared)}
+    kernel = _kernel()
+    end = secrets.token_hex(16)
+    start = _START.format(
+        exports=_lines("export {}={}", {**_ENVIRONMENT, **(environment or {})}.items()),
+        modules=shlex.join(_MODULES),
+        modules_with_options="\n".join(f"modprobe {module}" for module in modules),
+        shares=_lines(
+            "mkdir -p {1}; mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 {0} {1}",
+            shares.items(),
+        ),
+        cwd=shlex.quote(str(cwd or Path.cwd())),
+        end=end,
+    )
+    console, initrd, image = (folder / name for name in ("console", "initrd", "disk"))
+    initrd.write_bytes(_initrd(kernel, start))
+    with image.open("wb") as file:
+        file.truncate(disk)
+    _output("mke2fs", "-q", "-t", "ext4", image)
+    command: list[str | Path] = [
+        *(*_QEMU, *_ACCELERATORS[accelerator()]),
+        *("-smp", str(processors), "-m", str(memory >> 20)),
+        *("-kernel", kernel / "image", "-initrd", initrd),
+        *("-append", "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off"),
+        *("-chardev", f"file,id=console,path={_escaped(console)},append=on"),
+        *("-serial", "chardev:console"),
+        *("-chardev", "stdio,id=output,signal=off"),
+        *("-device", "virtio-serial", "-device", "virtserialport,chardev=output"),
+        *("-drive", f"if=none,id=disk,format=raw,cache=unsafe,file={_escaped(image)}"),
+        *("-device", "virtio-blk,drive=disk"),  # the first of them, /dev/vda
+        *_share("root", Path("/"), "readonly=on"),
+        *(word for share in shares.items() for word in _share(*share)),
+        *devices,
+    ]
+    with ExitStack() as undo:
+        errors = undo.enter_context(console.open("ab"))
+        with stores.held_back():  # what is started is ended
+            process = subprocess.Popen(
+                # However this thread ends, the machine ends with it.
+                ["setpriv", "--pdeathsig", "KILL", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                errors="replace",
+                process_group=0,  # a Ctrl-C is for the caller
+            )
+            undo.enter_context(process)
+            undo.callback(process.kill)
+        yield Machine(process, end, console)
 
 
 def run(
@@ -122,90 +251,50 @@ def run(
     timeout: float = 600,
     echo: TextIO | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command as root in a machine of its own: its exit status, and its output as `stdout`.
-
-    `environment` is added to a small one, not to this process' own. `modules` are loaded before,
-    each maybe with its options, as in "scsi_debug lbpu=1". What is written to the folders in
-    `shared` is written on the host. `disk` is for all else that is written, and takes that much
-    room here only if it is used. The output, stderr in it, goes to `echo` as it comes, too.
-
-    GuestError has the ends of the output and of the kernel's messages. `timeout` is for all of it,
-    in seconds.
-    """
-    shares = {f"share{number}": path.resolve(strict=True) for number, path in enumerate(shared)}
-    kernel = _kernel()
-    end = secrets.token_hex(16)
-    start = _START.format(
-        exports=_lines("export {}={}", {**_ENVIRONMENT, **(environment or {})}.items()),
-        modules=shlex.join(_MODULES),
-        modules_with_options="\n".join(f"modprobe {module}" for module in modules),
-        shares=_lines(
-            "mkdir -p {1}; mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 {0} {1}",
-            shares.items(),
-        ),
-        cwd=shlex.quote(str(cwd or Path.cwd())),
-        command=shlex.join(map(str, command)),
-        end=end,
-    )
-    with tempfile.TemporaryDirectory(prefix="glupy-guest-") as name:
-        console, initrd, image = (Path(name, each) for each in ("console", "initrd", "disk"))
-        initrd.write_bytes(_initrd(kernel, start))
-        with image.open("wb") as file:
-            file.truncate(disk)
-        _output("mke2fs", "-q", "-t", "ext4", image)
-        machine: list[str | Path] = [
-            *("qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot"),
-            *("-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand"),
-            *("-smp", str(processors), "-m", str(memory >> 20)),
-            *("-kernel", kernel / "image", "-initrd", initrd),
-            *("-append", "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off"),
-            *("-chardev", f"file,id=console,path={console},append=on"),
-            *("-serial", "chardev:console"),
-            *("-chardev", "file,id=output,path=/dev/stdout"),
-            *("-device", "virtio-serial", "-device", "virtserialport,chardev=output"),
-            *("-drive", f"if=virtio,format=raw,cache=unsafe,file={image}"),
-            *_share("root", Path("/"), "readonly=on"),
-            *(word for share in shares.items() for word in _share(*share)),
-        ]
-        status, output = _follow(machine, end, timeout, console, echo)
-    return subprocess.CompletedProcess(command, status, output)
-
-
-def _follow(
-    machine: Sequence[str | Path], end: str, timeout: float, console: Path, echo: TextIO | None
-) -> tuple[int, str]:
-    """Run a machine until it prints `end` and an exit status: that status, and what came before."""
-    output, deadline = "", time.monotonic() + timeout
+    """Run a command in a machine of its own; arguments as for `machine` and `Machine.run`."""
     with (
-        console.open("ab") as errors,
-        subprocess.Popen(
-            # However this thread ends, the machine ends with it.
-            ["setpriv", "--pdeathsig", "KILL", *machine],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            errors="replace",
-            process_group=0,  # a Ctrl-C is for the caller
-        ) as process,
+        tempfile.TemporaryDirectory(prefix="glupy-guest-") as name,
+        machine(
+            Path(name),
+            cwd=cwd,
+            environment=environment,
+            modules=modules,
+            shared=shared,
+            memory=memory,
+            disk=disk,
+            processors=processors,
+        ) as started,
     ):
-        timer = threading.Timer(timeout, process.kill)
-        timer.start()
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith(end):
-                    return int(line.split()[1]), output.removesuffix("\n")
-                output += line
-                if echo is not None:
-                    echo.write(line)
-                    echo.flush()
-        finally:
-            timer.cancel()
-            process.kill()
-    what = "ended" if time.monotonic() < deadline else f"had no end within {timeout:g} s"
-    ends = [*output.splitlines()[-20:], *console.read_text(errors="replace").splitlines()[-40:]]
-    raise GuestError("\n".join([f"the machine {what}", *ends]))
+        return started.run(command, timeout=timeout, echo=echo)
+
+
+@functools.cache
+def accelerator() -> str:
+    """What runs machines here: KVM, or TCG, which emulates the processors and always works.
+
+    A /dev/kvm says little: inside a machine, say, it may not do all that a kernel asks for. So
+    Debian's kernel is started, and must come as far as to miss its root.
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "TCG"
+    command = [
+        *("setpriv", "--pdeathsig", "KILL", "prlimit", "--core=0"),
+        *(*_QEMU, *_ACCELERATORS["KVM"], "-m", "256"),
+        *("-kernel", str(_kernel() / "image"), "-append", "console=ttyS0 panic=-1"),
+        *("-serial", "stdio"),
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PROBED_WITHIN,
+            process_group=0,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "TCG"
+    return "KVM" if b"Unable to mount root fs" in done.stdout else "TCG"
 
 
 def _kernel() -> Path:
@@ -216,7 +305,11 @@ def _kernel() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one downloads, the others wait for it
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=CACHE) as name:
-                _download(Path(name)).rename(folder)
+                try:
+                    _download(Path(name)).rename(folder)
+                except GuestError as error:
+                    why = f"no kernel could be downloaded, is there a network? {error}"
+                    raise GuestError(why) from None
     return folder
 
 
@@ -278,10 +371,20 @@ def _archived(name: str, data: bytes | None) -> bytes:
 
 def _share(tag: str, folder: Path, *options: str) -> list[str]:
     """QEMU's arguments for a folder that the guest can mount by this tag."""
-    path = str(folder).replace(",", ",,")
-    words = ["local", f"id={tag}", f"path={path}", "security_model=passthrough", "multidevs=remap"]
+    words = [
+        "local",
+        f"id={tag}",
+        f"path={_escaped(folder)}",
+        "security_model=passthrough",
+        "multidevs=remap",
+    ]
     device = f"virtio-9p,fsdev={tag},mount_tag={tag}"
     return ["-fsdev", ",".join([*words, *options]), "-device", device]
+
+
+def _escaped(path: Path) -> str:
+    """A path in one of QEMU's comma-separated arguments."""
+    return str(path).replace(",", ",,")
 
 
 def _lines(template: str, rows: Iterable[tuple[object, ...]]) -> str:

@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.model import FileModel
 from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner
-from glupy.testing.machine import Place, lengths, places
+from glupy.testing.machine import Origin, Place, lengths
+from glupy.testing.machine import places as anywhere
 
 NAMES = "a", "b", "c", "d"
 HANDLES = 4
@@ -37,6 +38,7 @@ create_flags = st.builds(
     open_flags,
     st.sampled_from([0, 0, os.O_EXCL, os.O_TRUNC]),
 )
+places = anywhere | st.just(Place(Origin.LAST, 0, 0))
 names = st.sampled_from(NAMES)
 which = st.integers(0, HANDLES - 1)
 seeds = st.integers(0, 250)

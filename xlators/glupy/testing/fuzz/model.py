@@ -30,7 +30,8 @@ class Promises:
     fallocate allocates. ``attributes``: replies carry attributes before and after; but those of
     ``without_pre`` (fops) only those after. ``seeks``: lseek finds data and holes. ``times``: what
     changes a file sets its mtime and ctime, by this machine's clock. ``copies``: copy_file_range
-    works, and ``copy_errnos``: says why it does not.
+    works, and ``copy_errnos``: says why it does not. ``unsupported``: fops that may be refused with
+    EOPNOTSUPP.
     """
 
     block_size: int = 0
@@ -45,6 +46,7 @@ class Promises:
     times: bool = True
     copies: bool = True
     copy_errnos: bool = True
+    unsupported: frozenset[str] = frozenset()
     why: dict[str, str] = field(default_factory=dict)
 
 
@@ -54,6 +56,14 @@ class FileModel(Model):
 
     links: int = 1
     xattrs: dict[str, bytes] = field(default_factory=dict)
+
+    def look_at(self, offset: int) -> None:
+        """Something happens there: the next thing may, too."""
+        self.last = offset
+
+    def discard(self, offset: int, end: int) -> None:
+        self.look_at(offset)
+        super().discard(offset, end)
 
     def overwrite(self, offset: int, data: bytes) -> None:
         """Bytes came in by a copy, which may share or skip space: of that nothing is known."""

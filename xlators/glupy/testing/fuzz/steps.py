@@ -328,7 +328,8 @@ class Read(OnHandle):
         if not opened.reads:
             return Plan(errno.EBADF)
         data = bytes(opened.file.data[self.offset : self.offset + self.length])
-        return Plan(value=data, file=opened.file)
+        file = opened.file
+        return Plan(value=data, file=file, change=partial(file.look_at, self.offset))
 
     def call(self, side: Side) -> Any:
         return side.files[self.handle].pread(self.length, self.offset)

@@ -199,6 +199,7 @@ class Recipe:
                     "blocks": "shard counts them by itself",
                     "seeks": "shard has none",
                     "copies": "shard has none: the base file alone is copied",
+                    "fallocate": "shard refuses to keep the size",
                 }
                 promises = replace(
                     promises,
@@ -206,6 +207,7 @@ class Recipe:
                     blocks=False,
                     seeks=False,
                     copies=False,
+                    unsupported=frozenset({"fallocate"}),
                     why={**promises.why, **why},
                 )
                 return volfiles.shard(graph, block_size=SHARD), promises
@@ -234,8 +236,13 @@ class Recipe:
         if kind == "replicate":
             return volfiles.replicate(graphs, arbiter=bool(more)), promises
         self.backends = ()
-        why["blocks"] = "a fragment is a part of the file"
-        promises = replace(promises, blocks=False, why=why)
+        why |= {
+            "blocks": "a fragment is a part of the file",
+            "seeks": "disperse takes some holes for data",
+            "zerofill": "disperse has none",
+        }
+        unsupported = frozenset({"zerofill"})
+        promises = replace(promises, blocks=False, seeks=False, unsupported=unsupported, why=why)
         return volfiles.disperse(graphs, redundancy=more), promises
 
     def _mapped(self, leaf: str) -> tuple[volfiles.Graph, Promises]:
