@@ -109,16 +109,6 @@ def test_a_folder_of_ext4_is_the_control(brick_dir: Path) -> None:
 # ---- what is known of the stock translators ----
 
 
-def test_features_utime_knows_no_discard() -> None:
-    """A discard changes neither mtime nor ctime that clients see."""
-    search = searched("ctime:pyposix")
-    assert search.finding is not None
-    assert search.finding.wrong == "mtime was not set"
-    kinds = [type(step) for step in search.finding.steps]
-    assert kinds[-2:] == [Wait, Discard]
-    assert len(kinds) == 4
-
-
 def test_c_posix_loses_a_handle_by_a_rename_to_the_same_name() -> None:
     sequence = [Create(0, "a"), Rename(0, "a", "a"), Write(0, 0, 1, 1)]
     with open_target("posix") as ground, pytest.raises(Mismatch, match="0 links, not 1"):
@@ -129,7 +119,8 @@ def test_c_posix_loses_a_handle_by_a_rename_to_the_same_name() -> None:
 
 def test_against_another_target() -> None:
     """The same calls on two: a translator that truncates wrongly, and one that does not."""
-    search = searched("pyposix", fault="TruncateIsAByteOff", against="pyposix", examples=100)
+    fault = "TruncateIsAByteOff"
+    search = searched("pyposix", fault=fault, against="pyposix", examples=100, shrink=False)
     assert search.finding is not None
     assert "the other" in search.finding.wrong
     assert searched("pyposix", against="pyposix", examples=20).finding is None
@@ -182,7 +173,10 @@ def test_the_command(tmp_path: Path) -> None:
 
     found = glupy("ctime:pyposix", "--seed", "1", "--out", str(tmp_path / "out"))
     assert found.returncode == 1, found.stderr
+    # features/utime knows no discard: a defect of GlusterFS's.
     assert "wrong: mtime was not set" in found.stdout
+    fops = [line.split()[1] for line in found.stdout.splitlines() if line[:1].isdigit()][1:]
+    assert (len(fops), fops[-2:]) == (4, ["wait", "discard"])
     assert (tmp_path / "out" / "repro.py").exists()
     again = glupy("ctime:pyposix", "--seed", "2", "--examples", "1")  # what failed comes first
     assert again.returncode == 1, again.stdout

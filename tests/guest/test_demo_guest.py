@@ -57,7 +57,7 @@ def assert_nothing_left(folder: Path) -> None:
     ("arguments", "image_comes_back", "store_comes_back"),
     [
         ([], True, True),
-        (["--bd", "--disk", "virtio-blk"], True, True),
+        pytest.param(["--bd", "--disk", "virtio-blk"], True, True, marks=pytest.mark.long),
         pytest.param(["--discard", "ignore"], False, False, marks=pytest.mark.long),
         pytest.param(
             ["--discard", "ignore", "--bd", "--disk", "virtio-blk"],
@@ -95,7 +95,9 @@ def test_blocks_come_back_when_a_guest_removes_a_file(
     assert_nothing_left(tmp_path)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "ending", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_a_signal_while_the_guest_starts_leaves_nothing(
     ending: signal.Signals, tmp_path: Path
 ) -> None:

@@ -155,8 +155,9 @@ def test_times_never_go_back_but_by_hand() -> None:
     assert times.taken() == (None, (6, 0), (6, 0))
 
 
-def test_times_that_a_fop_sets() -> None:
-    frame, times = Frame(ffi.new("call_stack_t *")), Times()
+@pytest.mark.parametrize("kind", ["call_stack_t *", "struct glupy_caller *"])
+def test_times_that_a_fop_sets(kind: str) -> None:
+    frame, times = Frame(ffi.new(kind)), Times()
     frame.pid = -1  # GlusterFS's own
     linux.touch(times.c, frame, MDATA_MTIME)
     assert times.taken() is None

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from glupy_tools.failures import CommandError
 
 # [time +0000] E [MSGID: 1] [file.c:1:function] 0-name: message
 _HEAD = re.compile(r"^\[[^]]+\] [A-Z] (?:\[[^]]*\] )*")
+_ENDING = 2.0
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,21 @@ class Served:
     mount: FuseMount
 
     def check(self) -> None:
-        """Raise CommandError, with the first error it logged, if one of them has ended."""
-        for name, process in (("brick", self.brick), ("FUSE client", self.mount)):
-            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            ended = os.waitid(os.P_PID, process.pid, flags)
-            if ended is not None:
-                how = "status" if ended.si_code == os.CLD_EXITED else "signal"
-                raise _explained(f"the {name} ended ({how} {ended.si_status})", process)
+        """Raise CommandError, with the first error it logged, if one of them has ended.
+
+        Or is just ending: who talks to it notices that a moment earlier.
+        """
+        deadline = time.monotonic() + _ENDING
+        while True:
+            for name, process in (("brick", self.brick), ("FUSE client", self.mount)):
+                flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+                ended = os.waitid(os.P_PID, process.pid, flags)
+                if ended is not None:
+                    how = "status" if ended.si_code == os.CLD_EXITED else "signal"
+                    raise _explained(f"the {name} ended ({how} {ended.si_status})", process)
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.05)
 
 
 @contextmanager

@@ -54,7 +54,9 @@ def touch(times: Any, frame: Frame, flags: int) -> None:
     that it sets, unless the client says which (``frame.flags``); with any of them ctime is set. A
     fop of GlusterFS's own (pid < 0: heal, rebalance) changes nothing.
     """
-    lib.quick_touch(times, frame.c, flags)
+    c = frame.c  # the stack's root, or once something was awaited a copy, of another type
+    when = c.ctime
+    lib.quick_touch(times, c.pid, c.flags, when.tv_sec, when.tv_nsec, flags)
 
 
 def show_over(

@@ -39,6 +39,7 @@ from .volumes import (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("pool", "complaint"),
     [
@@ -100,6 +101,7 @@ def test_a_device_that_fails(
     brick.stop()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["thin", pytest.param("lv", marks=pytest.mark.long)])
 def test_a_volume_that_is_open(group: str, kind: str) -> None:
     """It is renamed and resized, as pybd does."""

@@ -31,6 +31,7 @@ def test_machine_on_a_thick_volume(thick: Client, times: int) -> None:
     run(lambda: OnThick(kept), examples=4 * times)
 
 
+@pytest.mark.long
 @pytest.mark.allow_log(*REFUSED)
 def test_what_cannot_be_mapped(group: str, in_this_process: Open, tmp_path: Path) -> None:
     client = in_this_process(THICK)

@@ -123,6 +123,7 @@ def test_a_thin_pool_that_ignores_discards(
         command("lvchange", "--activate", "y", group)
 
 
+@pytest.mark.long
 @pytest.mark.expect_log(r"the pool is full")
 @pytest.mark.allow_log(*REFUSED)
 def test_a_thin_pool_without_space(thin: Client) -> None:
@@ -145,6 +146,7 @@ def test_a_thin_pool_without_space(thin: Client) -> None:
         assert file.pread(3, 20 * MIB).value == b"new"
 
 
+@pytest.mark.long
 def test_clone_snapshot_and_merge(thin: Client, brick_dir: Path) -> None:
     first = random.Random(2).randbytes(2 * MIB)
     write(thin, "/f", first)
@@ -175,6 +177,7 @@ def test_clone_snapshot_and_merge(thin: Client, brick_dir: Path) -> None:
     assert len(volumes()) == 1
 
 
+@pytest.mark.long
 def test_a_pool_that_gives_out_old_data_is_refused(group: str) -> None:
     whole = f"{group}/{THIN_POOL}"
     command("lvchange", "--zero", "n", whole)

@@ -41,16 +41,17 @@ static void set_later(int64_t *seconds, uint32_t *nanoseconds, int64_t s, uint32
 
 /* Have times become a fop's: the client's, or else now; none goes back. `flags` (MDATA_*) are those
    that it sets if the client does not say so. GlusterFS's own clients set times by themselves. */
-static void quick_touch(struct mdata_iatt *times, const call_stack_t *root, int flags)
+static void quick_touch(struct mdata_iatt *times, pid_t pid, int client_flags, int64_t seconds,
+                        long nanoseconds, int flags)
 {
     const int all = MDATA_CTIME | MDATA_MTIME | MDATA_ATIME;
-    struct timespec when = root->ctime;
-    if (root->pid < 0)
+    struct timespec when = {.tv_sec = seconds, .tv_nsec = nanoseconds};
+    if (pid < 0)
         return;
     if (!when.tv_sec) /* as file systems' own times, which must not be later */
         clock_gettime(CLOCK_REALTIME_COARSE, &when);
-    else if (root->flags & all)
-        flags = root->flags & all;
+    else if (client_flags & all)
+        flags = client_flags & all;
     if (flags & MDATA_ATIME)
         set_later(&times->ia_atime, &times->ia_atime_nsec, when.tv_sec, when.tv_nsec);
     if (flags & MDATA_MTIME)
