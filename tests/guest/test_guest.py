@@ -11,6 +11,7 @@ from glupy.testing import guest
 CHECKOUT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_the_projects_tests_run_in_it(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     inside = "tests/guest/inside.py"

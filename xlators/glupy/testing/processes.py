@@ -22,7 +22,7 @@ import volfiles
 from glupy import stores
 from glupy.testing import statedump
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 # A client waits for an RPC timer of 10 s before it ends.
 UNMOUNT_TIMEOUT = 60.0
@@ -239,7 +239,8 @@ class Brick(_Process):
         address = server.get(_SOCKET) or (LOOPBACK, int(server.get(_PORT, volfiles.PORT)))
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         with socket.socket(family) as connection:
-            connection.settimeout(1)
+            # Who goes too soon leaves an error in the log: nobody was there to take the answer.
+            connection.settimeout(START_TIMEOUT / 3)
             try:
                 connection.connect(address)
                 connection.sendall(_GF_DUMP)
