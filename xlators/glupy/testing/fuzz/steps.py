@@ -281,8 +281,8 @@ class Wait(Step):
         return Plan(change=change)
 
     def call(self, side: Side) -> None:
-        before = coarse_time()
-        while coarse_time() == before:
+        before = time.time_ns()  # clients' times are as fine as this
+        while coarse_time() <= before:
             time.sleep(0.001)
 
 
