@@ -26,9 +26,10 @@ def _module(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
     return f"{Path(file).resolve()}:{name}"
 
 
-def _options(
+def parsed_options(
     _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
 ) -> dict[str, str]:
+    """Make a dictionary of the KEY=VALUE of an option that may be given again."""
     options = {}
     for text in texts:
         key, _, value = text.partition("=")
@@ -62,7 +63,7 @@ def _options(
     "--option",
     "options",
     multiple=True,
-    callback=_options,
+    callback=parsed_options,
     metavar="KEY=VALUE",
     help="An option of your translator; may be given again.",
 )

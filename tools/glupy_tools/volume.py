@@ -20,6 +20,7 @@ from glupy_tools import gluster, rolling, volume_state
 from glupy_tools.failures import CommandError
 from glupy_tools.pool import MAPPED, WIDE
 from glupy_tools.pool import Brick as Directory
+from glupy_tools.run import parsed_options
 from glupy_tools.volume_state import SETTING, VolumeState
 from volfiles import filter as volfilter
 from volfiles.filter import Request
@@ -152,18 +153,6 @@ def use(*, name: str, leaf: str, bricks: Sequence[str], is_rolling: bool) -> Non
     _change(before, request, is_rolling=is_rolling)
 
 
-def _options(
-    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
-) -> dict[str, str]:
-    options = {}
-    for text in texts:
-        key, _, value = text.partition("=")
-        if not key or not value:
-            raise click.BadParameter(f"{text!r} is not KEY=VALUE")
-        options[key] = value
-    return options
-
-
 @volume.command()
 @_name
 @_translator
@@ -172,7 +161,7 @@ def _options(
     "--option",
     "options",
     multiple=True,
-    callback=_options,
+    callback=parsed_options,
     metavar="KEY=VALUE",
     help="An option of the translator; may be given again.",
 )

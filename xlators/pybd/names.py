@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import weakref
 from collections.abc import Awaitable
 
-from glupy import PASS, Loc, Pass, fops, linux
+from glupy import PASS, Loc, Pass, fops, linux, timers
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
 from pybd.base import REGULAR, set_plain
 from pybd.files import PLAIN, File
@@ -15,6 +16,7 @@ from pybd.mapping import Mapping
 from pybd.moving import Moving, Stub
 
 _GONE = errno.ENOENT, errno.ESTALE
+_CLOSED_SECONDS = 5.0
 
 
 class Names(Moving):
@@ -169,8 +171,26 @@ class Names(Moving):
             if error.errno not in _GONE:
                 return  # posix cannot tell: `patrol` will see
         file.gone = True
-        if inode.active_fd_count == 0:
+        self._reclaim_once_closed(file)
+
+    def _reclaim_once_closed(self, file: File) -> None:
+        """Remove the device now, or look again: nobody tells when an anonymous fd is given back.
+
+        No inode is held meanwhile; with the last of a file ``forget`` removes its device.
+        """
+        root = self.root
+        inode = root.find(file.gfid) if root is not None else None
+        if inode is None or inode.active_fd_count == 0:
             self.spawn(self.reclaim(file))
+            return
+        reference = weakref.ref(self)
+
+        def again() -> None:
+            translator = reference()
+            if translator is not None and not translator._closing and file.mapped:
+                translator._reclaim_once_closed(file)
+
+        timers.call_later(_CLOSED_SECONDS, again)
 
     def _rule(self, name: str | None) -> Mapping | None:
         """Return what option ``map`` says of a name."""

@@ -1,0 +1,1 @@
+"""What runs in the guest: user/pybd on volumes of LVM."""
