@@ -1,36 +1,36 @@
-"""The fop machine on mapped files: contents, attributes and allocation are the model's."""
+"""The fuzzer on mapped files: contents, attributes and allocation are the model's."""
 
-from collections.abc import Callable
-from pathlib import Path
+import random
 
 import pytest
 
+from glupy.testing.fuzz import GFAPI, Search, ground_of, mapped, of_posix, over_rpc
 from glupy.testing.gfapi import Client
-from glupy.testing.machine import FopMachine, run
 
-from .conftest import KEY
-
-# stock brick processes log each fop that is refused with EINVAL as an error
-pytestmark = pytest.mark.allow_log(r"error=Invalid argument")
-
-
-def mapped(client: Client, path: str) -> None:
-    client.setxattr(path, KEY, b"thin")
+SEED = random.randrange(1 << 32)
+# Stock brick processes log each fop that is refused.
+pytestmark = pytest.mark.allow_log(r"error=", r"posix_handle_pair.*(No data available|File exists)")
 
 
 @pytest.fixture
-def machine(client: Client) -> Callable[[], FopMachine]:
-    return lambda: FopMachine(client, "/file", prepare=mapped, block_size=4096, delayed=True)
+def bd_options() -> dict[str, str]:
+    return {"map": "*=thin"}
+
+
+@pytest.fixture
+def search(client: Client, leaf: str) -> Search:
+    promises = over_rpc(GFAPI)
+    return Search(ground_of([client], mapped(of_posix(promises) if leaf == "posix" else promises)))
 
 
 @pytest.mark.parametrize("leaf", ["posix", "pyposix"])
 @pytest.mark.parametrize("sector_size", [512, 4096])
-def test_machine(machine: Callable[[], FopMachine], pool: Path) -> None:
-    run(machine, examples=30)
+def test_machine(search: Search) -> None:
+    assert (finding := search.run(examples=30, seed=SEED)) is None, finding
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("leaf", ["posix", "pyposix"])
 @pytest.mark.parametrize("sector_size", [512, 4096])
-def test_machine_for_long(machine: Callable[[], FopMachine]) -> None:
-    run(machine, examples=5_000, steps=50)
+def test_machine_for_long(search: Search) -> None:
+    assert (finding := search.run(examples=5_000, seed=SEED)) is None, finding

@@ -1,16 +1,41 @@
 """`glupy fuzz` finds faults that it knows nothing of, and none where there are none."""
 
+import errno
 import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 import pybd.device
-from glupy.testing.fuzz import Finding, Mismatch, Search, TargetError, open_target, replay, report
-from glupy.testing.fuzz.steps import Create, Discard, Fallocate, Rename, Wait, Write
+from glupy.testing.fuzz import (
+    Finding,
+    Mismatch,
+    Runner,
+    Search,
+    TargetError,
+    open_target,
+    replay,
+    report,
+)
+from glupy.testing.fuzz.runner import Outcome
+from glupy.testing.fuzz.steps import (
+    AsInternal,
+    Create,
+    Discard,
+    Fallocate,
+    Inject,
+    Kill,
+    Read,
+    Rename,
+    Start,
+    Unlink,
+    Wait,
+    Write,
+)
 from pybd.ranges import Plan, plan
 
 FAULTS_FILE = Path(__file__).parent / "translators" / "faults.py"
@@ -29,11 +54,12 @@ def searched(
     *,
     fault: str | None = None,
     examples: int = EXAMPLES,
+    faults: Sequence[str] = (),
     against: str | None = None,
     shrink: bool = True,
 ) -> Search:
     inserts = [("features/glupy", {"module": f"{FAULTS_FILE}:{fault}"})] if fault else []
-    with open_target(target, inserts=inserts) as ground:
+    with open_target(target, inserts=inserts, faults=faults) as ground:
         if against is None:
             search = Search(ground)
             search.run(examples=examples, seed=1, shrink=shrink)
@@ -42,10 +68,6 @@ def searched(
             search = Search(ground, other)
             search.run(examples=examples, seed=1, shrink=shrink)
             return search
-
-
-def shown(finding: Finding) -> list[str]:
-    return [f"{step.fop} {step.arguments()} -> {outcome}" for step, outcome in finding.done]
 
 
 @pytest.mark.parametrize(
@@ -83,26 +105,71 @@ def test_a_wrong_edge_of_pybd_is_found(edge: str, monkeypatch: pytest.MonkeyPatc
     assert searched("pybd:loop", shrink=False).finding is not None
 
 
+LONG = pytest.mark.long
+
+
 @pytest.mark.parametrize(
-    "target",
+    ("target", "faults"),
     [
-        "pyposix",
-        "pybd:loop",
-        pytest.param("replicate:3:pyposix", marks=pytest.mark.long),
-        pytest.param("disperse:4+2:pyposix", marks=pytest.mark.long),
-        pytest.param("distribute:2:pyposix", marks=pytest.mark.long),
-        pytest.param("shard:pyposix", marks=pytest.mark.long),
+        ("pyposix", []),
+        ("pyposix", ["full"]),
+        ("pyposix", ["io"]),
+        ("pyposix", ["readonly"]),
+        ("pyposix", ["kill"]),
+        ("posix", []),
+        ("pybd:loop", []),
+        ("pybd:loop", ["io"]),
+        ("replicate:3:pyposix", ["io"]),
+        pytest.param("pybd:loop", ["kill"], marks=LONG),
+        pytest.param("replicate:3:pyposix", ["kill"], marks=LONG),
+        pytest.param("disperse:4+2:pyposix", ["io"], marks=LONG),
+        pytest.param("distribute:2:pyposix", [], marks=LONG),
+        pytest.param("shard:pyposix", [], marks=LONG),
     ],
 )
-def test_nothing_is_found_where_nothing_is_wrong(target: str) -> None:
-    search = searched(target, examples=30)
-    assert search.finding is None, shown(search.finding)
-    assert search.examples >= 30
+def test_nothing_is_found_where_nothing_is_wrong(
+    fuzz: Callable[..., None], target: str, faults: list[str]
+) -> None:
+    fuzz(target, faults=faults, examples=3 if "kill" in faults else 30)
+
+
+def test_a_fault_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same calls fail where they should: each fault is there."""
+    write = [Create(0, "e"), Write(0, 0, 4096, 1)]
+    for fault, sequence, expected in (
+        ("full", write, errno.ENOSPC),
+        ("full", [AsInternal(True), *write], 0),
+        ("full", [AsInternal(True), *write, Fallocate(0, 0, 4 << 20)], errno.ENOSPC),
+        ("readonly", [Create(0, "e")], errno.EROFS),
+        ("readonly", [Unlink(0, "a")], errno.EROFS),
+        ("io", [*write, Inject("writev"), Write(0, 0, 1, 1)], errno.EIO),
+        ("io", [*write, Inject("writev"), Read(0, 0, 1)], 0),
+    ):
+        with open_target("pyposix", faults=[fault]) as ground:
+            runner = Runner(ground)
+            outcomes: list[Outcome] = []
+            for step in sequence:
+                if not outcomes or not outcomes[-1].errno:
+                    outcomes.append(runner.perform(step))
+            assert outcomes[-1].errno == expected, (fault, sequence)
+            runner.verify()
+            runner.clean()
+    with open_target("pyposix", faults=["kill"]) as ground:
+        (pid,) = [brick.pid for brick in ground.trouble.bricks]
+        replay(ground, [*write, Kill(), Start(), Read(0, 0, 4096), Write(0, 1, 1, 1)])
+        assert [brick.pid for brick in ground.trouble.bricks] != [pid]
+
+
+def test_c_posix_refuses_a_discard_when_its_reserve_is_used_up() -> None:
+    search = searched("posix", faults=["full"], examples=300)
+    assert search.finding is not None
+    assert search.finding.steps[-1].fop == "discard"
+    assert search.finding.wrong.startswith("ENOSPC, where")
 
 
 def test_a_folder_of_ext4_is_the_control(brick_dir: Path) -> None:
     search = searched(f"dir:{brick_dir}", examples=100)
-    assert search.finding is None, shown(search.finding)
+    assert search.finding is None, search.finding
     assert list(brick_dir.iterdir()) == []
 
 
@@ -176,7 +243,8 @@ def test_the_command(tmp_path: Path) -> None:
     # features/utime knows no discard: a defect of GlusterFS's.
     assert "wrong: mtime was not set" in found.stdout
     fops = [line.split()[1] for line in found.stdout.splitlines() if line[:1].isdigit()][1:]
-    assert (len(fops), fops[-2:]) == (4, ["wait", "discard"])
+    assert (len(fops), fops[-1]) == (4, "discard")
+    assert fops[-2] in ("age", "wait")
     assert (tmp_path / "out" / "repro.py").exists()
     again = glupy("ctime:pyposix", "--seed", "2", "--examples", "1")  # what failed comes first
     assert again.returncode == 1, again.stdout

@@ -139,7 +139,7 @@ def test_times_never_go_back_but_by_hand() -> None:
 
     def touch(seconds: int, flags: int) -> None:
         frame.ctime = seconds, 0
-        linux.touch(times.c, frame, flags)
+        linux.touch(times.c, frame, flags, None)
 
     touch(5, MDATA_MTIME)
     touch(3, MDATA_MTIME | MDATA_ATIME)
@@ -159,17 +159,32 @@ def test_times_never_go_back_but_by_hand() -> None:
 def test_times_that_a_fop_sets(kind: str) -> None:
     frame, times = Frame(ffi.new(kind)), Times()
     frame.pid = -1  # GlusterFS's own
-    linux.touch(times.c, frame, MDATA_MTIME)
+    linux.touch(times.c, frame, MDATA_MTIME, None)
     assert times.taken() is None
     frame.pid, before = 1, time.time() - 1
-    linux.touch(times.c, frame, MDATA_MTIME)  # no time of the client's: now
+    linux.touch(times.c, frame, MDATA_MTIME, None)  # no time of the client's: now
     atime, mtime, ctime = times.taken() or (None, None, (0, 0))
     assert atime is None
     assert mtime == ctime
     assert before <= ctime[0] <= time.time()
     frame.ctime, frame.flags = (ctime[0] + 9, 7), MDATA_ATIME
-    linux.touch(times.c, frame, MDATA_MTIME)  # the client says which
+    linux.touch(times.c, frame, MDATA_MTIME, None)  # the client says which
     assert times.taken() == ((ctime[0] + 9, 7), mtime, (ctime[0] + 9, 7))
+
+
+def test_times_are_not_before_what_the_file_system_has_just_set() -> None:
+    frame, stub, now = Frame(ffi.new("call_stack_t *")), Iatt(), time.time_ns()
+    frame.pid = 1
+    stub.ia_mtime, stub.c.ia_mtime_nsec = divmod(now, 10**9)
+    times = Times()
+    linux.touch(times.c, frame, MDATA_MTIME, stub)
+    _, mtime, _ = times.taken() or (None, None, None)
+    assert mtime is not None and mtime >= divmod(now, 10**9)
+    stub.ia_mtime += 1000  # somebody has set it
+    times = Times()
+    linux.touch(times.c, frame, MDATA_MTIME, stub)
+    _, mtime, _ = times.taken() or (None, None, None)
+    assert mtime is not None and mtime < (stub.ia_mtime, 0)
 
 
 def test_attributes_that_changed_while_somebody_looked() -> None:

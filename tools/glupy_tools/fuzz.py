@@ -25,6 +25,10 @@ AT_ONCE = 500
 """Examples between two looks at the clock, at most."""
 
 
+def _words(_context: click.Context, _option: click.Parameter, value: str) -> list[str]:
+    return [word for word in value.split(",") if word]
+
+
 @click.command()
 @click.argument("target", metavar="TARGET")
 @click.option(
@@ -39,6 +43,13 @@ AT_ONCE = 500
     callback=parsed_inserts,
     metavar="TYPE[,option=value…]",
     help="One more translator above each leaf of a recipe: yours; may be given again.",
+)
+@click.option(
+    "--faults",
+    default="",
+    callback=_words,
+    metavar="FAULT[,FAULT…]",
+    help="What happens to a recipe: kill, full, readonly, io.",
 )
 @click.option("--time", "seconds", type=click.FloatRange(min=0), metavar="SECONDS")
 @click.option(
@@ -55,13 +66,14 @@ AT_ONCE = 500
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where repro.py is written, which does what was found again.",
+    help="Where repro.py and repro.sh are written, which do what was found again.",
 )
 def fuzz(
     *,
     target: str,
     against: str | None,
     inserts: Sequence[volfiles.Insert],
+    faults: list[str],
     seconds: float | None,
     examples: int | None,
     steps: int,
@@ -85,6 +97,13 @@ def fuzz(
       volume:NAME            an empty volume of the glusterd on this machine
       dir:PATH               an empty folder, such as a FUSE mount; on ext4 it is the control
 
+    \b
+    FAULTS
+      kill       bricks die by SIGKILL and are started again; of replicas and fragments one does
+      full       the store's reserve is used up, and only 3 MiB are left beyond it
+      readonly   the store is read-only, with some files in it
+      io         fops fail with EIO above the leaf; of replicas and fragments on one brick
+
     Exits 0 if nothing was found, 1 if something was, 2 if it could not run. What failed before is
     tried first. Ctrl-C ends it with what was found.
 
@@ -93,23 +112,24 @@ def fuzz(
       glupy fuzz pyposix --time 60
       glupy fuzz pyposix --insert features/glupy,module=/root/mine.py:Mine
       glupy fuzz posix --against pyposix --examples 500
+      glupy fuzz posix --faults full              a known defect: discard is refused
       glupy fuzz ctime:posix --out /tmp/found     a known defect: discard sets no times
     """
     if os.geteuid() != 0:
         raise CommandError("fuzz needs root: it makes stores and bricks", status=2)
     from hypothesis.database import DirectoryBasedExampleDatabase  # noqa: PLC0415
 
-    from glupy.testing.fuzz import Search, TargetError, open_target, report  # noqa: PLC0415
+    from glupy.testing.fuzz import Search, TargetError, open_target, report, shell  # noqa: PLC0415
 
     console = Console()
     seed = random.randrange(1 << 32) if seed is None else seed
     console.print(f"seed {seed}")
-    name = "".join(c if c.isalnum() else "-" for c in f"{target}-{against or ''}")
+    name = "".join(c if c.isalnum() else "-" for c in "-".join([target, against or "", *faults]))
     database = DirectoryBasedExampleDatabase(CACHE.expanduser() / name)
     try:
         with ExitStack() as stack:
-            ground = stack.enter_context(open_target(target, inserts=inserts))
-            other = stack.enter_context(open_target(against)) if against else None
+            ground = stack.enter_context(open_target(target, inserts=inserts, faults=faults))
+            other = stack.enter_context(open_target(against, faults=faults)) if against else None
             for what, why in sorted(ground.promises.why.items()):
                 console.print(f"not asserted: {what}: {why}", style="dim")
             progress = stack.enter_context(_progress(console))
@@ -135,8 +155,18 @@ def fuzz(
         return
     _show(console, finding)
     if out is not None:
-        text = report.script(finding, "repro.py", target, against=against, inserts=inserts)
+        text = report.script(
+            finding, "repro.py", target, against=against, inserts=inserts, faults=faults
+        )
         console.print(f"again: {report.write(out, text)}")
+        script = shell.script(finding.steps, finding.wrong, target, ground, inserts=inserts)
+        if script is None:
+            console.print("no repro.sh: the tools of a shell cannot do this")
+        elif shell.shows(path := report.write(out, script, ".sh")):
+            console.print(f"again, without Python: {path}")
+        else:
+            path.unlink()
+            console.print("no repro.sh: through a mount this does not show")
     raise SystemExit(1)
 
 

@@ -406,7 +406,7 @@ class Base(Translator):
 
     def touch(self, frame: Frame, file: File, flags: int = MODIFIED) -> None:
         """Set the times that a fop sets; the stub is told of them later."""
-        linux.touch(file.times.c, frame, flags)
+        linux.touch(file.times.c, frame, flags, file.stub)
 
     async def store_times(
         self, file: File, wind: Callable[[Iatt, int], Awaitable[Any]], frame: Frame | None = None

@@ -51,7 +51,7 @@ class Data(Base):
         if isinstance(file, File):
             fd.ctx = file
             if flags & os.O_TRUNC:
-                return self._open_truncated(file, loc, flags, fd, xdata)
+                return self._open_truncated(frame, file, loc, flags, fd, xdata)
         elif file is None and flags & os.O_TRUNC:
             return self._open_unknown(frame, loc, flags, fd, xdata)
         return PASS
@@ -63,16 +63,18 @@ class Data(Base):
         file = await self.learn(inode.anonymous_fd()) if inode is not None else None
         if file is not None:
             fd.ctx = file
-            return await self._open_truncated(file, loc, flags, fd, xdata)
+            return await self._open_truncated(frame, file, loc, flags, fd, xdata)
         return await self.child.open(loc, flags, fd, xdata)
 
     async def _open_truncated(
-        self, file: File, loc: Loc, flags: int, fd: Fd, xdata: Dict | None
+        self, frame: Frame, file: File, loc: Loc, flags: int, fd: Fd, xdata: Dict | None
     ) -> fops.Open:
         async with file.resizing:
-            with self.changes(file):
+            with self.changes(file) as change:
                 reply = await self.child.open(loc, flags, fd, xdata)
+                change((await self.child.fstat(fd)).buf)
             file.size = 0
+            self.touch(frame, file)
             with contextlib.suppress(OSError):  # a missing device has been told of
                 self.trim(file, self.device(file))
         return reply
@@ -189,13 +191,13 @@ class Data(Base):
             if end > old:
                 self.make_room(file, device, offset, end)
             before = self.shown(file)
+            self.show(file, before, size=old, blocks=blocks)
             done = write(device.number, offset)
             if (flags | fd.flags) & _SYNC or (xdata is not None and keys.UPDATE_ATOMIC in xdata):
                 device.sync(data_only=True)
             await self.set_size(file, fd, offset + done)
             self.touch(frame, file)
             after = self.shown(file)
-        self.show(file, before, size=old, blocks=blocks)
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
 
     async def set_size(self, file: File, fd: Fd, size: int) -> None:
@@ -250,8 +252,8 @@ class Data(Base):
                 file.size = size
                 if size < old:
                     self.trim(file, device)
-                self.touch(frame, file)
                 self.show(file, reply.prebuf, size=old, blocks=blocks)
+                self.touch(frame, file)
                 self.show(file, reply.postbuf)
                 return reply
 

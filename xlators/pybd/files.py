@@ -57,9 +57,12 @@ class Times:
         seconds, nanoseconds = getattr(self.c, f"ia_{name}"), getattr(self.c, f"ia_{name}_nsec")
         return (seconds, nanoseconds) if seconds else None
 
+    def _set(self, name: str, seconds: int, nanoseconds: int) -> None:
+        setattr(self.c, f"ia_{name}", seconds)
+        setattr(self.c, f"ia_{name}_nsec", nanoseconds)
+
     def _clear(self, name: str) -> None:
-        setattr(self.c, f"ia_{name}", 0)
-        setattr(self.c, f"ia_{name}_nsec", 0)
+        self._set(name, 0, 0)
 
 
 class File:

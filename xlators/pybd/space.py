@@ -106,11 +106,11 @@ class Space(Data, Base):
             else:
                 self._allocate(file, device, offset, length, grows=grows)
             before = self.shown(file)
+            self.show(file, before, size=old, blocks=blocks)
             if grows:
                 await self.set_size(file, fd, end)
             self.touch(frame, file)
             after = self.shown(file)
-        self.show(file, before, size=old, blocks=blocks)
         return (fops.Zerofill if zero else fops.Fallocate)(before, after)
 
     def _allocate(self, file: File, device: Any, offset: int, length: int, *, grows: bool) -> None:

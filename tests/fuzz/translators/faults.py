@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
+from pathlib import Path
 from typing import Any
 
 from glupy import FopError, Translator, fops
@@ -274,3 +276,59 @@ FAULTS = [
     for each in list(globals().values())
     if isinstance(each, type) and issubclass(each, Translator) and each is not Translator
 ]
+
+
+async def size_of(translator: Translator, fd: Fd) -> int:
+    buf = (await translator.child.fstat(fd)).buf
+    assert buf is not None
+    return int(buf.ia_size)
+
+
+class SeekSeesNoHoles(Translator):
+    async def seek(self, frame: Frame, fd: Fd, offset: int, what: int, xdata: Any) -> Any:
+        size = await size_of(self, fd)
+        if offset >= size:
+            return await self.child.seek(fd, offset, what, xdata)
+        return fops.Seek(size if what == GF_SEEK_HOLE else offset)
+
+
+class SeekSeesNoData(Translator):
+    async def seek(self, frame: Frame, fd: Fd, offset: int, what: int, xdata: Any) -> Any:
+        size = await size_of(self, fd)
+        if what == GF_SEEK_HOLE or offset >= size:
+            return await self.child.seek(fd, offset, what, xdata)
+        raise FopError(errno.ENXIO)
+
+
+class ZerofillGivesNoAttributes(Translator):
+    async def zerofill(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        await self.child.zerofill(fd, offset, len, xdata)
+        return fops.Zerofill(None, None)
+
+
+class HandlesStayBehind(Translator):
+    """A name that goes leaves the file's handle."""
+
+    async def unlink(self, frame: Frame, loc: Loc, flags: int, xdata: Any) -> Any:
+        assert loc.inode is not None
+        gfid = str(uuid.UUID(bytes=bytes(loc.inode.gfid)))
+        brick = Path(self.child.options["directory"])
+        handle = brick / ".glusterfs" / gfid[:2] / gfid[2:4] / gfid
+        kept = handle.with_name("kept")
+        kept.hardlink_to(handle)
+        try:
+            return await self.child.unlink(loc, flags, xdata)
+        finally:
+            kept.rename(handle)
+
+
+class WritesKeepCtime(Translator):
+    """Times of a write are those of before."""
+
+    async def writev(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
+        done = await self.child.writev(fd, *arguments)
+        assert done.prebuf is not None and done.postbuf is not None
+        after = done.postbuf.copy()
+        for name in "ia_ctime", "ia_ctime_nsec":
+            setattr(after.c, name, getattr(done.prebuf.c, name))
+        return done._replace(postbuf=after)

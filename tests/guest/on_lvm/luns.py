@@ -15,7 +15,6 @@ import pytest
 
 from glupy import linux
 from glupy.testing.gfapi import Client
-from glupy.testing.machine import run
 
 from .volumes import (
     EXTENT,
@@ -23,10 +22,10 @@ from .volumes import (
     LUN_GROUP,
     MIB,
     NOT_FREED,
-    Kept,
-    OnThick,
+    ON_THICK,
     Open,
     command,
+    search,
     volumes,
     wait_until,
     write,
@@ -77,8 +76,7 @@ def on_lun(lun_group: str, in_this_process: Open) -> Client:
 
 @pytest.mark.allow_log(r"error=Invalid argument", r"errno=22", NOT_FREED)
 def test_machine_on_a_lun(on_lun: Client, times: int) -> None:
-    kept = Kept(on_lun, "/file", b"lv")
-    run(lambda: OnThick(kept), examples=3 * times)
+    search(on_lun, b"lv", ON_THICK, 3 * times)
 
 
 def unmapped() -> int:

@@ -7,19 +7,18 @@ from pathlib import Path
 import pytest
 
 from glupy.testing.gfapi import Client
-from glupy.testing.machine import run
 
 from .volumes import (
     KEY,
     MIB,
+    ON_THICK,
     REFUSED,
     THICK,
-    Kept,
-    OnThick,
     Open,
     gfid_of,
     read,
     refuses,
+    search,
     volumes,
     write,
 )
@@ -27,8 +26,7 @@ from .volumes import (
 
 @pytest.mark.allow_log(r"error=Invalid argument", r"errno=22")
 def test_machine_on_a_thick_volume(thick: Client, times: int) -> None:
-    kept = Kept(thick, "/file", b"lv")
-    run(lambda: OnThick(kept), examples=4 * times)
+    search(thick, b"lv", ON_THICK, 4 * times)
 
 
 @pytest.mark.long

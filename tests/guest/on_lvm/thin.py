@@ -5,13 +5,11 @@ import os
 import random
 import time
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
-from glupy.testing.machine import FopMachine, run
 from pybd.pools.lvm import LvmPool
 
 from .volumes import (
@@ -20,11 +18,11 @@ from .volumes import (
     KEY,
     MIB,
     NOT_FREED,
+    ON_THIN,
     REFUSED,
     THIN,
     THIN_POOL,
     THIN_POOL_SIZE,
-    Kept,
     Open,
     command,
     device,
@@ -32,6 +30,7 @@ from .volumes import (
     held,
     read,
     refuses,
+    search,
     used_of_pool,
     volumes,
     wait_until,
@@ -39,30 +38,15 @@ from .volumes import (
 )
 
 
-class OnThin(FopMachine):
-    """Allocation is the model's to the chunk. Where the chunks are, a thin volume cannot tell: all
-    is data to SEEK_DATA and SEEK_HOLE."""
-
-    def __init__(self, client: Kept) -> None:
-        super().__init__(
-            cast(Client, client),
-            "/file",
-            block_size=CHUNK,
-            metadata_blocks=0,
-            delayed=True,
-            allocates=False,
-        )
-
-    def _seek(self, offset: int) -> None:
-        inside = offset < self.model.size
-        assert self._sought(offset, os.SEEK_DATA) == (offset if inside else None)
-        assert self._sought(offset, os.SEEK_HOLE) == (self.model.size if inside else None)
-
-
 @pytest.mark.allow_log(r"error=Invalid argument", r"errno=22")
 def test_machine_on_a_thin_volume(thin: Client, times: int) -> None:
-    kept = Kept(thin, "/file", b"thin")
-    run(lambda: OnThin(kept), examples=6 * times)
+    search(thin, b"thin", ON_THIN, 6 * times)
+    with thin.open("/a") as file:  # where its chunks are, it cannot tell
+        file.ftruncate(5000)
+        assert file.lseek(1000, os.SEEK_DATA) == 1000
+        assert file.lseek(1000, os.SEEK_HOLE) == 5000
+        for whence in os.SEEK_DATA, os.SEEK_HOLE:
+            refuses(errno.ENXIO, lambda whence=whence: file.lseek(5000, whence))  # type: ignore[misc]
 
 
 def test_thin_space_comes_back(thin: Client, brick_dir: Path) -> None:

@@ -1,16 +1,17 @@
 """What the tests of volumes have in common: LVM itself, files on volumes, and their machines."""
 
 import os
+import random
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from glupy.testing.gfapi import Client, File
-from glupy.testing.machine import FopMachine, Model
+from glupy.testing.fuzz import DataRules, FileModel, Ground, Promises, Search
+from glupy.testing.gfapi import Client
 
 KEY = "user.glusterfs.bd"
 KIB, MIB = 1 << 10, 1 << 20
@@ -93,49 +94,23 @@ def gfid_of(client: Client, folder: Path, path: str) -> bytes:
     return os.getxattr(folder / path.strip("/"), "trusted.gfid").hex().encode()
 
 
-class Whole(Model):
-    """A file on a thick volume has all of its blocks from the start, whatever happens to them."""
-
-    def _has_all(self) -> None:
-        self.must = self.touched(0, self.size)
-        self.may = set(self.must)
-
-    def grow(self, size: int) -> None:
-        super().grow(size)
-        self._has_all()
-
-    def allocate(self, offset: int, end: int) -> None:
-        self.last = offset
-
-    def discard(self, offset: int, end: int) -> None:
-        super().discard(offset, end)
-        self._has_all()
-
-    def truncate(self, size: int) -> None:
-        super().truncate(size)
-        self._has_all()
+LVM = Promises(
+    metadata_blocks=0,
+    seeks=False,
+    steady=frozenset({"mtime"}),
+    copy_errnos=False,
+    why={"seeks": "a volume is all data", "ctime": "there is no features/utime"},
+)
+ON_THIN = replace(LVM, block_size=CHUNK, delayed=True, allocates=False)
+ON_THICK = replace(LVM, block_size=512, thick=True)
 
 
-class Kept:
-    """A client whose one file outlives an example, empty: to map a file takes seconds here."""
-
-    def __init__(self, client: Client, path: str, mapping: bytes) -> None:
-        self._client = client
-        write(client, path, b"")
-        client.setxattr(path, KEY, mapping)
-
-    def creat(self, path: str, flags: int) -> File:
-        self._client.truncate(path, 0)
-        return self._client.open(path)
-
-    def open(self, path: str) -> File:
-        return self._client.open(path)
-
-    def unlink(self, path: str) -> None:
-        pass
-
-
-class OnThick(FopMachine):
-    def __init__(self, client: Kept) -> None:
-        super().__init__(cast(Client, client), "/file", block_size=512, metadata_blocks=0)
-        self.model = Whole(512, 0, bytearray(), set(), set())
+def search(client: Client, mapping: bytes, promises: Promises, examples: int) -> None:
+    """Look for what is wrong with one file. It outlives a sequence: to map one takes seconds."""
+    write(client, "/a", b"")
+    client.setxattr("/a", KEY, mapping)
+    kept = {"a": FileModel(promises, promises.block_size)}
+    ground = Ground([client], promises, promises.block_size, kept=kept)
+    seed = random.randrange(1 << 32)
+    finding = Search(ground, rules=[DataRules]).run(examples=examples, seed=seed, steps=30)
+    assert finding is None, finding

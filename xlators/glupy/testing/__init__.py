@@ -5,7 +5,9 @@
 - `glupy.testing.volumes`: a glusterd, and volumes that gluster makes
 - `glupy.testing.guest`: a command in a virtual machine with another kernel
 - `glupy.testing.logs`, `glupy.testing.statedump`: what those processes leave behind, read
-- `glupy.testing.machine`: the Hypothesis state machine for the fops on a file's data
+- `glupy.testing.fuzz`: sequences of fops on any graph, a model of what is right, what differs
+- `glupy.testing.strategies`: Hypothesis strategies for offsets, lengths, flags and names
+- `glupy.testing.failing`: a translator that fails the fops that it is told to
 - `glupy.testing.stock`: what stock GlusterFS does otherwise in one version than in another
 - `glupy.testing.winding`: a translator that only winds
 - `glupy.testing.pytest_plugin`: all of it as fixtures

@@ -233,6 +233,11 @@ class Client:
             raise ValueError("this client is closed")
         return self._fs
 
+    def be_internal(self, pid: int) -> None:
+        """Make this thread's calls as a GlusterFS process: one with a negative `pid`, as heal and
+        rebalance have (common-utils.h: GF_CLIENT_PID_*); 0: as anyone again."""
+        _check(lib.glfs_setfspid(self._handle, pid))
+
     # Files and directories
 
     def open(self, path: StrPath, flags: int = os.O_RDWR) -> "File":

@@ -114,6 +114,7 @@ int glfs_fini(glfs_t *fs);
 int glfs_setfsuid(uid_t fsuid);
 int glfs_setfsgid(gid_t fsgid);
 int glfs_setfsgroups(size_t size, const gid_t *list);
+int glfs_setfspid(glfs_t *fs, pid_t pid);
 
 /* Open files */
 glfs_fd_t *glfs_open(glfs_t *fs, const char *path, int flags);

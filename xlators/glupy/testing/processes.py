@@ -141,6 +141,11 @@ class _Process:
     def pid(self) -> int:
         return self._running().pid
 
+    @property
+    def is_running(self) -> bool:
+        """It was started, and neither stopped nor killed since."""
+        return self._process is not None
+
     def rss(self) -> int:
         """Bytes of memory that the process has resident."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():

@@ -10,6 +10,7 @@
 | `brick`, `client`, `mount` | a brick, its gfapi client, its FUSE mount |
 | `backend` | the folder of that brick |
 | `in_process` | a gfapi client with the leaf in its own process, over `brick_dir`: no brick |
+| `fuzz` | `fuzz(target, …)` fails the test if `glupy.testing.fuzz` finds something wrong there |
 | `logs` | the `LogChecker` over all of their logs |
 
 All of it ends with the test, however the test ends; then the logs are checked. What a test
@@ -19,8 +20,9 @@ provokes it declares with `@pytest.mark.expect_log(REGEX…)` (must appear), `al
 
 import contextlib
 import itertools
+import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,7 @@ STORE_SIZE = 1 << 30
 
 MakeBrick = Callable[..., Brick]
 Connect = Callable[..., "Client"]
+Fuzz = Callable[..., None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -141,6 +144,29 @@ def in_process(leaf: str, brick_dir: Path, tmp_path: Path, logs: LogChecker) -> 
     logs.watch(log)
     with Client(volfiles.leaf_graph(brick_dir, leaf=leaf), log=log) as client:
         yield client
+
+
+@pytest.fixture
+def fuzz(tmp_path: Path) -> Fuzz:
+    """`fuzz(target, inserts=…, faults=…, examples=…, seed=…)`: arguments of `open_target` and of
+    `Search.run`; as many examples as Hypothesis's profile has, unless told otherwise."""
+    from glupy.testing.fuzz import Search, open_target  # noqa: PLC0415
+
+    def search(
+        target: str,
+        *,
+        inserts: Sequence[volfiles.Insert] = (),
+        faults: Sequence[str] = (),
+        examples: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        chosen = random.randrange(1 << 32) if seed is None else seed
+        with open_target(target, inserts=inserts, faults=faults, parent=tmp_path) as ground:
+            finding = Search(ground).run(examples=examples, seed=chosen)
+        if finding is not None:
+            pytest.fail(f"{target}, seed {chosen}:\n{finding}", pytrace=False)
+
+    return search
 
 
 @pytest.fixture

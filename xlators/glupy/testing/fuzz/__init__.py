@@ -4,19 +4,39 @@
 ...     finding = Search(ground).run(examples=1000, seed=0)
 """
 
-from glupy.testing.fuzz.machine import Search
-from glupy.testing.fuzz.model import Promises
+from glupy.testing.fuzz.faults import FAULTS, FaultError
+from glupy.testing.fuzz.machine import DataRules, NameRules, Search, XattrRules
+from glupy.testing.fuzz.model import FileModel, Promises
 from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner, replay
-from glupy.testing.fuzz.targets import TargetError, open_target
+from glupy.testing.fuzz.targets import (
+    GFAPI,
+    TargetError,
+    ground_of,
+    mapped,
+    of_posix,
+    open_target,
+    over_rpc,
+)
 
 __all__ = [
+    "FAULTS",
+    "GFAPI",
+    "DataRules",
+    "FaultError",
+    "FileModel",
     "Finding",
     "Ground",
     "Mismatch",
+    "NameRules",
     "Promises",
     "Runner",
     "Search",
     "TargetError",
+    "XattrRules",
+    "ground_of",
+    "mapped",
+    "of_posix",
     "open_target",
+    "over_rpc",
     "replay",
 ]

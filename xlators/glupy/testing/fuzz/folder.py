@@ -15,7 +15,6 @@ from glupy.testing.gfapi import Copied, Reply
 
 T = TypeVar("T")
 _PUNCH = linux.FALLOC_FL_PUNCH_HOLE | linux.FALLOC_FL_KEEP_SIZE
-_NOT_OURS = {"lost+found", ".trashcan", ".glusterfs"}
 
 
 class LocalFile:
@@ -73,6 +72,9 @@ class LocalFile:
 
     def ftruncate_async(self, length: int) -> Future[Reply[int]]:
         return _answered(self.ftruncate(length))
+
+    def futimens(self, atime: int, mtime: int) -> None:
+        os.utime(self._number, ns=(atime, mtime))
 
     def fsync(self) -> Reply[int]:
         return self._replied(lambda: os.fsync(self._number))
@@ -138,9 +140,8 @@ class Folder:
     def listxattr(self, path: str) -> list[str]:
         return os.listxattr(self._path(path))
 
-    def names(self) -> set[str]:
-        """The names in it."""
-        return {path.name for path in self._folder.iterdir()} - _NOT_OURS
+    def readdir(self, path: str) -> list[Path]:
+        return list(self._path(path).iterdir())
 
 
 def _answered(reply: Reply[T]) -> Future[Reply[T]]:

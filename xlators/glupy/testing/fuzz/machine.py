@@ -7,8 +7,9 @@ from where something happened last; a few names and handles, so that they meet e
 
 import contextlib
 import os
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
@@ -17,11 +18,11 @@ from hypothesis.database import ExampleDatabase
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from glupy.testing import strategies
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.model import FileModel
 from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner
-from glupy.testing.machine import Origin, Place, lengths
-from glupy.testing.machine import places as anywhere
+from glupy.testing.strategies import BOUNDARIES, KIB, create_flags, deltas, open_flags
 
 NAMES = "a", "b", "c", "d"
 HANDLES = 4
@@ -29,27 +30,48 @@ KEYS = "user.x", "user.y"
 EXAMPLE_STEPS = 50
 ALIGNED = 4096
 """What O_DIRECT wants offsets and lengths to be multiples of."""
-
-_access = st.sampled_from([os.O_RDWR] * 6 + [os.O_RDONLY, os.O_WRONLY])
-_extra = st.sampled_from([0] * 6 + [os.O_APPEND, os.O_SYNC, os.O_DSYNC, os.O_DIRECT])
-open_flags = st.builds(int.__or__, _access, _extra)
-create_flags = st.builds(
-    lambda flags, more: (flags & ~os.O_ACCMODE | os.O_RDWR) | more,
-    open_flags,
-    st.sampled_from([0, 0, os.O_EXCL, os.O_TRUNC]),
+FAILING_FOPS = (
+    *("lookup", "stat", "fstat", "open", "create", "readv", "writev", "discard", "zerofill"),
+    *("fallocate", "truncate", "ftruncate", "fsync", "seek", "link", "unlink", "rename"),
+    *("setxattr", "getxattr", "removexattr", "fsetattr", "readdirp"),
 )
-places = anywhere | st.just(Place(Origin.LAST, 0, 0))
-names = st.sampled_from(NAMES)
+
+
+class Origin(StrEnum):
+    """What a `Place` is counted from."""
+
+    START = "start of the file"
+    END = "end of the file"
+    LAST = "where something happened last"
+
+
+class Place(NamedTuple):
+    """An offset near a boundary: number ``boundary`` of those there are."""
+
+    origin: Origin
+    boundary: int
+    delta: int
+
+
+places = (
+    st.builds(Place, st.just(Origin.START), st.integers(0, 15), deltas)
+    | st.builds(Place, st.sampled_from(Origin), st.integers(0, 2), deltas)
+    | st.just(Place(Origin.LAST, 0, 0))
+)
+AROUND = 0, 4 * KIB, -4 * KIB
+lengths = strategies.lengths()
+names = strategies.names(len(NAMES))
 which = st.integers(0, HANDLES - 1)
 seeds = st.integers(0, 250)
 later = st.booleans()
 clients = st.integers(0, 1)
-values = st.sampled_from([b"", b"1", b"x" * 300])
-xattr_flags = st.sampled_from([0, 0, os.XATTR_CREATE, os.XATTR_REPLACE])
+keys = st.sampled_from(KEYS)
+one_of_four = st.integers(0, 3).map(lambda number: number == 3)
+one_of_eight = st.integers(0, 7).map(lambda number: number == 7)
 
 
-class VolumeMachine(RuleBasedStateMachine):
-    """One instance is one sequence. Subclasses (see ``fuzz``) say on what."""
+class SequenceMachine(RuleBasedStateMachine):
+    """One instance is one sequence. Subclasses have the rules, and say on what."""
 
     search: ClassVar["Search"]
 
@@ -70,7 +92,81 @@ class VolumeMachine(RuleBasedStateMachine):
                     self.runner.clean()
             self.search.ended(self.runner, self.wrong)
 
-    # ---- names ----
+    # ---- how ----
+
+    def _do(self, step: steps.Step) -> None:
+        self._guarded(lambda: self.runner.perform(step))
+
+    def _guarded(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except Mismatch as error:
+            self.wrong = str(error)
+            raise
+
+    def _handle(self, which: int) -> int | None:
+        """A handle that is open: if there is none, that of a new file or an old one.
+
+        None: it could not be opened, and that was right."""
+        handles = list(self.runner.volume.handles)
+        if handles:
+            return handles[which % len(handles)]
+        if self.runner.ground.readonly:
+            self._do(steps.Open(which, NAMES[which], os.O_RDONLY))
+        elif self.runner.ground.kept:
+            self._do(steps.Open(which, next(iter(self.runner.ground.kept)), os.O_RDWR))
+        else:
+            self._do(steps.Create(which, NAMES[which]))
+        return which if which in self.runner.volume.handles else None
+
+    def _free(self, handle: int) -> None:
+        if handle in self.runner.volume.handles:
+            self._do(steps.Close(handle))
+
+    def _file(self, handle: int) -> FileModel:
+        return self.runner.volume.handles[handle].file
+
+    def _is_direct(self, handle: int) -> bool:
+        return bool(self.runner.volume.handles[handle].flags & os.O_DIRECT)
+
+    def _place(self, file: FileModel, place: Place) -> int:
+        if place.origin is Origin.START:
+            boundaries = *BOUNDARIES, *self.runner.ground.boundaries
+            start = boundaries[place.boundary % len(boundaries)]
+        else:
+            start = file.size if place.origin is Origin.END else file.last
+            start += AROUND[place.boundary]
+        return max(0, start + place.delta)
+
+    def _offset(self, handle: int, place: Place) -> int:
+        return self._place(self._file(handle), place)
+
+    def _range(self, handle: int, place: Place, length: int) -> tuple[int, int]:
+        offset = self._offset(handle, place)
+        if self._is_direct(handle):
+            offset -= offset % ALIGNED
+            length += -length % ALIGNED
+        return offset, length
+
+
+def on_handle(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
+    """A rule for an open file: its handle is the first argument, and what is drawn follows."""
+
+    make_rule: Callable[[Any], Any] = rule(**{"which": which, **drawn})  # type: ignore[call-overload]
+
+    def decorate(function: Callable[..., None]) -> Any:
+        def act(self: SequenceMachine, which: int, **arguments: Any) -> None:
+            handle = self._handle(which)
+            if handle is not None:
+                function(self, handle, **arguments)
+
+        return make_rule(act)
+
+    return decorate
+
+
+class NameRules(SequenceMachine):
+    """Names, and who has a file open."""
 
     @rule(handle=which, name=names, flags=create_flags)
     def create(self, handle: int, name: str, flags: int) -> None:
@@ -92,6 +188,9 @@ class VolumeMachine(RuleBasedStateMachine):
 
     @rule(client=clients, old=names, new=names)
     def rename(self, client: int, old: str, new: str) -> None:
+        names = self.runner.volume.names
+        if names.get(old) is names.get(new) and not self.runner.promises.same_names:
+            return
         self._do(steps.Rename(client, old, new))
 
     @rule(client=clients, name=names)
@@ -102,149 +201,172 @@ class VolumeMachine(RuleBasedStateMachine):
     def stat(self, client: int, name: str) -> None:
         self._do(steps.Stat(client, name))
 
-    @rule()
-    def wait(self) -> None:
-        if self.runner.ground.promises.times:
-            self._do(steps.Wait())
+    @rule(client=clients, name=names, place=places)
+    def truncate_path(self, client: int, name: str, place: Place) -> None:
+        file = self.runner.volume.names.get(name)
+        self._do(steps.TruncatePath(client, name, self._place(file, place) if file else 0))
 
-    # ---- bytes ----
 
-    @rule(which=which, place=places, length=lengths, seed=seeds, later=later)
-    def write(self, which: int, place: Place, length: int, seed: int, later: bool) -> None:
-        handle = self._handle(which)
+class DataRules(SequenceMachine):
+    """The bytes of open files."""
+
+    @on_handle(place=places, length=lengths, seed=seeds, later=later)
+    def write(self, handle: int, place: Place, length: int, seed: int, later: bool) -> None:
         offset, length = self._range(handle, place, length)
         self._do(steps.Write(handle, offset, length, seed, later=later))
 
-    @rule(which=which, place=places, length=lengths, seed=seeds, pieces=st.integers(2, 4))
-    def write_vector(self, which: int, place: Place, length: int, seed: int, pieces: int) -> None:
-        handle = self._handle(which)
+    @on_handle(place=places, length=lengths, seed=seeds, pieces=st.integers(2, 4))
+    def write_vector(self, handle: int, place: Place, length: int, seed: int, pieces: int) -> None:
         offset, length = self._range(handle, place, length)
         if self._is_direct(handle):
             pieces = 1
         self._do(steps.Write(handle, offset, length, seed, pieces))
 
-    @rule(which=which, place=places, length=lengths)
-    def read(self, which: int, place: Place, length: int) -> None:
-        handle = self._handle(which)
+    @on_handle(place=places, length=lengths)
+    def read(self, handle: int, place: Place, length: int) -> None:
         self._do(steps.Read(handle, *self._range(handle, place, length)))
 
-    @rule(which=which, place=places, length=lengths, later=later)
-    def discard(self, which: int, place: Place, length: int, later: bool) -> None:
-        handle = self._handle(which)
-        self._do(steps.Discard(handle, place.offset(self._file(handle)), length, later))
+    @on_handle(place=places, length=lengths, later=later)
+    def discard(self, handle: int, place: Place, length: int, later: bool) -> None:
+        self._do(steps.Discard(handle, self._offset(handle, place), length, later))
 
-    @rule(which=which, place=places, length=lengths, later=later)
-    def zerofill(self, which: int, place: Place, length: int, later: bool) -> None:
-        handle = self._handle(which)
-        self._do(steps.Zerofill(handle, place.offset(self._file(handle)), length, later))
+    @on_handle(place=places, length=lengths, later=later)
+    def zerofill(self, handle: int, place: Place, length: int, later: bool) -> None:
+        self._do(steps.Zerofill(handle, self._offset(handle, place), length, later))
 
-    @rule(which=which, place=places, length=lengths, keep_size=st.booleans())
-    def fallocate(self, which: int, place: Place, length: int, keep_size: bool) -> None:
-        handle = self._handle(which)
-        self._do(steps.Fallocate(handle, place.offset(self._file(handle)), length, keep_size))
+    @on_handle(place=places, length=lengths, keep_size=st.booleans())
+    def fallocate(self, handle: int, place: Place, length: int, keep_size: bool) -> None:
+        self._do(steps.Fallocate(handle, self._offset(handle, place), length, keep_size))
 
-    @rule(which=which, place=places)
-    def nothing(self, which: int, place: Place) -> None:
-        """A range without a length is nothing to discard."""
-        handle = self._handle(which)
-        self._do(steps.Discard(handle, place.offset(self._file(handle)), 0))
+    @on_handle(place=places, how=st.sampled_from(["discard", "later", "zerofill", "fallocate"]))
+    def nothing(self, handle: int, place: Place, how: str) -> None:
+        """A range without a length is nothing to discard, to zero or to allocate."""
+        offset = self._offset(handle, place)
+        if how == "zerofill":
+            self._do(steps.Zerofill(handle, offset, 0))
+        elif how == "fallocate":
+            self._do(steps.Fallocate(handle, offset, 0))
+        else:
+            self._do(steps.Discard(handle, offset, 0, how == "later"))
 
-    @rule(which=which, place=places, later=later)
-    def truncate(self, which: int, place: Place, later: bool) -> None:
-        handle = self._handle(which)
-        self._do(steps.Truncate(handle, place.offset(self._file(handle)), later))
+    @on_handle(place=places, later=later)
+    def truncate(self, handle: int, place: Place, later: bool) -> None:
+        self._do(steps.Truncate(handle, self._offset(handle, place), later))
 
-    @rule(client=clients, name=names, place=places)
-    def truncate_path(self, client: int, name: str, place: Place) -> None:
-        file = self.runner.volume.names.get(name)
-        size = place.offset(file) if file is not None else 0
-        self._do(steps.TruncatePath(client, name, size))
+    @on_handle(data_only=st.booleans())
+    def sync(self, handle: int, data_only: bool) -> None:
+        self._do(steps.Sync(handle, data_only))
 
-    @rule(which=which, data_only=st.booleans())
-    def sync(self, which: int, data_only: bool) -> None:
-        self._do(steps.Sync(self._handle(which), data_only))
+    @on_handle()
+    def fstat(self, handle: int) -> None:
+        self._do(steps.Fstat(handle))
 
-    @rule(which=which)
-    def fstat(self, which: int) -> None:
-        self._do(steps.Fstat(self._handle(which)))
+    @on_handle(sleep=one_of_eight)
+    def age(self, handle: int, sleep: bool) -> None:
+        """What sets times shows in an old mtime at once, in ctime when the clock has ticked."""
+        promises = self.runner.promises
+        if sleep and promises.times:
+            self._do(steps.Wait())
+        elif promises.times and (promises.nameless or self._file(handle).links):
+            self._do(steps.Age(handle))
 
-    @rule(which=which, place=places, hole=st.booleans())
-    def seek(self, which: int, place: Place, hole: bool) -> None:
-        if not self.runner.ground.promises.seeks:
+    @on_handle(place=places, hole=st.booleans())
+    def seek(self, handle: int, place: Place, hole: bool) -> None:
+        if self.runner.ground.promises.seeks:
+            self._do(steps.Seek(handle, self._offset(handle, place), hole))
+
+    @on_handle(place=places, into=which, to=places, length=lengths)
+    def copy(self, handle: int, place: Place, into: int, to: Place, length: int) -> None:
+        target = self._handle(into)
+        if not self.runner.ground.promises.copies or target is None:
             return
-        handle = self._handle(which)
-        self._do(steps.Seek(handle, place.offset(self._file(handle)), hole))
-
-    @rule(which=which, place=places, into=which, to=places, length=lengths)
-    def copy(self, which: int, place: Place, into: int, to: Place, length: int) -> None:
-        if not self.runner.ground.promises.copies:
-            return
-        one, other = self._handle(which), self._handle(into)
-        if (one ^ other) % len(self.runner.ground.clients):
+        if (handle ^ target) % len(self.runner.ground.clients):
             return  # there is no call on files of two clients
-        if self._is_direct(one) or self._is_direct(other):
+        if self._is_direct(handle) or self._is_direct(target):
             return  # the kernel takes some, and some not
-        offset, target_offset = place.offset(self._file(one)), to.offset(self._file(other))
-        self._do(steps.Copy(one, offset, other, target_offset, length))
+        offset, target_offset = self._offset(handle, place), self._offset(target, to)
+        self._do(steps.Copy(handle, offset, target, target_offset, length))
 
-    # ---- xattrs ----
 
-    @rule(client=clients, name=names, key=st.sampled_from(KEYS), value=values, flags=xattr_flags)
+class XattrRules(SequenceMachine):
+    """Extended attributes."""
+
+    @rule(
+        client=clients,
+        name=names,
+        key=keys,
+        value=strategies.xattr_values,
+        flags=strategies.xattr_flags,
+    )
     def setxattr(self, client: int, name: str, key: str, value: bytes, flags: int) -> None:
         self._do(steps.Setxattr(client, name, key, value, flags))
 
-    @rule(client=clients, name=names, key=st.sampled_from(KEYS))
+    @rule(client=clients, name=names, key=keys)
     def getxattr(self, client: int, name: str, key: str) -> None:
         self._do(steps.Getxattr(client, name, key))
 
-    @rule(client=clients, name=names, key=st.sampled_from(KEYS))
+    @rule(client=clients, name=names, key=keys)
     def removexattr(self, client: int, name: str, key: str) -> None:
         self._do(steps.Removexattr(client, name, key))
 
-    # ---- how ----
 
-    def _do(self, step: steps.Step) -> None:
-        self._guarded(lambda: self.runner.perform(step))
+class KillRules(SequenceMachine):
+    """Bricks that die, and come again."""
 
-    def _guarded(self, act: Callable[[], Any]) -> None:
-        try:
-            act()
-        except Mismatch as error:
-            self.wrong = str(error)
-            raise
+    is_down = False
 
-    def _handle(self, which: int) -> int:
-        """A handle that is open: if there is none, that of a new file or an old one."""
-        handles = list(self.runner.volume.handles)
-        if handles:
-            return handles[which % len(handles)]
-        self._do(steps.Create(which, NAMES[which]))
-        return which
+    @rule(really=one_of_four)  # a client needs three seconds to find what was started again
+    def kill(self, really: bool) -> None:
+        if self.is_down or not really:
+            return
+        if self.runner.ground.redundant:
+            self.is_down = True
+            self._do(steps.Kill())
+            return
+        for number, handle in list(self.runner.volume.handles.items()):
+            if not handle.file.links:  # such a file does not outlive its brick
+                self._do(steps.Close(number))
+        self._do(steps.Kill())
+        self._do(steps.Start())
 
-    def _free(self, handle: int) -> None:
-        if handle in self.runner.volume.handles:
-            self._do(steps.Close(handle))
+    @rule()
+    def start(self) -> None:
+        if self.is_down:
+            self.is_down = False
+            self._do(steps.Start())
 
-    def _file(self, handle: int) -> FileModel:
-        return self.runner.volume.handles[handle].file
 
-    def _is_direct(self, handle: int) -> bool:
-        return bool(self.runner.volume.handles[handle].flags & os.O_DIRECT)
+class FullRules(SequenceMachine):
+    """A full store, in which GlusterFS's own clients may still use what is reserved."""
 
-    def _range(self, handle: int, place: Place, length: int) -> tuple[int, int]:
-        offset = place.offset(self._file(handle))
-        if self._is_direct(handle):
-            offset -= offset % ALIGNED
-            length += -length % ALIGNED
-        return offset, length
+    @rule(on=st.sampled_from([True, True, False]))
+    def internal(self, on: bool) -> None:
+        self._do(steps.AsInternal(on))
+
+
+class ErrorRules(SequenceMachine):
+    """Fops that fail."""
+
+    @rule(fop=st.sampled_from(FAILING_FOPS))
+    def inject(self, fop: str) -> None:
+        self._do(steps.Inject(fop))
+
+
+RULES: tuple[type[SequenceMachine], ...] = NameRules, DataRules, XattrRules
+FAULT_RULES: dict[str, type[SequenceMachine]] = {
+    "kill": KillRules,
+    "full": FullRules,
+    "io": ErrorRules,
+}
 
 
 class Search:
     """A search for sequences on a target; ``against`` another, if that is given.
 
-    ``examples`` and ``calls`` count what was done, ``calls_to_find`` the calls up to the first
-    failure. ``finding`` is the shortest sequence so far
-    after which something was wrong, None if there is none.
+    ``rules`` say what the sequences are made of: all there is, unless told otherwise, and what
+    belongs to the faults of the target. ``examples`` and ``calls`` count what was done,
+    ``calls_to_find`` the calls up to the first failure. ``last`` did the last one. ``finding`` is
+    the shortest sequence so far after which something was wrong, None if there is none.
     """
 
     def __init__(
@@ -252,30 +374,37 @@ class Search:
         ground: Ground,
         against: Ground | None = None,
         *,
+        rules: Sequence[type[SequenceMachine]] = RULES,
         progress: Callable[["Search"], None] = lambda search: None,
         database: ExampleDatabase | None = None,
     ) -> None:
         self.ground, self.against = ground, against
+        self.last: Runner
         self.examples = 0
         self.calls = 0
         self.calls_to_find = 0
         self.finding: Finding | None = None
+        self._rules = *rules, *(FAULT_RULES[each] for each in ground.faults if each in FAULT_RULES)
         self._progress = progress
         self._database = database
 
     def run(
-        self, *, examples: int, seed: int, steps: int = EXAMPLE_STEPS, shrink: bool = True
+        self,
+        *,
+        examples: int | None = None,
+        seed: int,
+        steps: int = EXAMPLE_STEPS,
+        shrink: bool = True,
     ) -> Finding | None:
         """Try as many sequences; if one fails make it as short as can be, and return that.
 
-        Without ``shrink`` it is returned as it is.
+        ``examples`` None: as many as Hypothesis's profile has. Without ``shrink`` it is returned
+        as it is.
         """
 
-        class Machine(VolumeMachine):
-            search = self
-
+        machine_class = type("Machine", self._rules, {"search": self})
         chosen = settings(
-            max_examples=examples,
+            max_examples=examples or settings().max_examples,
             stateful_step_count=steps,
             deadline=None,
             report_multiple_bugs=False,
@@ -283,7 +412,7 @@ class Search:
             suppress_health_check=list(HealthCheck),
             phases=[Phase.reuse, Phase.generate, *([Phase.shrink] if shrink else [])],
         )
-        machine = hypothesis.seed(seed)(Machine)
+        machine = hypothesis.seed(seed)(machine_class)
         try:
             run_state_machine_as_test(machine, settings=chosen)
         except (Mismatch, Flaky):
@@ -295,6 +424,7 @@ class Search:
     def ended(self, runner: Runner, wrong: str | None) -> None:
         """An example is over; ``wrong``: what was, or None."""
         self.examples += 1
+        self.last = runner
         self.calls += len(runner.done)
         if wrong is not None:
             self.calls_to_find = self.calls_to_find or self.calls

@@ -4,11 +4,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from glupy.testing.machine import Model
-
 PERIOD = 251
 """A prime, so that no block of a pattern is like another."""
-_BYTES = bytes(n % PERIOD + 1 for n in range(4 * 1024 * 1024))
+_BYTES = bytes(n % PERIOD + 1 for n in range(4 << 20))
+_ZEROS = bytes(4 << 20)
 
 
 def pattern(seed: int, length: int) -> bytes:
@@ -27,11 +26,16 @@ class Promises:
     ``block_size``: what a discard frees at least, in bytes; 0: the file system's own.
     ``metadata_blocks``: how many of them a file may use beside its data. ``blocks``: st_blocks are
     the file's allocation, ``capped`` by its size. ``delayed``: only after a fsync. ``allocates``:
-    fallocate allocates. ``attributes``: replies carry attributes before and after; but those of
-    ``without_pre`` (fops) only those after. ``seeks``: lseek finds data and holes. ``times``: what
-    changes a file sets its mtime and ctime, by this machine's clock. ``copies``: copy_file_range
-    works, and ``copy_errnos``: says why it does not. ``unsupported``: fops that may be refused with
-    EOPNOTSUPP.
+    fallocate allocates. ``thick``: a file has all of its blocks from the start. ``attributes``:
+    replies carry attributes before and after; but those of ``without_pre`` (fops) only those after.
+    ``read_ends``: a read ends where the file does, or else zeros may follow. ``seeks``: lseek
+    finds data and holes. ``times``: what changes a file sets its mtime and ctime,
+    by this machine's clock. ``steady``: which of the two stay as the last reply told them, as long
+    as nothing changes the file. ``handles``: a file's handle in ``.glusterfs`` goes with its last
+    name. ``same_names``: a rename from one name of a file to another does nothing. ``nameless``:
+    the attributes of an open file can be set when it has no name any more. ``copies``:
+    copy_file_range works, and ``copy_errnos``: says why it does not.
+    ``unsupported``: fops that may be refused with EOPNOTSUPP.
     """
 
     block_size: int = 0
@@ -40,10 +44,16 @@ class Promises:
     capped: bool = True
     delayed: bool = False
     allocates: bool = True
+    thick: bool = False
     attributes: bool = True
     without_pre: frozenset[str] = frozenset()
+    read_ends: bool = True
     seeks: bool = True
-    times: bool = True
+    times: frozenset[str] = frozenset({"mtime", "ctime"})
+    steady: frozenset[str] = frozenset({"mtime", "ctime"})
+    handles: bool = True
+    same_names: bool = True
+    nameless: bool = True
     copies: bool = True
     copy_errnos: bool = True
     unsupported: frozenset[str] = frozenset()
@@ -51,19 +61,41 @@ class Promises:
 
 
 @dataclass(eq=False)
-class FileModel(Model):
-    """One file: its bytes and space, its names and xattrs."""
+class FileModel:
+    """One file: its bytes, which of its blocks are in use, its names and xattrs.
 
+    ``must`` are the blocks that are in use for sure, ``may`` those that can be (bit n is block n);
+    the rest are holes. The difference is what file systems are free to do past the end of a file.
+    ``last`` is where something happened last. ``times`` are mtime and ctime as the last reply told
+    them, None if it did not. ``gfid`` is known where its bricks are on this machine.
+    """
+
+    promises: Promises
+    block_size: int
+    data: bytearray = field(default_factory=bytearray)
+    must: int = 0
+    may: int = 0
+    last: int = 0
     links: int = 1
     xattrs: dict[str, bytes] = field(default_factory=dict)
+    times: tuple[int, int] | None = None
+    gfid: str | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    # ---- what happens to it ----
 
     def look_at(self, offset: int) -> None:
         """Something happens there: the next thing may, too."""
         self.last = offset
 
-    def discard(self, offset: int, end: int) -> None:
-        self.look_at(offset)
-        super().discard(offset, end)
+    def put(self, offset: int, data: bytes) -> None:
+        end = offset + len(data)
+        self.grow(end)
+        self.data[offset:end] = data
+        self.allocate(offset, end)
 
     def overwrite(self, offset: int, data: bytes) -> None:
         """Bytes came in by a copy, which may share or skip space: of that nothing is known."""
@@ -73,8 +105,98 @@ class FileModel(Model):
         self.grow(end)
         self.data[offset:end] = data
         touched = self.touched(offset, end)
-        self.must -= touched
+        self.must &= ~touched
         self.may |= touched
+        self._have_all()
+
+    def grow(self, size: int) -> None:
+        self.data.extend(bytes(max(0, size - self.size)))
+        self._have_all()
+
+    def allocate(self, offset: int, end: int) -> None:
+        self.last = offset
+        touched = self.touched(offset, end)
+        self.must |= touched
+        self.may |= touched
+        self._have_all()
+
+    def discard(self, offset: int, end: int) -> None:
+        self.last = offset
+        last = min(end, self.size)
+        if offset < last:
+            self.data[offset:last] = bytes(last - offset)
+        freed = self.inside(offset, end)
+        self.must &= ~freed
+        self.may &= ~(freed & self.touched(0, self.size))
+        if end >= self.size:  # all that the last block has: freed or zeroed
+            self.must &= ~self.beginning(offset, self.touched(offset, end))
+        self._have_all()
+
+    def truncate(self, size: int) -> None:
+        if size > self.size:
+            self.grow(size)
+            return
+        shrunk = size < self.size
+        del self.data[size:]
+        beyond = self.beginning(size, self.may)
+        self.must &= ~beyond
+        if shrunk:
+            self.may &= ~beyond
+        self._have_all()
+
+    def _have_all(self) -> None:
+        if self.promises.thick:
+            self.must = self.may = self.touched(0, self.size)
+
+    # ---- what there is ----
+
+    def touched(self, offset: int, end: int) -> int:
+        """The blocks with a byte in this range."""
+        return _bits(offset // self.block_size, -(-end // self.block_size)) if offset < end else 0
+
+    def inside(self, offset: int, end: int) -> int:
+        """The blocks wholly in this range."""
+        return _bits(-(-offset // self.block_size), end // self.block_size)
+
+    def beginning(self, offset: int, blocks: int) -> int:
+        """Those of the blocks that begin at this offset or after it."""
+        first = -(-offset // self.block_size)
+        return blocks >> first << first
+
+    def is_zero(self, offset: int, end: int) -> bool:
+        with memoryview(self.data)[offset:end] as part:
+            return _ZEROS.startswith(part) if len(part) <= len(_ZEROS) else not any(part)
+
+    def check(self, stat: os.stat_result, when: str, *, synced: bool = False) -> str | None:
+        """What is wrong with attributes that came through the target; None if nothing is.
+
+        No iatt has more blocks than its size needs (iatt_from_stat cuts off what is allocated
+        past the end of a file), unless they come from a file system (not ``capped``)."""
+        hidden = self.promises.delayed and not synced
+        return self._check(stat, when, ceiling=-(-self.size // 512), hidden=hidden)
+
+    def check_backend(self, stat: os.stat_result) -> str | None:
+        """What is wrong with the attributes that the file has on a brick."""
+        return self._check(stat, "on the brick", ceiling=None, hidden=False)
+
+    def _check(
+        self, stat: os.stat_result, when: str, *, ceiling: int | None, hidden: bool
+    ) -> str | None:
+        if stat.st_size != self.size:
+            return f"{when}: size {stat.st_size}, not {self.size}"
+        sectors = self.block_size // 512
+        least = 0 if hidden else self.must.bit_count() * sectors
+        most = (self.may.bit_count() + self.promises.metadata_blocks) * sectors
+        if ceiling is not None:
+            least = min(least, ceiling)
+            most = min(most, ceiling) if self.promises.capped else most
+        if least <= stat.st_blocks <= most:
+            return None
+        return f"{when}: {stat.st_blocks} blocks of 512 bytes, not {least} to {most}"
+
+
+def _bits(first: int, behind: int) -> int:
+    return (1 << behind) - (1 << first) if first < behind else 0
 
 
 @dataclass(eq=False)
@@ -100,14 +222,22 @@ class VolumeModel:
         self.promises = promises
         self.block_size = promises.block_size or block_size
         self.names: dict[str, FileModel] = {}
+        self.gone: list[FileModel] = []
+        """Files that have had a name."""
+        self.handles: dict[int, Handle] = {}
         self.waited = 0
         """The time, in nanoseconds, up to which `Wait` has waited."""
-        self.handles: dict[int, Handle] = {}
 
     def new_file(self) -> FileModel:
         """A file that nobody has written to yet."""
-        blocks, delayed = self.promises.metadata_blocks, self.promises.delayed
-        return FileModel(self.block_size, blocks, bytearray(), set(), set(), delayed=delayed)
+        return FileModel(self.promises, self.block_size)
+
+    def remove(self, name: str) -> None:
+        """A name goes, and with the last one the file."""
+        file = self.names.pop(name)
+        file.links -= 1
+        if not file.links:
+            self.gone.append(file)
 
     def files(self) -> Iterator[tuple[str | int, FileModel]]:
         """Each file that can be reached, once: by a name, or else by a handle."""

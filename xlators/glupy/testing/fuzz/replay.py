@@ -15,6 +15,7 @@ def main(
     *,
     inserts: Sequence[volfiles.Insert] = (),
     against: str | None = None,
+    faults: Sequence[str] = (),
 ) -> int:
     """Do the steps on the target that is the first argument, and print them with what comes back.
 
@@ -22,10 +23,10 @@ def main(
     """
     (target,) = arguments
     try:
-        with open_target(target, inserts=inserts) as ground:
+        with open_target(target, inserts=inserts, faults=faults) as ground:
             if against is None:
                 return _show(steps, Runner(ground))
-            with open_target(against) as other:
+            with open_target(against, faults=faults) as other:
                 return _show(steps, Runner(ground, other))
     except TargetError as error:
         print(error, file=sys.stderr)

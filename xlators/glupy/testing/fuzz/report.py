@@ -28,7 +28,8 @@ STEPS = [
 ]
 
 if __name__ == "__main__":
-    sys.exit(main(STEPS, sys.argv[1:] or [{target}], inserts={inserts}, against={against}))
+    target = sys.argv[1:] or [{target}]
+    sys.exit(main(STEPS, target, inserts={inserts}, against={against}, faults={faults}))
 '''
 
 
@@ -39,6 +40,7 @@ def script(
     *,
     against: str | None = None,
     inserts: Sequence[volfiles.Insert] = (),
+    faults: Sequence[str] = (),
 ) -> str:
     """The text of a script that does the finding's steps again, on that target or another."""
     steps = finding.steps
@@ -53,6 +55,7 @@ def script(
         target=repr(target),
         inserts=[(type_, dict(options)) for type_, options in inserts],
         against=repr(against),
+        faults=list(faults),
     )
 
 
@@ -74,11 +77,11 @@ def _value(name: str, value: object) -> str:
     return " | ".join(names) or "os.O_RDONLY"
 
 
-def write(folder: Path, text: str) -> Path:
+def write(folder: Path, text: str, suffix: str = ".py") -> Path:
     """Write the script to a folder, which is made if need be; the first free name is taken."""
     folder.mkdir(parents=True, exist_ok=True)
     number = 0
-    while (path := folder / (f"repro-{number}.py" if number else "repro.py")).exists():
+    while (path := folder / f"repro{f'-{number}' if number else ''}{suffix}").exists():
         number += 1
     path.write_text(text)
     path.chmod(0o755)

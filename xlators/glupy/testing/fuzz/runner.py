@@ -1,21 +1,26 @@
 """Does steps on a target, and compares what comes back with the model, or with a second target."""
 
 import contextlib
+import copy
+import dataclasses
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as LateError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.model import FileModel, Promises, VolumeModel
-from glupy.testing.fuzz.steps import AnyClient, Plan, Side, Step
+from glupy.testing.fuzz.steps import AnyClient, Plan, Side, Step, Trouble
 from glupy.testing.gfapi import Reply
+from glupy.testing.processes import Brick
 
 READ_SIZE = 1 << 20
 USER = "user."
+HIDDEN = {".", "..", ".trashcan", ".shard", ".glusterfs", "lost+found"}
+"""Names in a root that are not a user's."""
 
 
 class Mismatch(AssertionError):
@@ -38,23 +43,64 @@ class Outcome(NamedTuple):
         return "ok" if self.value is None else str(self.value)
 
 
-@dataclass(frozen=True)
+class NoTrouble:
+    """A target that nothing is done to."""
+
+    bricks: Sequence[Brick] = ()
+
+    def kill(self) -> None:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def inject(self, fop: str, number: int) -> None:
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        pass
+
+    def disarm(self) -> None:
+        raise NotImplementedError
+
+    def be_internal(self, on: bool) -> None:
+        raise NotImplementedError
+
+
+@dataclass
 class Ground:
-    """A target that is up: clients of its root, which is empty, and what it promises.
+    """A target that is up: clients of its root, and what it promises.
 
     ``backends`` are folders in which each file is as it is on the target, on this machine.
-    ``refuses``: errnos that any step which takes space may fail with, and then has changed nothing.
+    ``kept`` are the files that a sequence finds and leaves as they were (empty, unless it is
+    read-only); apart from them the root is empty. ``faults`` are those of `glupy fuzz` that it was
+    opened with, ``trouble`` makes them. ``redundant``: the first brick may fail unnoticed; then it
+    is ``mistrusted``, and no backend any more. ``boundaries`` are worth trying, beside those of
+    `strategies`.
     """
 
     clients: Sequence[AnyClient]
     promises: Promises
     block_size: int
     backends: Sequence[Path] = ()
-    refuses: frozenset[int] = frozenset()
+    kept: Mapping[str, FileModel] = field(default_factory=dict)
+    faults: frozenset[str] = frozenset()
+    trouble: Trouble = field(default_factory=NoTrouble)
+    redundant: bool = False
+    mistrusted: bool = False
+    boundaries: Sequence[int] = ()
+
+    @property
+    def full(self) -> bool:
+        return "full" in self.faults
+
+    @property
+    def readonly(self) -> bool:
+        return "readonly" in self.faults
 
 
 class Runner:
-    """One sequence on one target, from an empty root to an empty root.
+    """One sequence on one target.
 
     With ``against`` the same is done there, and what comes back must be the same; the model is
     then only asked what a step is about.
@@ -62,10 +108,18 @@ class Runner:
 
     def __init__(self, ground: Ground, against: Ground | None = None) -> None:
         self.ground = ground
+        self.promises = ground.promises
         self.volume = VolumeModel(ground.promises, ground.block_size)
-        self.sides = [Side(list(each.clients)) for each in (ground, against) if each is not None]
+        self.volume.names.update(copy.deepcopy(dict(ground.kept)))
+        grounds = [each for each in (ground, against) if each is not None]
+        self.sides = [Side(each.clients, each.trouble) for each in grounds]
         self.against = against
         self.done: list[tuple[Step, Outcome | None]] = []
+        for side in self.sides:
+            side.trouble.begin()
+        self._began = steps.coarse_time()
+        self._injected = 0
+        """The errno that the next call may fail with."""
 
     # ---- one step ----
 
@@ -73,67 +127,112 @@ class Runner:
         """Do a step. Raises Mismatch if it did not do what it should."""
         plan = step.plan(self.volume)
         self.done.append((step, None))
-        outcomes = [_outcome(step, side) for side in self.sides]
+        outcomes = [outcome_of(step, side) for side in self.sides]
         outcome = outcomes[0]
         self.done[-1] = step, outcome
+        if self._injected:
+            self.ground.trouble.disarm()
         if self.against is not None:
             self._compare(outcomes[0], outcomes[1], self.against.promises)
         else:
             self._check(step, plan, outcome)
+        self._injected = step.number if isinstance(step, steps.Inject) else 0
+        self.ground.mistrusted |= isinstance(step, (steps.Inject, steps.Kill))
         if outcome.errno:
             return outcome
-        if self.against is None and plan.file is not None:
+        if isinstance(step, steps.Write) and outcome.value != plan.value:
+            plan = dataclasses.replace(step, length=int(outcome.value)).plan(self.volume)  # type: ignore[call-overload]
+        if self.against is not None or plan.file is None:
+            plan.change()
+            if step.modifies:
+                self._forget_times()
+        else:
             self._check_before(step, plan.file, outcome)
-        plan.change()
-        if self.against is None and plan.file is not None:
+            plan.change()
             self._check_after(step, plan, plan.file, outcome)
+        if isinstance(step, steps.Create) and self.promises.handles:
+            self._note_gfid(step.name)
         return outcome
 
     def _check(self, step: Step, plan: Plan, outcome: Outcome) -> None:
         if outcome.errno:
-            if plan.grows and outcome.errno in self.ground.refuses and plan.errno <= 0:
+            if outcome.errno == abs(plan.errno) or outcome.errno in self._excuses(step, plan):
                 return
-            if isinstance(step, steps.Copy) and not self.ground.promises.copy_errnos and plan.errno:
-                return
-            unsupported = self.ground.promises.unsupported
-            if outcome.errno == errno.EOPNOTSUPP and step.fop in unsupported and plan.errno <= 0:
-                return
-            if abs(plan.errno) != outcome.errno:
-                raise Mismatch(f"{outcome}, where {_name(plan.errno)} is right")
-            return
+            raise Mismatch(f"{outcome}, where {_name(plan.errno)} is right")
         if plan.errno > 0:
             raise Mismatch(f"it succeeded, where {_name(plan.errno)} is right")
+        if self.ground.readonly and step.modifies and plan.change is not steps.NOTHING:
+            raise Mismatch("it succeeded on a store that is read-only")
         if plan.value is not None and outcome.value != plan.value:
+            if self._is_short(step, outcome.value) or self._reads_on(step, plan, outcome):
+                return
             raise Mismatch(_difference(outcome.value, plan.value))
         if isinstance(step, steps.Seek):
             file = self.volume.handles[step.handle].file
             if wrong := step.wrong(file, int(outcome.value)):  # type: ignore[call-overload]
                 raise Mismatch(f"{outcome.value}: {wrong}")
 
+    def _excuses(self, step: Step, plan: Plan) -> Iterator[int]:
+        """Errnos, beside the one that is right, with which this step may fail without a change."""
+        fails = plan.errno or self.ground.full or self._injected
+        if isinstance(step, steps.Copy) and fails and not self.promises.copy_errnos:
+            yield from errno.errorcode
+        if self.ground.readonly and step.modifies:
+            yield errno.EROFS
+        if self._injected and not self.ground.redundant:
+            yield self._injected
+        if step.takes_space and self.ground.full:
+            yield errno.ENOSPC
+        if step.fop in self.promises.unsupported:
+            yield errno.EOPNOTSUPP
+
+    def _is_short(self, step: Step, value: object) -> bool:
+        """A write that a full store has room for a part of."""
+        return (
+            self.ground.full
+            and isinstance(step, steps.Write)
+            and isinstance(value, int)
+            and 0 < value < step.length
+        )
+
+    def _reads_on(self, step: Step, plan: Plan, outcome: Outcome) -> bool:
+        """Zeros follow the end of a file, where they may."""
+        got, right = outcome.value, plan.value
+        return (
+            not self.promises.read_ends
+            and isinstance(step, steps.Read)
+            and isinstance(got, bytes)
+            and isinstance(right, bytes)
+            and got.startswith(right)
+            and not any(got[len(right) :])
+        )
+
     def _check_before(self, step: Step, file: FileModel, outcome: Outcome) -> None:
-        if outcome.pre is not None:
-            self._check_attributes(file, outcome.pre, "before")
-        elif self.ground.promises.attributes and _has_pre(step, self.ground.promises):
+        pre = outcome.pre
+        if pre is not None:
+            self._check_attributes(file, pre, "before")
+            self._check_times(file, pre, "before")
+        elif self.promises.attributes and _has_pre(step, self.promises):
             raise Mismatch("the reply has no attributes of before")
 
     def _check_after(self, step: Step, plan: Plan, file: FileModel, outcome: Outcome) -> None:
-        post = outcome.post
+        pre, post = outcome.pre, outcome.post
         if post is None:
-            if self.ground.promises.attributes and _has_post(step):
+            if self.promises.attributes and _has_post(step):
                 raise Mismatch("the reply has no attributes of afterwards")
+            if step.modifies:
+                file.times = None
             return
-        synced = isinstance(step, steps.Sync)
-        self._check_attributes(file, post, "afterwards", synced=synced)
-        pre = outcome.pre
-        if pre is not None and (
-            pre.st_ino != post.st_ino
-            or post.st_mtime_ns < pre.st_mtime_ns
-            or post.st_ctime_ns < pre.st_ctime_ns
-        ):
-            raise Mismatch("another inode, or an earlier mtime or ctime, than before")
-        if plan.touches and self.ground.promises.times:
-            for name, value in ("mtime", post.st_mtime_ns), ("ctime", post.st_ctime_ns):
-                if value < self.volume.waited:
+        self._check_attributes(file, post, "afterwards", synced=isinstance(step, steps.Sync))
+        if not step.modifies:
+            self._check_times(file, post, "afterwards")
+        file.times = post.st_mtime_ns, post.st_ctime_ns
+        if pre is not None and (pre.st_ino != post.st_ino or post.st_ctime_ns < pre.st_ctime_ns):
+            raise Mismatch("another inode, or an earlier ctime, than before")
+        if plan.touches:
+            since = max(self._began, self.volume.waited)
+            for name, time in ("mtime", post.st_mtime_ns), ("ctime", post.st_ctime_ns):
+                if time < since and name in self.promises.times:
                     raise Mismatch(f"{name} was not set")
 
     def _check_attributes(
@@ -143,11 +242,31 @@ class Runner:
             raise Mismatch(f"{when}: size {stat.st_size}, not {file.size}")
         if file.links and stat.st_nlink != file.links:
             raise Mismatch(f"{when}: {stat.st_nlink} links, not {file.links}")
-        if self.ground.promises.blocks:
+        if self.promises.blocks and (wrong := file.check(stat, when, synced=synced)):
+            raise Mismatch(wrong)
+
+    def _check_times(self, file: FileModel, stat: os.stat_result, when: str) -> None:
+        """Nothing has changed the file since the last reply."""
+        times = stat.st_mtime_ns, stat.st_ctime_ns
+        if file.times is None or file.times == times:
+            return
+        for name, was, now in zip(("mtime", "ctime"), file.times, times, strict=True):
+            if was != now and name in self.promises.steady:
+                raise Mismatch(f"{when}: {name} {now}, which was {was} in the last reply")
+
+    def _forget_times(self) -> None:
+        for _, file in self.volume.files():
+            file.times = None
+
+    def _note_gfid(self, name: str) -> None:
+        file = self.volume.names[name]
+        if file.gfid is None and self.ground.backends:
             try:
-                file.check(stat, when, synced=synced, capped=self.ground.promises.capped)
-            except AssertionError as error:
-                raise Mismatch(str(error)) from None
+                key = os.getxattr(self.ground.backends[-1] / name, "trusted.gfid").hex()
+            except OSError as error:
+                raise Mismatch(f"on the brick: {name}: {error.strerror}") from None
+            parts = key[:8], key[8:12], key[12:16], key[16:20], key[20:]
+            file.gfid = f"{key[:2]}/{key[2:4]}/{'-'.join(parts)}"
 
     def _compare(self, ours: Outcome, theirs: Outcome, promises: Promises) -> None:
         if ours.errno != theirs.errno:
@@ -160,7 +279,7 @@ class Runner:
             if our is None or their is None:
                 continue
             names = ["st_size", "st_nlink"]
-            if promises.blocks and self.ground.promises.blocks:
+            if promises.blocks and self.promises.blocks:
                 names.append("st_blocks")
             for name in names:
                 if getattr(our, name) != getattr(their, name):
@@ -171,21 +290,19 @@ class Runner:
 
     def verify(self) -> None:
         """Look at everything there is: names, and each file's bytes, attributes and xattrs."""
+        if self._injected:
+            self.ground.trouble.disarm()
         for side in self.sides:
             client = side.client(0)
-            found, names = client.names(), set(self.volume.names)
+            found, names = names_of(client), set(self.volume.names)
             if found != names:
                 raise Mismatch(f"names {sorted(found)}, not {sorted(names)}")
             for where, file in self.volume.files():
                 self._verify(side, client, where, file)
-        if self.against is not None:
-            return
-        for backend in self.ground.backends:
-            for name, file in self.volume.names.items():
-                try:
-                    file.check_backend(backend / name)
-                except AssertionError as error:
-                    raise Mismatch(f"{name}: {error}") from None
+        if self.against is None:
+            first_is_out = self.ground.redundant and self.ground.mistrusted
+            for backend in self.ground.backends[first_is_out:]:
+                self._verify_backend(backend)
 
     def _verify(self, side: Side, client: AnyClient, where: str | int, file: FileModel) -> None:
         if isinstance(where, int):
@@ -209,22 +326,59 @@ class Runner:
             self._check_attributes(file, opened.fstat(), f"{where}, at the end")
         for offset in range(0, file.size + 1, READ_SIZE):
             got = opened.pread(READ_SIZE, offset).value
-            expected = bytes(file.data[offset : offset + READ_SIZE])
-            if got != expected:
+            end = min(offset + READ_SIZE, file.size)
+            if len(got) != end - offset or not file.data.startswith(got, offset):
+                expected = bytes(file.data[offset:end])
                 raise Mismatch(f"{where}: {_difference(got, expected, offset)}")
 
+    def _verify_backend(self, backend: Path) -> None:
+        for name, file in self.volume.names.items():
+            stat = (backend / name).stat()
+            if wrong := file.check_backend(stat):
+                raise Mismatch(f"{name}: {wrong}")
+            if file.gfid is None:
+                continue
+            try:
+                handle = (backend / ".glusterfs" / file.gfid).stat()
+            except FileNotFoundError:
+                raise Mismatch(f"{name}: on the brick its handle {file.gfid} is missing") from None
+            if handle.st_ino != stat.st_ino:
+                raise Mismatch(f"{name}: its handle {file.gfid} is another file")
+        for file in self.volume.gone:
+            if file.gfid and (backend / ".glusterfs" / file.gfid).exists():
+                raise Mismatch(f"on the brick the handle {file.gfid} outlives its last name")
+
     def clean(self) -> None:
-        """Close and remove all, whatever has happened."""
+        """Close and remove all, whatever has happened; what is kept is emptied."""
+        if self.ground.full:
+            self.ground.trouble.be_internal(on=False)
+        if self._injected:
+            self.ground.trouble.disarm()
+        if "kill" in self.ground.faults:
+            with contextlib.suppress(OSError):
+                outcome_of(steps.Start(), self.sides[0])
         for side in self.sides:
             for file in side.files.values():
                 with contextlib.suppress(OSError):
                     file.close()
             side.files.clear()
-            client = side.client(0)
-            for name in client.names():
+            if not self.ground.readonly:
+                self._empty(side.client(0))
+
+    def _empty(self, client: AnyClient) -> None:
+        kept = set(self.ground.kept)
+        for name in names_of(client):
+            if name in kept:
+                client.truncate("/" + name, 0)
+            else:
                 client.unlink("/" + name)
-            if left := client.names():
-                raise Mismatch(f"{sorted(left)} cannot be removed")
+        if (left := names_of(client)) != kept:
+            raise Mismatch(f"{sorted(left)} cannot be removed")
+
+
+def names_of(client: AnyClient) -> set[str]:
+    """The names in a root that a user could have made."""
+    return {entry.name for entry in client.readdir("/")} - HIDDEN
 
 
 def replay(ground: Ground, sequence: Iterable[Step], against: Ground | None = None) -> Runner:
@@ -239,7 +393,8 @@ def replay(ground: Ground, sequence: Iterable[Step], against: Ground | None = No
     return runner
 
 
-def _outcome(step: Step, side: Side) -> Outcome:
+def outcome_of(step: Step, side: Side) -> Outcome:
+    """Do a step, and say what it gave. Mismatch: nothing, in `PATIENCE` seconds."""
     try:
         result = step.call(side)
     except OSError as error:
@@ -296,3 +451,7 @@ class Finding:
     def steps(self) -> list[Step]:
         """The sequence alone."""
         return [step for step, _ in self.done]
+
+    def __str__(self) -> str:
+        lines = [f"{step.fop:12} {step.arguments()} -> {outcome}" for step, outcome in self.done]
+        return "\n".join([*lines, f"wrong: {self.wrong}"])

@@ -8,7 +8,7 @@ import dataclasses
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from glupy.testing.fuzz.model import FileModel, Handle, VolumeModel, pattern
 from glupy.testing.gfapi import Reply
+from glupy.testing.processes import Brick
 
 PATIENCE = 60.0
 """Seconds that an answer may take."""
@@ -38,10 +39,18 @@ class AnyFile(Protocol):
     def zerofill_async(self, offset: int, length: int) -> Future[Reply[int]]: ...
     def ftruncate(self, length: int) -> Reply[int]: ...
     def ftruncate_async(self, length: int) -> Future[Reply[int]]: ...
+    def futimens(self, atime: int, mtime: int) -> None: ...
     def fsync(self) -> Reply[int]: ...
     def fdatasync(self) -> Reply[int]: ...
     def lseek(self, offset: int, whence: int) -> int: ...
     def copy_file_range(self, offset: int, target: Any, target_offset: int, length: int) -> Any: ...
+
+
+class Named(Protocol):
+    """An entry of a directory."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class AnyClient(Protocol):
@@ -58,7 +67,20 @@ class AnyClient(Protocol):
     def setxattr(self, path: str, name: str, value: bytes, flags: int = ...) -> None: ...
     def removexattr(self, path: str, name: str) -> None: ...
     def listxattr(self, path: str) -> list[str]: ...
-    def names(self) -> set[str]: ...
+    def readdir(self, path: str) -> Sequence[Named]: ...
+
+
+class Trouble(Protocol):
+    """What can be done to a target, and the bricks that die by it."""
+
+    bricks: Sequence[Brick]
+
+    def kill(self) -> None: ...
+    def start(self) -> None: ...
+    def inject(self, fop: str, number: int) -> None: ...
+    def begin(self) -> None: ...
+    def disarm(self) -> None: ...
+    def be_internal(self, on: bool) -> None: ...
 
 
 class Side:
@@ -67,12 +89,25 @@ class Side:
     File ``n`` belongs to client ``n`` modulo the number of clients.
     """
 
-    def __init__(self, clients: list[AnyClient]) -> None:
+    def __init__(self, clients: Sequence[AnyClient], trouble: Trouble) -> None:
         self.clients = clients
+        self.trouble = trouble
         self.files: dict[int, AnyFile] = {}
 
     def client(self, number: int) -> AnyClient:
         return self.clients[number % len(self.clients)]
+
+    def answers(self) -> bool:
+        """All clients and their open files can be used."""
+        try:
+            for client in self.clients:
+                if not client.stat("/").st_mode:  # libgfapi's answer where there is no brick
+                    return False
+            for file in self.files.values():
+                file.fstat()
+        except OSError:
+            return False
+        return True
 
 
 class Plan(NamedTuple):
@@ -80,7 +115,6 @@ class Plan(NamedTuple):
 
     ``errno`` 0: it should succeed, with ``value`` (None: whatever), its reply's attributes being
     those of ``file`` before and after the ``change``. ``touches``: mtime and ctime are set.
-    ``grows``: it takes space, so that a full store may refuse it.
     """
 
     errno: int = 0
@@ -88,7 +122,6 @@ class Plan(NamedTuple):
     file: FileModel | None = None
     change: Callable[[], object] = NOTHING
     touches: bool = False
-    grows: bool = False
 
 
 class Step:
@@ -97,6 +130,16 @@ class Step:
     def plan(self, volume: VolumeModel) -> Plan:
         """What should happen; nothing has yet."""
         raise NotImplementedError
+
+    @property
+    def modifies(self) -> bool:
+        """It changes a file or a name, if it succeeds: a read-only store refuses it."""
+        return not isinstance(self, _LOOKING)
+
+    @property
+    def takes_space(self) -> bool:
+        """A full store may refuse it."""
+        return isinstance(self, _TAKING)
 
     def call(self, side: Side) -> Any:
         """Do it: what it returned, a `Reply` if attributes came with that. Raises OSError."""
@@ -150,7 +193,7 @@ class Create(Step):
                 file.truncate(0)
             volume.handles[self.handle] = Handle(file, self.flags)
 
-        return Plan(change=change, grows=there is None)
+        return Plan(change=change)
 
     def call(self, side: Side) -> None:
         side.files[self.handle] = side.client(self.handle).creat("/" + self.name, self.flags)
@@ -173,6 +216,10 @@ class Open(Step):
             volume.handles[self.handle] = Handle(file, self.flags)
 
         return Plan(change=change)
+
+    @property
+    def modifies(self) -> bool:
+        return bool(self.flags & (os.O_ACCMODE | os.O_TRUNC))
 
     def call(self, side: Side) -> None:
         side.files[self.handle] = side.client(self.handle).open("/" + self.name, self.flags)
@@ -228,7 +275,7 @@ class Rename(Step):
 
         def change() -> None:
             if victim is not None:
-                victim.links -= 1
+                volume.remove(self.new)
             names[self.new] = names.pop(self.old)
 
         return Plan(change=change)
@@ -243,15 +290,9 @@ class Unlink(Step):
     name: str
 
     def plan(self, volume: VolumeModel) -> Plan:
-        file = volume.names.get(self.name)
-        if file is None:
+        if self.name not in volume.names:
             return Plan(errno.ENOENT)
-
-        def change() -> None:
-            del volume.names[self.name]
-            file.links -= 1
-
-        return Plan(change=change)
+        return Plan(change=partial(volume.remove, self.name))
 
     def call(self, side: Side) -> None:
         side.client(self.client).unlink("/" + self.name)
@@ -306,6 +347,13 @@ class OnHandle(Step):
         return volume.handles[self.handle]
 
 
+def _refused(opened: Handle, length: int) -> int:
+    """Why a range is refused, whatever is in it; 0 if it is not."""
+    if not length:
+        return errno.EINVAL
+    return 0 if opened.writes else errno.EBADF
+
+
 @dataclass(frozen=True)
 class Fstat(OnHandle):
     handle: int
@@ -357,7 +405,6 @@ class Write(OnHandle):
             file=file,
             change=lambda: file.put(offset, data),
             touches=True,
-            grows=True,
         )
 
     def call(self, side: Side) -> Any:
@@ -380,10 +427,8 @@ class Discard(OnHandle):
 
     def plan(self, volume: VolumeModel) -> Plan:
         opened, end = self.opened(volume), self.offset + self.length
-        if not self.length:
-            return Plan(errno.EINVAL)
-        if not opened.writes:
-            return Plan(errno.EBADF)
+        if number := _refused(opened, self.length):
+            return Plan(number)
         file = opened.file
         return Plan(
             file=file,
@@ -407,16 +452,13 @@ class Zerofill(OnHandle):
 
     def plan(self, volume: VolumeModel) -> Plan:
         opened = self.opened(volume)
-        if not self.length:
-            return Plan(errno.EINVAL)
-        if not opened.writes:
-            return Plan(errno.EBADF)
+        if number := _refused(opened, self.length):
+            return Plan(number)
         file = opened.file
         return Plan(
             file=file,
             change=lambda: file.put(self.offset, bytes(self.length)),
             touches=True,
-            grows=True,
         )
 
     def call(self, side: Side) -> Any:
@@ -435,10 +477,8 @@ class Fallocate(OnHandle):
 
     def plan(self, volume: VolumeModel) -> Plan:
         opened, end = self.opened(volume), self.offset + self.length
-        if not self.length:
-            return Plan(errno.EINVAL)
-        if not opened.writes:
-            return Plan(errno.EBADF)
+        if number := _refused(opened, self.length):
+            return Plan(number)
         file, allocates = opened.file, volume.promises.allocates
         grows = not self.keep_size and end > file.size
         if not allocates and not grows:
@@ -450,7 +490,7 @@ class Fallocate(OnHandle):
             if allocates:
                 file.allocate(self.offset, end)
 
-        return Plan(file=file, change=change, grows=True)
+        return Plan(file=file, change=change)
 
     def call(self, side: Side) -> Any:
         file = side.files[self.handle]
@@ -500,6 +540,28 @@ class TruncatePath(Step):
 
 
 @dataclass(frozen=True)
+class Age(OnHandle):
+    """futimens: a long-past mtime, so that the next change shows in it."""
+
+    handle: int
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        file = self.opened(volume).file
+
+        def change() -> None:
+            file.times = None
+
+        return Plan(change=change)
+
+    def call(self, side: Side) -> None:
+        side.files[self.handle].futimens(LONG_AGO, LONG_AGO)
+
+
+LONG_AGO = 1_000_000_000 * 10**9
+"""In nanoseconds: in 2001."""
+
+
+@dataclass(frozen=True)
 class Sync(OnHandle):
     """fsync, or fdatasync."""
 
@@ -540,13 +602,13 @@ class Seek(OnHandle):
         if not self.offset <= found <= file.size:
             return f"{found} is not between {self.offset} and {file.size}"
         if self.hole:
-            if not file.touched(self.offset, found) <= file.may:
+            if file.touched(self.offset, found) & ~file.may:
                 return f"there is a hole before {found}"
             end = (found // file.block_size + 1) * file.block_size
             return None if file.is_zero(found, end) else f"there is data at {found}"
         if not file.is_zero(self.offset, found):
             return f"there is data before {found}"
-        if found == file.size or found // file.block_size not in file.may:
+        if found == file.size or not file.may >> found // file.block_size & 1:
             return f"there is a hole at {found}"
         return None
 
@@ -575,7 +637,6 @@ class Copy(Step):
             file=target.file if data else None,
             change=partial(target.file.overwrite, self.target_offset, data),
             touches=bool(data),
-            grows=True,
         )
 
     def call(self, side: Side) -> Any:
@@ -602,7 +663,7 @@ class Setxattr(Step):
             return Plan(errno.EEXIST)
         if self.flags & os.XATTR_REPLACE and self.key not in file.xattrs:
             return Plan(errno.ENODATA)
-        return Plan(change=lambda: file.xattrs.__setitem__(self.key, self.value), grows=True)
+        return Plan(change=lambda: file.xattrs.__setitem__(self.key, self.value))
 
     def call(self, side: Side) -> None:
         client = side.client(self.client)
@@ -649,25 +710,64 @@ class Removexattr(Step):
         side.client(self.client).removexattr("/" + self.name, self.key)
 
 
-STEPS: dict[str, type[Step]] = {
-    each.__name__: each
-    for each in (
-        *(
-            Create,
-            Open,
-            Close,
-            Link,
-            Rename,
-            Unlink,
-            Stat,
-            Wait,
-            Fstat,
-            Read,
-            Write,
-            Discard,
-            Zerofill,
-        ),
-        *(Fallocate, Truncate, TruncatePath, Sync, Seek, Copy, Setxattr, Getxattr, Removexattr),
-    )
-}
-"""All of them, by name."""
+# ---- trouble ----
+
+
+@dataclass(frozen=True)
+class Kill(Step):
+    """SIGKILL for a brick: the first, where others have the same; else all of them."""
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return Plan()
+
+    def call(self, side: Side) -> None:
+        side.trouble.kill()
+
+
+@dataclass(frozen=True)
+class Start(Step):
+    """What was killed is started again, and clients can use it."""
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return Plan()
+
+    def call(self, side: Side) -> None:
+        side.trouble.start()
+        deadline = time.monotonic() + PATIENCE
+        while not side.answers() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Inject(Step):
+    """The next call fails with this errno if it comes to this fop, on the bricks of `Kill`."""
+
+    fop_name: str
+    number: int = errno.EIO
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return Plan()
+
+    def call(self, side: Side) -> None:
+        side.trouble.inject(self.fop_name, self.number)
+
+    def arguments(self) -> str:
+        return f"{errno.errorcode[self.number]} for {self.fop_name}"
+
+
+@dataclass(frozen=True)
+class AsInternal(Step):
+    """From here on calls are a GlusterFS process's, as those of heal are: no reserve binds them."""
+
+    on: bool
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return Plan()
+
+    def call(self, side: Side) -> None:
+        side.trouble.be_internal(self.on)
+
+
+_TROUBLE = Kill, Start, Inject, AsInternal
+_TAKING = Create, Link, Rename, Write, Zerofill, Fallocate, Copy, Setxattr
+_LOOKING = Close, Stat, Wait, Fstat, Read, Sync, Seek, Getxattr, *_TROUBLE

@@ -22,7 +22,7 @@ import functools
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,24 @@ from typing import Any
 import volfiles
 from glupy import stores
 from glupy.testing import stock
+from glupy.testing.fuzz.faults import (
+    Ballast,
+    FaultError,
+    Troubles,
+    check_faults,
+    make_contents,
+    read_only,
+    wait_until_full,
+)
 from glupy.testing.fuzz.folder import Folder
 from glupy.testing.fuzz.model import Promises
-from glupy.testing.fuzz.runner import Ground
+from glupy.testing.fuzz.runner import Ground, names_of
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick, ProcessError
 
 STORE_SIZE = 4 << 30
-SHARD = "4MB"
+SHARD = 4 << 20
 OURS = "pyposix"
-_HIDDEN = {".", "..", ".trashcan", ".shard", ".glusterfs"}
 
 
 GFAPI = Promises(
@@ -59,31 +67,57 @@ UNKNOWN = replace(
 """Of a volume that was not made here."""
 
 
+def over_rpc(promises: Promises) -> Promises:
+    """What is left of promises with protocol/client in between."""
+    # That of GlusterFS 10 sends another offset than it is asked to.
+    why = {"copies": "protocol/client loses the source's offset"}
+    return replace(promises, copies=False, why={**promises.why, **why})
+
+
+def of_posix(promises: Promises) -> Promises:
+    """What is left of promises over the stock storage/posix."""
+    why = {"same_names": "a rename from one name of a file to another loses its handle"}
+    return replace(
+        promises,
+        without_pre=stock.without_pre(),
+        same_names=False,
+        why={**promises.why, **why},
+    )
+
+
+def mapped(promises: Promises = GFAPI) -> Promises:
+    """What files promise that user/pybd has mapped to loop devices, over what promises that."""
+    why = {"ctime": "without features/utime it is when the times were stored on the brick"}
+    return replace(
+        promises,
+        block_size=4096,
+        delayed=True,
+        steady=frozenset({"mtime"}),
+        why={**promises.why, **why},
+    )
+
+
 class TargetError(Exception):
     """A target that cannot be searched: one line."""
 
 
-class Volume(Client):
-    """A gfapi client that lists its root."""
-
-    def names(self) -> set[str]:
-        """The names in the root that a user could have made."""
-        return {entry.name for entry in self.readdir("/")} - _HIDDEN
-
-
 @contextlib.contextmanager
 def open_target(
-    spec: str, *, inserts: Sequence[volfiles.Insert] = (), parent: Path | None = None
+    spec: str,
+    *,
+    inserts: Sequence[volfiles.Insert] = (),
+    faults: Collection[str] = (),
+    parent: Path | None = None,
 ) -> Iterator[Ground]:
     """Set a target up, and take it away again.
 
-    `inserts` go above each leaf of a recipe. `parent` is the folder for its store. TargetError:
-    there is no such target, or it does not start.
+    `inserts` go above each leaf of a recipe. `faults` (see `FAULTS`) happen to it. `parent` is the
+    folder for its store. TargetError: there is no such target, or it does not start.
     """
     try:
         with contextlib.ExitStack() as stack:
-            yield _ground(spec, stack, inserts, parent)
-    except (stores.StoreError, ProcessError, volfiles.VolfileError) as error:
+            yield _ground(spec, stack, inserts, frozenset(faults), parent)
+    except (stores.StoreError, ProcessError, volfiles.VolfileError, FaultError) as error:
         raise TargetError(f"{spec}: {error}") from error
 
 
@@ -91,33 +125,62 @@ def _ground(
     spec: str,
     stack: contextlib.ExitStack,
     inserts: Sequence[volfiles.Insert],
+    faults: frozenset[str],
     parent: Path | None,
 ) -> Ground:
     kind, _, rest = spec.partition(":")
+    is_recipe = kind not in ("dir", "volume") and "/" not in spec and not spec.endswith(".vol")
+    if faults and not is_recipe:
+        raise TargetError(f"{spec}: faults happen to recipes only")
     if kind == "dir":
         return _folder(Path(rest))
-    made = tempfile.TemporaryDirectory(prefix="glupy-fuzz-", dir=parent or Path("/var/tmp"))
+    made = tempfile.TemporaryDirectory(prefix="glupy-fuzz-", dir=parent or _roomy())
     folder = Path(stack.enter_context(made))
     if kind == "volume":
-        clients = _clients(stack, folder, lambda log: Volume.of_volume(rest, log=log))
-        return _of_clients(clients, UNKNOWN)
-    if "/" in spec or spec.endswith(".vol"):
+        clients = _clients(stack, folder, lambda log: Client.of_volume(rest, log=log))
+        return ground_of(clients, UNKNOWN)
+    if not is_recipe:
         try:
             read = volfiles.read(Path(spec))
         except OSError as error:
             raise TargetError(f"{spec}: {error.strerror}") from error
-        return _of_clients(_clients(stack, folder, lambda log: Volume(read, log=log)), UNKNOWN)
+        return ground_of(_clients(stack, folder, lambda log: Client(read, log=log)), UNKNOWN)
+    check_faults(faults)
     store = stack.enter_context(stores.store(folder / "image", STORE_SIZE, folder / "store"))
-    recipe = Recipe(spec, stack, folder, store.folder, inserts)
+    recipe = Recipe(spec, stack, folder, store.folder, inserts, faults)
     graph, promises = recipe.build()
+    ballast = Ballast(store.folder) if "full" in faults else None
+    for brick in recipe.bricks:
+        stack.enter_context(brick)
     over_rpc = not recipe.in_process
     clients = _clients(
         stack,
         folder,
-        lambda log: Volume(graph, log=log, background_fini=over_rpc),
+        lambda log: Client(graph, log=log, background_fini=over_rpc),
         2 if over_rpc else 1,
     )
-    return _of_clients(clients, promises, recipe.backends)
+    ground = ground_of(clients, promises, recipe.backends)
+    ground.faults, ground.redundant = faults, recipe.redundant
+    ground.boundaries = recipe.boundaries
+    first = recipe.bricks[:1] if recipe.redundant else recipe.bricks
+    orders = recipe.orders[:1] if recipe.redundant else recipe.orders
+    ground.trouble = Troubles(first, orders, clients[0], ballast)
+    if "full" in faults:
+        wait_until_full(clients[0])
+    if "readonly" in faults:
+        ground.kept = make_contents(ground)
+        stack.enter_context(read_only(store.folder))
+    return ground
+
+
+def _roomy() -> Path:
+    """Where a store goes: into memory, where a fsync takes no time, if there is enough."""
+    memory = Path("/dev/shm")
+    if memory.is_dir():
+        stat = os.statvfs(memory)
+        if stat.f_bavail * stat.f_frsize >= STORE_SIZE:
+            return memory
+    return Path("/var/tmp")
 
 
 @functools.cache
@@ -127,8 +190,8 @@ def _xlators() -> Path:
 
 
 def _clients(
-    stack: contextlib.ExitStack, folder: Path, make: Callable[[Path], Volume], count: int = 1
-) -> list[Volume]:
+    stack: contextlib.ExitStack, folder: Path, make: Callable[[Path], Client], count: int = 1
+) -> list[Client]:
     clients = []
     for number in range(count):
         try:
@@ -139,10 +202,11 @@ def _clients(
     return clients
 
 
-def _of_clients(
-    clients: list[Volume], promises: Promises, backends: tuple[Path, ...] = ()
+def ground_of(
+    clients: Sequence[Client], promises: Promises = GFAPI, backends: Sequence[Path] = ()
 ) -> Ground:
-    if names := clients[0].names():
+    """A target that somebody else keeps up; TargetError if it is not empty."""
+    if names := names_of(clients[0]):
         raise TargetError(f"it is not empty: {sorted(names)[0]!r} is in it")
     return Ground(clients, promises, clients[0].statvfs().f_bsize, backends)
 
@@ -151,10 +215,15 @@ def _folder(path: Path) -> Ground:
     if not path.is_dir():
         raise TargetError(f"there is no folder {path}")
     client = Folder(path)
-    if names := client.names():
+    if names := names_of(client):
         raise TargetError(f"{path} is not empty: {sorted(names)[0]!r} is in it")
-    why = {"capped": "the kernel's blocks need not be capped by the size"}
-    return Ground([client], Promises(capped=False, why=why), os.statvfs(path).f_bsize)
+    why = {
+        "capped": "the kernel's blocks need not be capped by the size",
+        "steady": "the kernel keeps attributes of its own",
+        "nameless": "mount/fuse does not set attributes of open files without a name",
+    }
+    promises = Promises(capped=False, steady=frozenset(), nameless=False, why=why)
+    return Ground([client], promises, os.statvfs(path).f_bsize)
 
 
 class Recipe:
@@ -167,15 +236,25 @@ class Recipe:
         folder: Path,
         store: Path,
         inserts: Sequence[volfiles.Insert],
+        faults: frozenset[str],
     ) -> None:
         self._text, self._stack, self._folder, self._store = text, stack, folder, store
-        self._inserts = inserts
-        self._bricks = 0
+        self._inserts, self._faults = inserts, faults
+        self._count = 0
         # C posix needs a glusterfsd around it; disperse and distribute want what protocol/client
         # makes of the offsets in directories.
         leaves = set(re.findall(r"\w*posix\w*", text)) or {OURS}
-        self.in_process = leaves == {OURS} and not re.search("disperse|distribute", text)
+        self.in_process = (
+            leaves == {OURS} and not re.search("disperse|distribute", text) and "kill" not in faults
+        )
+        self.redundant = bool(re.search("replicate|disperse", text))
         self.backends: tuple[Path, ...] = ()
+        self.bricks: list[Brick] = []
+        """Not started yet."""
+        self.orders: list[Path] = []
+        """For each leaf the folder in which `failing.Failing` looks for its orders."""
+        self.boundaries: tuple[int, ...] = ()
+        self._is_arbiter = False
 
     def build(self) -> tuple[volfiles.Graph, Promises]:
         """The graph for clients, and what it promises."""
@@ -185,7 +264,14 @@ class Recipe:
         kind, _, rest = text.partition(":")
         match kind:
             case "ctime":
-                return self._brick(rest, ctime=True)
+                graph, promises = self._brick(rest, ctime=True)
+                why = {
+                    "copies": "features/utime does not know of them: no times are set",
+                    "ctime": "features/utime leaves it in fallocate and zerofill",
+                }
+                times = frozenset({"mtime"})
+                why = {**promises.why, **why}
+                return graph, replace(promises, copies=False, times=times, why=why)
             case "pybd":
                 pool, _, leaf = rest.partition(":")
                 if pool != "loop":
@@ -194,10 +280,13 @@ class Recipe:
             case "shard":
                 graph, promises = self._build(rest)
                 self.backends = ()
+                self.boundaries += SHARD, 2 * SHARD
                 why = {
                     "attributes": "shard answers a read past the end without any",
                     "blocks": "shard counts them by itself",
                     "seeks": "shard has none",
+                    "steady": "a file's times are those of a shard",
+                    "handles": "the names on a brick are not a client's",
                     "copies": "shard has none: the base file alone is copied",
                     "fallocate": "shard refuses to keep the size",
                 }
@@ -206,18 +295,20 @@ class Recipe:
                     attributes=False,
                     blocks=False,
                     seeks=False,
+                    steady=frozenset(),
+                    handles=False,
                     copies=False,
                     unsupported=frozenset({"fallocate"}),
                     why={**promises.why, **why},
                 )
-                return volfiles.shard(graph, block_size=SHARD), promises
+                return volfiles.shard(graph, block_size=f"{SHARD}"), promises
             case "replicate" | "distribute" | "disperse":
-                return self._several(kind, *self._count(text, rest))
+                return self._several(kind, *self._number(text, rest))
         if not re.fullmatch(r"[a-z_]+", text):
             raise TargetError(f"{self._text!r} is no target: `glupy fuzz --help` lists them")
         return self._brick(text)
 
-    def _count(self, text: str, rest: str) -> tuple[int, int, str]:
+    def _number(self, text: str, rest: str) -> tuple[int, int, str]:
         found = re.fullmatch(r"(\d+)(?:\+(\d+))?:(.+)", rest)
         if found is None:
             raise TargetError(f"{text!r}: a number is missing, as in replicate:3:pyposix")
@@ -226,61 +317,83 @@ class Recipe:
     def _several(
         self, kind: str, count: int, more: int, rest: str
     ) -> tuple[volfiles.Graph, Promises]:
-        built = [self._build(rest) for _ in range(count + more)]
+        built = []
+        for number in range(count + more):
+            self._is_arbiter = kind == "replicate" and number >= count
+            built.append(self._build(rest))
+        self._is_arbiter = False
         graphs, promises = [graph for graph, _ in built], built[0][1]
-        why = {**promises.why, "copies": "cluster/* has no such fop: the first child alone copies"}
-        promises = replace(promises, copies=False, why=why)
+        why = {
+            **promises.why,
+            "copies": "cluster/* has no such fop: the first child alone copies",
+            "steady": "one brick's clock is not another's",
+        }
+        promises = replace(promises, copies=False, steady=frozenset(), why=why)
         if kind == "distribute":
             self.backends = ()
             return volfiles.distribute(graphs), promises
         if kind == "replicate":
             return volfiles.replicate(graphs, arbiter=bool(more)), promises
         self.backends = ()
+        self.boundaries += (512 * count,)
         why |= {
             "blocks": "a fragment is a part of the file",
             "seeks": "disperse takes some holes for data",
             "zerofill": "disperse has none",
+            "read_ends": "disperse reads past the end after a discard there",
         }
-        unsupported = frozenset({"zerofill"})
-        promises = replace(promises, blocks=False, seeks=False, unsupported=unsupported, why=why)
+        promises = replace(
+            promises,
+            blocks=False,
+            seeks=False,
+            read_ends=False,
+            unsupported=frozenset({"zerofill"}),
+            why=why,
+        )
         return volfiles.disperse(graphs, redundancy=more), promises
 
     def _mapped(self, leaf: str) -> tuple[volfiles.Graph, Promises]:
-        pool = self._store / f"pool-{self._bricks}"
+        pool = self._store / f"pool-{self._count}"
         pool.mkdir()
         inserts = [("user/pybd", {"pool": f"loop:{pool}", "map": "*=thin"})]
         backends = self.backends
         graph, promises = self._brick(leaf, inserts=inserts)
         self.backends = backends  # what is on the brick has no data
-        return graph, replace(promises, block_size=4096, delayed=True)
+        return graph, mapped(promises)
 
     def _brick(
         self, leaf: str, *, inserts: Sequence[volfiles.Insert] = (), ctime: bool = False
     ) -> tuple[volfiles.Graph, Promises]:
         if f"storage/{leaf}" not in volfiles.installed_types(_xlators()):
             raise TargetError(f"there is no type storage/{leaf} in {_xlators()}")
-        name = f"brick-{self._bricks}"
-        self._bricks += 1
+        name = f"brick-{self._count}"
+        self._count += 1
         directory = self._store / name
         directory.mkdir()
-        self.backends += (directory,)
+        if self._is_arbiter:
+            inserts = [*inserts, ("features/arbiter", {})]
+        else:
+            self.backends += (directory,)
+        if "io" in self._faults:
+            orders = self._folder / f"orders-{name}"
+            orders.mkdir()
+            self.orders.append(orders)
+            failing = {"module": "glupy.testing.failing:Failing", "orders": str(orders)}
+            inserts = [("features/glupy", failing), *inserts]
         promises = GFAPI
         recipe: dict[str, Any] = {
             "leaf": leaf,
             "inserts": [*inserts, *self._inserts],
             "ctime": ctime,
         }
+        if "readonly" in self._faults:  # or the brick would end
+            recipe["options"] = {"health-check-interval": "0"}
         if self.in_process:
             return volfiles.leaf_graph(directory, name=name, **recipe), promises
         if leaf == "posix":
-            promises = replace(promises, without_pre=stock.without_pre())
-        # protocol/client of GlusterFS 10 sends another offset than it is asked to.
-        promises = replace(
-            promises,
-            copies=False,
-            why={**promises.why, "copies": "protocol/client loses the source's offset"},
-        )
+            promises = of_posix(promises)
+        promises = over_rpc(promises)
         folder = self._folder / name
         graph = volfiles.brick(directory, socket=folder / "socket", **recipe)
-        self._stack.enter_context(Brick(graph, folder))
+        self.bricks.append(Brick(graph, folder))
         return volfiles.client(socket=folder / "socket", name=name), promises
