@@ -17,6 +17,7 @@ import pytest
 import volfiles
 from glupy import _entry
 from glupy._bridge import ffi, lib
+from glupy.errors import Cancelled
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.translator import Translator
@@ -58,6 +59,15 @@ def test_garbage_lets_go_of_inodes_before_their_table_goes(client: Client) -> No
         assert len(translator.knots) == 0
     finally:
         gc.enable()
+
+
+def test_nothing_is_started_once_the_translators_below_go(client: Client) -> None:
+    """The inode table goes after PARENT_DOWN: what a forget would start then is cancelled."""
+    translator = instance()
+    client.setxattr("/", "user.do", b"remember")
+    client.close()
+    (error,) = translator.late
+    assert isinstance(error, Cancelled)
 
 
 def test_handlers_that_block_do_so_side_by_side(client: Client) -> None:

@@ -131,6 +131,7 @@ def _notify(self: Any, event: int, data: Any) -> int:
         return -1
     finally:
         if event == Event.PARENT_DOWN:
+            translator._is_down = True
             # What is garbage by now may hold references to inodes: their table goes next.
             gc.collect()
 

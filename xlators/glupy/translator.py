@@ -169,7 +169,15 @@ class Translator:
         It may wind and sleep like a handler, as root. Not from ``init``. ``done(result, error)`` is
         called at the end; without it, an exception goes to the log as a bug. ``ctime`` is when its
         fops are made, for translators below (``Frame.ctime``).
+
+        After PARENT_DOWN nothing is started any more, as the translators below are about to go:
+        ``done`` gets Cancelled. (A forget or release may come as late as that.)
         """
+        if self._is_down:
+            coroutine.close()
+            if done is not None:
+                done(None, Cancelled())
+            return
         call = calls.OwnCall(self, done)
         call.view.ctime = ctime
         self._own_calls.add(call)
@@ -211,6 +219,7 @@ class Translator:
         self._parked: weakref.WeakSet[calls.Parked] = weakref.WeakSet()
         self._parking = threading.Lock()
         self._closing = False
+        self._is_down = False
         self._own_calls: set[calls.OwnCall] = set()
         self._scope = Scope(self)
         self._children = tuple(Subvolume(xlator) for xlator in _xlators(this.children))

@@ -255,6 +255,9 @@ class Data(Base):
                 self.show(file, reply.prebuf, size=old, blocks=blocks)
                 self.touch(frame, file)
                 self.show(file, reply.postbuf)
+                if fd.anonymous:  # no release of it will come
+                    with contextlib.suppress(OSError):
+                        await self._store(None, file, fd)
                 return reply
 
     def flush(self, frame: Frame, fd: Fd, xdata: Dict | None) -> Pass | Awaitable[fops.Flush]:
@@ -269,7 +272,7 @@ class Data(Base):
             await self._store(frame, file, fd)
         return await self.child.flush(fd, xdata)
 
-    async def _store(self, frame: Frame, file: File, fd: Fd) -> None:
+    async def _store(self, frame: Frame | None, file: File, fd: Fd) -> None:
         await self.store_times(
             file, lambda iatt, valid: self.child.fsetattr(fd, iatt, valid), frame
         )

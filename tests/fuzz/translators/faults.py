@@ -314,7 +314,7 @@ class HandlesStayBehind(Translator):
         gfid = str(uuid.UUID(bytes=bytes(loc.inode.gfid)))
         brick = Path(self.child.options["directory"])
         handle = brick / ".glusterfs" / gfid[:2] / gfid[2:4] / gfid
-        kept = handle.with_name("kept")
+        kept = handle.with_name(f"{gfid}-kept")
         kept.hardlink_to(handle)
         try:
             return await self.child.unlink(loc, flags, xdata)

@@ -29,6 +29,7 @@ class Unruly(Translator):
     def init(self) -> None:
         self.cancelled = 0
         self.knots: weakref.WeakSet[Knot] = weakref.WeakSet()
+        self.late: list[BaseException | None] = []
 
     def dump_priv(self) -> Mapping[str, object]:
         return {
@@ -69,9 +70,20 @@ class Unruly(Translator):
             assert loc.inode is not None
             knot = Knot(loc.inode.ref())
             self.knots.add(knot)
+        elif verb == "remember":
+            assert loc.inode is not None
+            loc.inode.ctx = self
         elif verb == "crash":
             raise ZeroDivisionError(argument)
         return fops.Setxattr()
+
+    def forget(self, inode: Inode) -> None:
+        """Something is still to be done, where nothing can be done any more."""
+
+        async def late() -> None:
+            await self.child.statfs(Loc(path="/"))
+
+        self.spawn(late(), lambda _, error: self.late.append(error))
 
 
 class Knot:

@@ -54,7 +54,7 @@ sizes = offsets
 """Sizes of files are what offsets are."""
 
 
-def names(count: int = 4) -> st.SearchStrategy[str]:
+def names(count: int = 3) -> st.SearchStrategy[str]:
     """One of a few names, so that they meet each other."""
     return st.sampled_from([chr(ord("a") + number) for number in range(count)])
 

@@ -24,9 +24,9 @@ from glupy.testing.fuzz.model import FileModel
 from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner
 from glupy.testing.strategies import BOUNDARIES, KIB, create_flags, deltas, open_flags
 
-NAMES = "a", "b", "c", "d"
-HANDLES = 4
-KEYS = "user.x", "user.y"
+NAMES = "a", "b", "c"
+HANDLES = 3
+KEYS = "user.x", "user.x", "user.y"
 EXAMPLE_STEPS = 50
 ALIGNED = 4096
 """What O_DIRECT wants offsets and lengths to be multiples of."""
@@ -226,9 +226,13 @@ class DataRules(SequenceMachine):
     def read(self, handle: int, place: Place, length: int) -> None:
         self._do(steps.Read(handle, *self._range(handle, place, length)))
 
-    @on_handle(place=places, length=lengths, later=later)
-    def discard(self, handle: int, place: Place, length: int, later: bool) -> None:
-        self._do(steps.Discard(handle, self._offset(handle, place), length, later))
+    @on_handle(place=places, length=lengths, later=later, read=one_of_four)
+    def discard(self, handle: int, place: Place, length: int, later: bool, read: bool) -> None:
+        """Sometimes of what was just read, so that caches have it."""
+        offset = self._offset(handle, place)
+        if read:
+            self._do(steps.Read(handle, *self._range(handle, place, length)))
+        self._do(steps.Discard(handle, offset, length, later))
 
     @on_handle(place=places, length=lengths, later=later)
     def zerofill(self, handle: int, place: Place, length: int, later: bool) -> None:

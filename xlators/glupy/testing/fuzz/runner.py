@@ -292,6 +292,12 @@ class Runner:
         """Look at everything there is: names, and each file's bytes, attributes and xattrs."""
         if self._injected:
             self.ground.trouble.disarm()
+        try:
+            self._verify_all()
+        except OSError as error:
+            raise Mismatch(f"in the end: {error}") from None
+
+    def _verify_all(self) -> None:
         for side in self.sides:
             client = side.client(0)
             found, names = names_of(client), set(self.volume.names)
