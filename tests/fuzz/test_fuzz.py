@@ -3,9 +3,12 @@
 import errno
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +170,15 @@ def test_c_posix_refuses_a_discard_when_its_reserve_is_used_up() -> None:
     assert search.finding.wrong.startswith("ENOSPC, where")
 
 
+def test_what_fails_in_c_posix_for_want_of_space_leaves_something_behind() -> None:
+    with open_target("posix", faults=["full"]) as ground:
+        ground.promises = replace(ground.promises, refused_when_full=frozenset({"discard"}))
+        finding = Search(ground).run(examples=400, seed=1)
+    assert finding is not None
+    assert any(outcome and outcome.errno == errno.ENOSPC for _, outcome in finding.done)
+    print(finding)
+
+
 def test_a_folder_of_ext4_is_the_control(brick_dir: Path) -> None:
     search = searched(f"dir:{brick_dir}", examples=100)
     assert search.finding is None, search.finding
@@ -252,3 +264,24 @@ def test_the_command(tmp_path: Path) -> None:
     assert (sound.returncode, sound.stderr) == (0, "")
     assert "nothing found" in sound.stdout
     assert glupy("nothing").returncode == 2
+    assert glupy("pyposix", "--faults", "flood").returncode == 2
+
+
+def test_an_interrupt(tmp_path: Path) -> None:
+    """It ends at once, with what was found."""
+    before = set(Path("/dev/shm").iterdir()) | set(Path("/var/tmp").iterdir())
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    command = subprocess.Popen(
+        [GLUPY, "fuzz", "pyposix"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    time.sleep(5)
+    command.send_signal(signal.SIGINT)
+    shown, complaints = command.communicate(timeout=30)
+    assert (command.returncode, complaints) == (128 + signal.SIGINT, "")
+    assert shown.splitlines()[-3] == "interrupted"
+    assert shown.splitlines()[-1] == "nothing found"
+    assert set(Path("/dev/shm").iterdir()) | set(Path("/var/tmp").iterdir()) == before

@@ -16,6 +16,8 @@ from glupy.testing.processes import ProcessError
 from glupy_tools.bench import bench
 from glupy_tools.bench_bd import bd
 from glupy_tools.bench_bridge import bridge
+from glupy_tools.bench_fuzz import fuzz as bench_fuzz
+from glupy_tools.bench_qemu import qemu
 from glupy_tools.brick import brick
 from glupy_tools.demo import demo
 from glupy_tools.failures import CommandError
@@ -43,6 +45,8 @@ def cli() -> None:
 
 bench.add_command(bd)
 bench.add_command(bridge)
+bench.add_command(bench_fuzz)
+bench.add_command(qemu)
 for command in (install, uninstall, volfile, volume, run, demo, brick, pool, bench, fuzz):
     cli.add_command(command)
 

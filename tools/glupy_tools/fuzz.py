@@ -2,11 +2,14 @@
 
 import os
 import random
+import signal
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from signal import Signals
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -14,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import volfiles
+from glupy.stores import ENDING
 from glupy_tools.failures import CommandError
 from glupy_tools.volfile import parsed_inserts
 
@@ -100,7 +104,7 @@ def fuzz(
     \b
     FAULTS
       kill       bricks die by SIGKILL and are started again; of replicas and fragments one does
-      full       the store's reserve is used up, and only 3 MiB are left beyond it
+      full       the store's reserve is used up, and only 1 MiB is left beyond it
       readonly   the store is read-only, with some files in it
       io         fops fail with EIO above the leaf; of replicas and fragments on one brick
 
@@ -143,8 +147,9 @@ def fuzz(
 
             search = Search(ground, other, progress=show, database=database)
             try:
-                _run(search, seconds, examples, steps, seed)
-            except SystemExit:  # Ctrl-C; `main` knows
+                with _stopping(search):
+                    _run(search, seconds, examples, steps, seed)
+            except KeyboardInterrupt:  # `main` knows
                 console.print("interrupted")
     except TargetError as error:
         raise CommandError(str(error), status=2) from error
@@ -168,6 +173,23 @@ def fuzz(
             path.unlink()
             console.print("no repro.sh: through a mount this does not show")
     raise SystemExit(1)
+
+
+@contextmanager
+def _stopping(search: "Search") -> Iterator[None]:
+    """Let signals that end us stop the search: Hypothesis would take SystemExit for a finding."""
+    handlers: dict[Signals, Any] = {number: signal.getsignal(number) for number in ENDING}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        search.stopped = True
+        with suppress(SystemExit):
+            handlers[Signals(number)](number, frame)
+
+    for number in ENDING:
+        signal.signal(number, end)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _run(

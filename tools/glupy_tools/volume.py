@@ -26,6 +26,8 @@ from volfiles import filter as volfilter
 from volfiles.filter import Request
 
 PYBD = "user/pybd"
+LONGEST = 3000
+"""Bytes of one setting's value: glusterd 10.3 refuses 5,000, and aborts on 8,000."""
 _UNKNOWN_OPTION = re.compile(r"_log_if_unknown_option\] \d+-(\S+): option '(.*)' is not")
 
 
@@ -233,11 +235,14 @@ def _change(before: gluster.Volume, request: Request, *, is_rolling: bool) -> No
         if not is_rolling:
             raise CommandError(f"{name} is started: stop it first, or let --rolling restart bricks")
         rolling.refuse_unfit(before)
-    for leaf in sorted({request.leaf_of(brick.name) for brick in before.bricks}):
-        _try(leaf, request.translators)
     settings = {SETTING: "posix"} | {
         f"{SETTING}.{key}": value for key, value in request.options().items()
     }
+    for key, value in settings.items():
+        if (length := len(value.encode())) > LONGEST:
+            raise CommandError(f"{key}: {length:,} bytes, glusterd takes no more than {LONGEST:,}")
+    for leaf in sorted({request.leaf_of(brick.name) for brick in before.bricks}):
+        _try(leaf, request.translators)
     gluster.run("volume", "set", name, *(word for pair in settings.items() for word in pair))
     volume_state.remember(name, settings)
     work, here = gluster.working_directory(), gluster.own_id()

@@ -12,13 +12,14 @@ stopped and its processes ended. Bricks and the self-heal daemon log to /var/log
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 from xml.etree import ElementTree
 
 from glupy import stores
@@ -26,9 +27,11 @@ from glupy.testing.processes import ProcessError
 
 PORT = 24007
 START_TIMEOUT = 60.0
-HEAL_TIMEOUT = 60.0
+HEAL_TIMEOUT = 180.0
+SCRUB_TIMEOUT = 60.0
 _POLL = 0.2
 LOGS = Path("/var/log/glusterfs")
+_CORRUPTED = re.compile(r"^([0-9a-f-]{36}) ==>", re.MULTILINE)
 _VOLFILE = """\
 volume management
     type mgmt/glusterd
@@ -45,8 +48,19 @@ end-volume
 """
 
 
+class Scrub(NamedTuple):
+    """What the last scrub of a volume found."""
+
+    ended: str
+    """When, as gluster prints it."""
+    files: int
+    """How many files were scrubbed, on all bricks."""
+    corrupted: list[str]
+    """The gfids of those whose data is not what was signed."""
+
+
 class Volume:
-    """A volume that is started. `bricks` are its directories, in gluster's order."""
+    """A volume. `bricks` are its directories, in gluster's order."""
 
     def __init__(self, glusterd: "Glusterd", name: str, bricks: Sequence[Path]) -> None:
         self._glusterd = glusterd
@@ -156,6 +170,75 @@ class Volume:
             time.sleep(_POLL)
         raise ProcessError("rebalance does not end")
 
+    def enable_quota(self) -> None:
+        """Turn quota on; what is used is looked up before each write, not now and then."""
+        self._quota("enable")
+        for timeout in "soft-timeout", "hard-timeout":
+            self._quota(timeout, "0")
+
+    def limit(self, folder: str, size: int) -> None:
+        """Limit what a folder (``/…``) may use to `size` bytes."""
+        self._quota("limit-usage", folder, str(size))
+
+    def usage(self, folder: str) -> int:
+        """The bytes that quota lists as used of a folder with a limit."""
+        tree = self._glusterd.xml("volume", "quota", self.name, "list", folder)
+        return int(tree.findtext(".//used_space") or -1)
+
+    def _quota(self, *words: str) -> None:
+        self._glusterd.gluster("volume", "quota", self.name, *words)
+
+    def enable_bitrot(self) -> None:
+        """Turn bitrot detection on, and wait until what was there already is about to be signed.
+
+        From then on a file is signed a second after its last close.
+        """
+        log = LOGS / "bitd.log"
+        size = log.stat().st_size if log.exists() else 0
+        self.set("features.expiry-time", "1")
+        self._bitrot("enable")
+        deadline = time.monotonic() + START_TIMEOUT
+        crawled = {f"Completed crawling brick [{{brick-path={brick}}}]" for brick in self.bricks}
+        while crawled:
+            if time.monotonic() > deadline:
+                raise ProcessError(f"bitd has not come to all bricks, see {log}")
+            time.sleep(_POLL)
+            with log.open(errors="replace") as file:
+                file.seek(size)
+                text = file.read()
+            crawled = {line for line in crawled if line not in text}
+
+    def disable_bitrot(self) -> None:
+        """Turn it off again; signatures stay."""
+        self._bitrot("disable")
+
+    def scrub(self) -> Scrub:
+        """Scrub the volume, and wait for the end of that."""
+        before = self._scrubbed()
+        self._bitrot("scrub", "ondemand")
+        deadline = time.monotonic() + SCRUB_TIMEOUT
+        while (now := self._scrubbed()).ended in ("", before.ended):
+            if time.monotonic() > deadline:
+                raise ProcessError(f"{self.name} is not scrubbed: {now}")
+            time.sleep(_POLL)
+        return now
+
+    def _bitrot(self, *words: str) -> str:
+        return self._glusterd.gluster("volume", "bitrot", self.name, *words)
+
+    def _scrubbed(self) -> Scrub:
+        text = self._bitrot("scrub", "status")
+
+        def value(key: str) -> str:
+            found = re.search(rf"^{re.escape(key)}: (.*)$", text, re.MULTILINE)
+            return found[1] if found else ""
+
+        return Scrub(
+            ended=value("Last completed scrub time"),
+            files=int(value("Number of Scrubbed files") or 0),
+            corrupted=_CORRUPTED.findall(text),
+        )
+
     @contextlib.contextmanager
     def mounted(self, folder: Path) -> Iterator[Path]:
         """Mount the volume by FUSE for as long as the block runs."""
@@ -197,7 +280,11 @@ class Glusterd:
     def _start(self) -> None:
         volfile, log = self.folder / "glusterd.vol", self.folder / "log"
         words = ["glusterd", "-N", "-f", str(volfile), "-l", str(log)]
-        self._process = subprocess.Popen(words, start_new_session=True)
+        # Quota's crawls and lists complain there, whatever they find.
+        with (self.folder / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                words, stdout=output, stderr=output, start_new_session=True
+            )
         try:
             self._wait()
         except BaseException:
@@ -257,8 +344,9 @@ class Glusterd:
         bricks: Sequence[Path],
         *kind: str,
         options: Mapping[str, str] | None = None,
+        start: bool = True,
     ) -> Volume:
-        """Make a volume and start it; `kind` are gluster's words, such as ``replica 3``."""
+        """Make a volume, and start it; `kind` are gluster's words, such as ``replica 3``."""
         for brick in bricks:
             brick.mkdir(parents=True, exist_ok=True)
         words = [self.brick(each) for each in bricks]
@@ -267,6 +355,6 @@ class Glusterd:
         self._volumes.append(volume)
         for key, value in (options or {}).items():
             self.gluster("volume", "set", name, key, value)
-        self.gluster("volume", "start", name)
-        volume.start_bricks()
+        if start:
+            volume.start()
         return volume

@@ -20,13 +20,15 @@ from glupy.testing.processes import Brick
 
 FAULTS = {
     "kill": "bricks die by SIGKILL, and are started again",
-    "full": "the store has used its reserve up, and has no more than 3 MiB left",
+    "full": "the store has used its reserve up, and has no more than 1 MiB left",
     "readonly": "the store is read-only, with files in it",
     "io": "fops fail with EIO above the leaf",
 }
-ROOM = 3 << 20
+ROOM = 1 << 20
 """Bytes that are free in a full store: less than a brick's reserve, but GlusterFS's own clients can
 use them up."""
+ROOM_TO_START = 3 << 20
+"""The same for bricks that are to start in it: the 256 folders of handles take 1 MiB."""
 BLOCK = 4096
 INTERNAL_PID = -3
 """Of a client of GlusterFS's own (glusterfs/common-utils.h: GF_CLIENT_PID_DEFRAG)."""
@@ -85,7 +87,7 @@ class Troubles:
 
 
 class Ballast:
-    """A file that fills the store at ``folder``, but for `ROOM`."""
+    """A file that fills the store at ``folder``, but for what a brick needs to start."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / "ballast"
@@ -102,17 +104,22 @@ class Ballast:
                         raise
                     file.truncate(size)
                     more //= 2
-            file.truncate(size - ROOM)
-        self._wanted = self._free()
+            file.truncate(size - ROOM_TO_START)
+        self._wanted = self._free() - ROOM_TO_START + ROOM
 
     def _free(self) -> int:
         stat = os.statvfs(self._folder)
         return stat.f_bfree * stat.f_frsize
 
     def adjust(self) -> None:
-        """Give back what has been used up meanwhile: a brick's folders of handles never go."""
-        if (missing := self._wanted - self._free()) > 0:
-            os.truncate(self._path, self._path.stat().st_size - missing)
+        """Leave `ROOM`, whatever was used meanwhile: a brick's folders of handles never go."""
+        size, more = self._path.stat().st_size, self._free() - self._wanted
+        with self._path.open("r+b") as file:
+            if more < 0:
+                file.truncate(size + more)
+            elif more >= BLOCK:
+                with contextlib.suppress(OSError):  # what was just freed is not to be had at once
+                    linux.fallocate(file.fileno(), 0, size, more)
 
 
 def wait_until_full(client: gfapi.Client) -> None:

@@ -95,6 +95,8 @@ class SequenceMachine(RuleBasedStateMachine):
     # ---- how ----
 
     def _do(self, step: steps.Step) -> None:
+        if self.search.stopped:
+            raise KeyboardInterrupt  # which Hypothesis lets pass
         self._guarded(lambda: self.runner.perform(step))
 
     def _guarded(self, act: Callable[[], Any]) -> None:
@@ -384,6 +386,8 @@ class Search:
     ) -> None:
         self.ground, self.against = ground, against
         self.last: Runner
+        self.stopped = False
+        """Set by anyone: `run` raises KeyboardInterrupt before the next call."""
         self.examples = 0
         self.calls = 0
         self.calls_to_find = 0

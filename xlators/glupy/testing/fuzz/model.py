@@ -35,7 +35,8 @@ class Promises:
     name. ``same_names``: a rename from one name of a file to another does nothing. ``nameless``:
     the attributes of an open file can be set when it has no name any more. ``copies``:
     copy_file_range works, and ``copy_errnos``: says why it does not.
-    ``unsupported``: fops that may be refused with EOPNOTSUPP.
+    ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
+    full store may refuse, beside those that take space.
     """
 
     block_size: int = 0
@@ -57,6 +58,7 @@ class Promises:
     copies: bool = True
     copy_errnos: bool = True
     unsupported: frozenset[str] = frozenset()
+    refused_when_full: frozenset[str] = frozenset()
     why: dict[str, str] = field(default_factory=dict)
 
 

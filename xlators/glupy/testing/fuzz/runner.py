@@ -181,7 +181,8 @@ class Runner:
             yield errno.EROFS
         if self._injected and not self.ground.redundant:
             yield self._injected
-        if step.takes_space and self.ground.full:
+        refused = step.takes_space or step.fop in self.promises.refused_when_full
+        if refused and self.ground.full:
             yield errno.ENOSPC
         if step.fop in self.promises.unsupported:
             yield errno.EOPNOTSUPP

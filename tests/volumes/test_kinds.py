@@ -1,0 +1,643 @@
+"""Every type of volume that gluster makes, with pyposix under all bricks or under every other one.
+
+A volume of each lives through the tests of this file in their order, and one load goes on in it:
+what was written in one test must be there in the next. Tests of the other cases are `long`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import volfiles
+from glupy import stores
+from glupy.testing import qemu
+from glupy.testing.gfapi import Client
+from glupy.testing.logs import LogChecker
+from glupy.testing.volumes import Glusterd, Volume
+from glupy_tools import gluster, volume_state
+
+from . import filter_log
+from .leaves import PARTING, client_of, glupy, wait_until
+from .load import BLOCK, MIB, Image, Load, MountedFile, digest, whole
+
+C, PY = "storage/posix", "storage/pyposix"
+SECTOR = 512
+
+pytestmark = pytest.mark.allow_log(
+    *PARTING,
+    # what was locked, or open, in a brick that was killed
+    r"Matching lock not found for unlock|server4_f?(inode|entry)lk_cbk",
+    r"unlock on .* attempted but no matching lock found",
+    r"server4_\w+_cbk\] .*{errno=(9|77|116)}",
+)
+
+
+class Kind(NamedTuple):
+    """A type of volume."""
+
+    words: str
+    """gluster's words for it."""
+    bricks: int
+    group: int = 1
+    """How many bricks have the same files: add-brick takes so many."""
+    redundancy: int = 0
+    """How many bricks of a group may be away."""
+    arbiter: bool = False
+    """The last brick of a group has no data."""
+    fragments: int = 1
+    """On how many bricks of a group the data of a file is spread."""
+    sharded: bool = False
+
+
+KINDS = {
+    "plain": Kind("", 1),
+    "distribute": Kind("", 2),
+    "replica": Kind("replica 3", 3, 3, 1),
+    "arbiter": Kind("replica 2 arbiter 1", 3, 3, 1, arbiter=True),
+    "disperse": Kind("disperse 6 redundancy 2", 6, 6, 2, fragments=4),
+    "distributed-replicate": Kind("replica 3", 6, 3, 1),
+    "sharded": Kind("replica 3", 3, 3, 1, sharded=True),
+}
+SHARDING = "features.shard", "on", "features.shard-block-size", "4MB"
+PYTHON, MIXED = "python", "mixed"
+CASES = [
+    f"{kind}-{leaves}"
+    for kind in KINDS
+    for leaves in (PYTHON, MIXED)
+    if (kind, leaves) != ("plain", MIXED)  # it has one brick
+]
+
+
+def cases(
+    *bounded: str, of: Callable[[Kind], object] = lambda kind: not kind.sharded
+) -> pytest.MarkDecorator:
+    """The cases of a test: those whose kind fits; all but `bounded` are long."""
+    fitting = [case for case in CASES if of(KINDS[case.rpartition("-")[0]])]
+    assert set(bounded) <= set(fitting)
+    marked = [
+        pytest.param(case, marks=[] if case in bounded else pytest.mark.long) for case in fitting
+    ]
+    return pytest.mark.parametrize("case", marked, indirect=True, scope="module")
+
+
+class Case:
+    """A volume, and the load on it."""
+
+    def __init__(self, name: str, glusterd: Glusterd, volume: Volume, model: Path) -> None:
+        self.kind = KINDS[name.rpartition("-")[0]]
+        self.volume = volume
+        self.glusterd = glusterd
+        self.leaves = dict.fromkeys(volume.bricks, PY)
+        if name.endswith(MIXED):
+            self.leaves |= dict.fromkeys(volume.bricks[::2], C)
+        # cluster/disperse has no zerofill; under shard a discard past the end makes a file longer.
+        self.load = Load(
+            model, name, zerofill=self.kind.fragments == 1, past_end=not self.kind.sharded
+        )
+        self.logs = dict.fromkeys(map(volume.log, volume.bricks), 0)
+        """How much of each brick's log was checked."""
+
+    def groups(self) -> list[list[Path]]:
+        """The bricks that have the same files."""
+        bricks, size = self.volume.bricks, self.kind.group
+        return [bricks[start : start + size] for start in range(0, len(bricks), size)]
+
+    def with_data(self, group: Sequence[Path]) -> Sequence[Path]:
+        """Those of a group that have data."""
+        return group[:-1] if self.kind.arbiter else group
+
+    @contextmanager
+    def clients(self, folder: Path) -> Iterator[tuple[Path, Client]]:
+        """A mount and a gfapi client that are new: nothing is in their caches."""
+        log = folder / "gfapi.log"
+        with ExitStack() as stack:
+            # Not two mounts at one place: a client that ends logs for a while.
+            mnt = next(path for n in itertools.count() if not (path := folder / f"{n}").exists())
+            yield (
+                stack.enter_context(self.volume.mounted(mnt)),
+                stack.enter_context(client_of(self.volume, self.glusterd, log)),
+            )
+
+    def volfiles(self) -> dict[Path, volfiles.Graph]:
+        """The volfiles of its bricks."""
+        (volume,) = gluster.volumes(self.volume.name)
+        folder = gluster.working_directory() / "vols" / self.volume.name
+        return {
+            brick.path: volfiles.read(volume_state.volfile(volume, brick, folder))
+            for brick in volume.bricks
+        }
+
+    def check_leaves(self) -> None:
+        """Each brick runs the leaf that was chosen for it, by its volfile and its process."""
+        (state,) = volume_state.states(self.volume.name)
+        assert state.problem is None
+        bricks = {self.glusterd.brick(brick): leaf for brick, leaf in self.leaves.items()}
+        expected = {self.glusterd.brick(brick): self.leaves[brick] for brick in self.volume.bricks}
+        for brick in state.bricks:
+            assert brick.problem is None
+            assert brick.asked == brick.volfile == brick.running
+        assert {brick.brick: str(brick.running) for brick in state.bricks} == expected, bricks
+
+    def check(self, folder: Path) -> None:
+        """All that the load has written is there, for new clients."""
+        with self.clients(folder) as (mnt, client):
+            self.load.check(mnt, client)
+
+
+@pytest.fixture(scope="module")
+def case(
+    request: pytest.FixtureRequest,
+    glusterd: Glusterd,
+    store: stores.Store,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Case]:
+    name = request.param
+    kind = KINDS[name.rpartition("-")[0]]
+    folder = store.folder / name
+    paths = [folder / str(number) for number in range(kind.bricks)]
+    with ExitStack() as undo:
+        undo.enter_context(filter_log.kept())
+        undo.callback(stores.run, "rm", "-rf", folder)
+        volume = glusterd.create(name, paths, *kind.words.split(), start=False)
+        undo.callback(glusterd.gluster, "volume", "delete", name)
+        undo.callback(volume.stop)
+        if kind.sharded:
+            volume.set(*SHARDING)
+        case = Case(name, glusterd, volume, tmp_path_factory.mktemp("model") / "files")
+        stock = case.volfiles()
+        use("--leaf", "pyposix", volume=volume)
+        others = [glusterd.brick(path) for path, leaf in case.leaves.items() if leaf == C]
+        if others:
+            words = [word for brick in others for word in ("--brick", brick)]
+            use("--leaf", "posix", *words, volume=volume)
+        volume.start()
+        case.check_leaves()
+        check_volfiles(case, stock)
+        yield case
+
+
+def use(*words: str, volume: Volume) -> None:
+    done = glupy("volume", "use", volume.name, *words)
+    assert done.returncode == 0, done
+
+
+def check_volfiles(case: Case, stock: dict[Path, volfiles.Graph]) -> None:
+    """What glusterd inserts by default is where it was: only the leaf is another one."""
+    for brick, graph in case.volfiles().items():
+        leaf = next(iter(stock[brick])).name
+        changes = [str(change) for change in volfiles.diff(stock[brick], graph)]
+        expected = [] if case.leaves[brick] == C else [f"volume '{leaf}': type {C} -> {PY}"]
+        assert changes == expected
+        assert len(list(graph)) > 15, "these are not glusterd's defaults"
+
+
+@pytest.fixture(autouse=True)
+def logged(case: Case, logs: LogChecker, tmp_path: Path) -> Iterator[None]:
+    """What the bricks have logged since the last test is checked."""
+    yield
+    for log, size in case.logs.items():
+        text = log.read_bytes()[size:]
+        case.logs[log] += len(text)
+        part = tmp_path / log.name
+        part.write_bytes(text)
+        logs.watch(part)
+
+
+# What is on bricks
+
+
+class Copy(NamedTuple):
+    """What a brick has of a file or folder; its copies are the same."""
+
+    mode: int
+    size: int | None
+    contents: str | None
+    xattrs: dict[str, bytes]
+
+
+# Each brick has its own, or counts by itself. Records of names (gfid2path) are not healed: a kill
+# may come before one is made, and C posix keeps some of names that are gone (docs/differences.md).
+_OWN = (
+    "trusted.gfid2path.",
+    "trusted.glusterfs.volume-id",
+    "trusted.glusterfs.mdata",
+    "trusted.glusterfs.quota.",
+    "trusted.bit-rot.",
+)
+_PENDING = "trusted.afr.", "trusted.ec.dirty"
+
+
+_VERSION = "trusted.ec.version"  # zeros are as good as none
+
+
+def copies(brick: Path, *, data: bool) -> dict[str, Copy]:
+    """All that a brick has. AssertionError if it says that something is to be healed."""
+    found = {}
+    for path in sorted(brick.rglob("*")):
+        name = path.relative_to(brick)
+        # with what is healed there, by names of its own
+        if name.parts[0].startswith((".glusterfs", ".trashcan")):
+            continue
+        status = path.lstat()
+        xattrs = {
+            key: os.getxattr(path, key, follow_symlinks=False)
+            for key in os.listxattr(path, follow_symlinks=False)
+        }
+        pending = {key: value for key, value in xattrs.items() if key.startswith(_PENDING)}
+        assert not any(map(any, pending.values())), f"{path}: {pending}"
+        is_file = stat.S_ISREG(status.st_mode)
+        found[str(name)] = Copy(
+            status.st_mode,
+            status.st_size if is_file else None,
+            digest(path.read_bytes()) if is_file and data else None,
+            {
+                key: value
+                for key, value in xattrs.items()
+                if not key.startswith(_OWN + _PENDING) and (key != _VERSION or any(value))
+            },
+        )
+    return found
+
+
+def differences(first: dict[str, Copy], other: dict[str, Copy]) -> list[str]:
+    """What two bricks have otherwise, a line each."""
+    found = [f"{name}: on one of them only" for name in sorted(first.keys() ^ other.keys())]
+    for name in sorted(first.keys() & other.keys()):
+        one, two = (
+            copy._asdict() | copy.xattrs | {"xattrs": None} for copy in (first[name], other[name])
+        )
+        for key in one.keys() | two.keys():
+            if one.get(key) != two.get(key):
+                found.append(f"{name}: {key}: {one.get(key)!r}, {two.get(key)!r}")
+    return found
+
+
+def check_copies(case: Case) -> None:
+    """The bricks of each group have the same; of dispersed files, fragments of the same size."""
+    for group in case.groups():
+        with_data = case.with_data(group)
+        first, *others = (copies(brick, data=case.kind.fragments == 1) for brick in with_data)
+        for other in others:
+            assert differences(first, other) == []
+        if case.kind.arbiter:
+            names = copies(group[-1], data=True)
+            empty = digest(b"")
+            assert {copy.contents for copy in names.values()} <= {None, empty}
+            as_arbiter = {
+                name: copy._replace(size=copy.size and 0, contents=copy.contents and empty)
+                for name, copy in first.items()
+            }
+            assert differences(as_arbiter, names) == []
+
+
+def heal(case: Case) -> None:
+    """Heal, until `heal info` lists nothing and all copies are the same."""
+
+    def healed() -> bool:
+        case.volume.heal()
+        try:
+            check_copies(case)
+        except AssertionError:
+            return False
+        return True
+
+    with contextlib.suppress(AssertionError):
+        wait_until(healed, "equal copies")
+    assert case.volume.pending() == 0
+    check_copies(case)
+
+
+# The tests: of one case, one after the other
+
+
+CHANGED, ROTTEN, DISCARDED = "changed", "rotten", "discarded"
+BAD, SIGNATURE = "trusted.bit-rot.bad-file", "trusted.bit-rot.signature"
+
+
+def gfid(path: Path) -> uuid.UUID:
+    """The gfid of a file on a brick."""
+    return uuid.UUID(bytes=os.getxattr(path, "trusted.gfid"))
+
+
+@pytest.mark.allow_log("bad object accessed", r"server4_\w+_cbk\] .*{errno=5}")
+@cases("plain-python")
+def test_bitrot_finds_what_was_changed_on_a_brick(case: Case, tmp_path: Path) -> None:
+    """The volume is still empty: for each file of a brick bitd takes a second."""
+    image = Image("bitrot", zerofill=False, past_end=not case.kind.sharded, size=100_000)
+    with case.clients(tmp_path) as (mnt, _):
+        for name in ROTTEN, DISCARDED:
+            (mnt / name).write_bytes(b"A" * 100_000)
+        with MountedFile(mnt / CHANGED) as file:
+            image.change(file, 30)
+    with_data = [brick for group in case.groups() for brick in case.with_data(group)]
+
+    def on_bricks(*names: str) -> list[Path]:
+        paths = [brick / name for brick in with_data for name in names]
+        return [path for path in paths if path.exists()]
+
+    def unsigned() -> list[Path]:
+        paths = on_bricks(CHANGED, ROTTEN, DISCARDED)
+        return [path for path in paths if SIGNATURE not in os.listxattr(path)]
+
+    # features/changelog may lose the connection of bitd while it is made, on C bricks too, and
+    # then nothing of that brick is signed: changelog_ev_connector puts a client that is connected
+    # among those that are not.
+    for _ in range(5):
+        case.volume.enable_bitrot()
+        deadline = time.monotonic() + 5 + 2 * len(unsigned())
+        while (left := unsigned()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if not left:
+            break
+        case.volume.disable_bitrot()
+    assert left == []
+    scrub = case.volume.scrub()
+    assert scrub.corrupted == []
+    # A file that cluster/disperse has touched since is not scrubbed.
+    assert 0 < scrub.files <= len(on_bricks(CHANGED, ROTTEN, DISCARDED))
+
+    copies = on_bricks(ROTTEN)
+    bad = next((path for path in copies if case.leaves[path.parent] == PY), copies[0])
+    with bad.open("r+b") as on_brick:
+        on_brick.seek(1000)
+        on_brick.write(b"rotten")
+    with case.clients(tmp_path) as (mnt, _), MountedFile(mnt / DISCARDED) as file:
+        file.discard(50_000, 10_000)
+    scrub = case.volume.scrub()
+    # features/bit-rot-stub has no discard, on C bricks neither (docs/upstream-defects.md): who
+    # discards in a signed file, and does nothing else, has it called corrupted.
+    expected = {bad, *on_bricks(DISCARDED)}
+    assert set(scrub.corrupted) == {str(gfid(path)) for path in expected}
+    assert {
+        path for path in on_bricks(CHANGED, ROTTEN, DISCARDED) if BAD in os.listxattr(path)
+    } == expected
+    with case.clients(tmp_path) as (mnt, _):
+        assert (mnt / CHANGED).read_bytes() == image.data
+        if case.kind.redundancy:
+            assert (mnt / ROTTEN).read_bytes() == b"A" * 100_000
+        else:
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                (mnt / ROTTEN).read_bytes()
+    case.check_leaves()
+    case.volume.disable_bitrot()
+    # What is bad on all bricks cannot be looked up any more.
+    for brick in case.volume.bricks:
+        for path in filter(Path.exists, (brick / name for name in (ROTTEN, DISCARDED))):
+            name = str(gfid(path))
+            (brick / ".glusterfs" / name[:2] / name[2:4] / name).unlink()
+            path.unlink()
+
+
+@cases("replica-mixed", "disperse-python")
+def test_a_mixed_load(case: Case, tmp_path: Path) -> None:
+    with case.clients(tmp_path) as (mnt, client):
+        case.load.change(mnt, client)
+        case.check(tmp_path)
+        with case.load.running(mnt, client) as go_on:
+            go_on()
+    case.check(tmp_path)
+    if case.kind.redundancy:  # cluster/disperse may leave what a client that ends has marked
+        heal(case)
+
+
+SIZE = 6 * MIB
+# Offsets and lengths; the last one goes over the border of two shards.
+DISCARDS = [
+    (1, 1),
+    (511, 2),
+    (4 * 1024 - 1, 2),
+    (8 * 1024, 4 * 1024),
+    (16 * 1024 + 1, 4 * 1024),
+    (24 * 1024 - 1, 4 * 1024 + 2),
+    (32 * 1024 + 512, 8 * 1024),
+    (100_003, 300_007),
+    (MIB, MIB),
+    (3 * MIB + 7, MIB + 100_000),
+]
+# What a file may have besides: blocks for its extents and xattrs.
+MORE = 2 * BLOCK // SECTOR
+
+
+def freed(discards: Sequence[tuple[int, int]], fragments: int) -> int:
+    """The sectors that discards free of a brick's part of a file: whole blocks of its own.
+
+    cluster/disperse discards whole stripes, and writes zeros before and behind.
+    """
+    stripe = SECTOR * fragments if fragments > 1 else 1
+    blocks = 0
+    for offset, length in discards:
+        begin = -(-offset // stripe) * stripe // fragments
+        end = (offset + length) // stripe * stripe // fragments
+        blocks += max(0, end // BLOCK - -(-begin // BLOCK))
+    return blocks * BLOCK // SECTOR
+
+
+def sectors(brick: Path) -> int:
+    """What the files of a brick take, shards too."""
+    stores.run("sync", "--file-system", brick)
+    return sum(
+        path.lstat().st_blocks
+        for path in brick.rglob("*")
+        if path.is_file() and ".glusterfs" not in path.parts
+    )
+
+
+def make_images(case: Case, mnt: Path, way: str) -> list[str]:
+    """Make a file that is full of A in each group of bricks."""
+    names = []
+    left = [group[0] for group in case.groups()]
+    for number in itertools.count():
+        name = f"{way}-{number}"
+        (mnt / name).touch()
+        here = [brick for brick in left if (brick / name).exists()]
+        if here:
+            left.remove(here[0])
+            names.append(name)
+            with MountedFile(mnt / name) as file:
+                file.pwrite(b"A" * SIZE, 0)
+                file.fsync()
+        else:
+            (mnt / name).unlink()
+        if not left:
+            return names
+    raise AssertionError
+
+
+# Several fops at once make shards: C posix logs what it meets half-way.
+@pytest.mark.allow_log(
+    r"Failed to get anonymous fd for real_path: .*No such file",
+    r"buf->ia_gfid is null for .*/\.shard/",
+    r"server4_lookup_cbk\] .*path=/\.shard/.*No data available",
+)
+@cases("distribute-mixed", "replica-mixed", "disperse-python", of=lambda kind: True)
+def test_a_discard_frees_blocks_of_each_brick(case: Case, tmp_path: Path) -> None:
+    images = qemu.Images(case.volume.name, case.glusterd.host, qemu.hurried(tmp_path))
+
+    def fuse(name: str) -> None:
+        with MountedFile(mnt / name) as file:
+            for offset, length in DISCARDS:
+                file.discard(offset, length)
+            file.fsync()
+
+    def gfapi(name: str) -> None:
+        with client.open(f"/{name}") as file:
+            for offset, length in DISCARDS:
+                file.discard(offset, length)
+            file.fsync()
+
+    def qemu_io(name: str) -> None:
+        commands = [f"discard {offset} {length}" for offset, length in discards[qemu_io]]
+        images.io(images.url(name), *commands, "flush")
+
+    discards = dict.fromkeys([fuse, gfapi, qemu_io], DISCARDS)
+    if case.kind.fragments > 1:
+        # docs/upstream-defects.md: those of QEMU that begin or end inside a stripe fail.
+        stripe = case.kind.fragments * SECTOR
+        begins = [offset // stripe * stripe for offset, _ in DISCARDS]
+        ends = [-(-sum(each) // stripe) * stripe for each in DISCARDS]
+        discards[qemu_io] = [(b, e - b) for b, e in zip(begins, ends, strict=True)]
+    expected = {}
+    with case.clients(tmp_path) as (mnt, client):
+        for way, ranges in discards.items():
+            data = bytearray(b"A" * SIZE)
+            for offset, length in ranges:
+                data[offset : offset + length] = bytes(length)
+            made = make_images(case, mnt, way.__name__)
+            before = {brick: sectors(brick) for brick in case.volume.bricks}
+            for name in made:
+                way(name)
+                expected[name] = data
+            for group in case.groups():
+                for brick in group:
+                    has_data = brick in case.with_data(group)
+                    difference = freed(ranges, case.kind.fragments) if has_data else 0
+                    assert before[brick] - sectors(brick) == pytest.approx(difference, abs=MORE)
+    with case.clients(tmp_path) as (mnt, client):
+        for name, data in expected.items():
+            assert (mnt / name).read_bytes() == data, name
+            assert whole(client, f"/{name}") == data, name
+            (mnt / name).unlink()
+
+
+@pytest.mark.allow_log("posix_is_layout_stale")  # a folder that is being healed, on C posix
+@cases("replica-mixed", of=lambda kind: kind.redundancy and not kind.sharded)
+def test_bricks_that_were_away_are_healed(case: Case, tmp_path: Path) -> None:
+    size = case.kind.redundancy
+    rounds = [slice(0, size), slice(size, 2 * size)]
+    if case.kind.arbiter:
+        rounds.append(slice(2, 3))
+    for away in rounds:
+        with case.clients(tmp_path) as (mnt, client), case.load.running(mnt, client) as go_on:
+            go_on()
+            for group in case.groups():
+                for brick in group[away]:
+                    case.volume.kill(brick)
+            go_on()
+            case.volume.start_bricks()
+            go_on()
+        heal(case)
+        case.check_leaves()
+    case.check(tmp_path)
+    # what was healed is what the others had: it is enough by itself
+    for group in case.groups():
+        for brick in group[-size:]:
+            case.volume.kill(brick)
+    case.check(tmp_path)
+    case.volume.start_bricks()
+    heal(case)
+
+
+# Folders' times, as the heal of a new brick sets them: C posix refuses some, and says so.
+@pytest.mark.allow_log(r"posix_setattr\] .*utimes.* failed \[Invalid argument\]")
+@cases("replica-mixed", of=lambda kind: kind.redundancy and not kind.sharded)
+def test_a_new_brick_takes_the_place_of_an_old_one(case: Case, tmp_path: Path) -> None:
+    old = [1, 2] if case.kind.arbiter else [1]
+    for number in old:
+        brick = case.volume.bricks[number]
+        new = brick.with_name(f"new-{number}")
+        case.volume.replace_brick(brick, new)
+        case.leaves[new] = PY
+        case.logs[case.volume.log(new)] = 0
+        with case.clients(tmp_path) as (mnt, client):
+            case.load.change(mnt, client, 20)
+        heal(case)
+        case.check_leaves()
+        assert len(copies(new, data=False)) > 20
+    case.check(tmp_path)
+
+
+@cases("distribute-mixed")
+def test_rebalance_moves_files_to_new_bricks(case: Case, tmp_path: Path) -> None:
+    with case.clients(tmp_path) as (mnt, client):
+        case.load.change(mnt, client, 20)
+    new = [case.volume.bricks[0].with_name(f"more-{n}") for n in range(case.kind.group)]
+    case.volume.add_bricks(*new)
+    case.leaves |= dict.fromkeys(new, PY)
+    case.logs |= dict.fromkeys(map(case.volume.log, new), 0)
+    case.volume.rebalance()
+    case.check_leaves()
+    case.check(tmp_path)
+    if case.kind.redundancy:
+        heal(case)
+    moved = [copy for copy in copies(new[0], data=False).values() if copy.size]
+    assert moved, "nothing was moved"
+    with case.clients(tmp_path) as (mnt, client):
+        case.load.change(mnt, client, 20)
+    case.check(tmp_path)
+
+
+LIMIT = 8 * MIB
+
+
+def used(case: Case, folder: str, expected: int) -> None:
+    """Wait until quota lists what a folder uses: it counts a little later."""
+    near = pytest.approx(expected, abs=64 * 1024)
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: case.volume.usage(folder) == near, "the usage")
+    assert case.volume.usage(folder) == near
+
+
+@pytest.mark.allow_log(
+    "Usage (is above|crossed) (soft|hard) limit",
+    "Disk quota exceeded",
+    # of locks that a brick's own fops (marker's) hold, which have no client
+    "server_process_event_upcall failed",
+)
+@cases("plain-python")
+def test_quota_counts_discards(case: Case, tmp_path: Path) -> None:
+    case.volume.enable_quota()
+    with case.clients(tmp_path) as (mnt, client):
+        (mnt / "limited").mkdir()
+        case.volume.limit("/limited", LIMIT)
+        with MountedFile(mnt / "limited" / "file") as file:
+            file.pwrite(b"A" * 6 * MIB, 0)
+            file.fsync()
+            used(case, "/limited", 6 * MIB)
+            with pytest.raises(OSError, match=os.strerror(errno.EDQUOT)):
+                for number in range(6, 12):
+                    file.pwrite(b"B" * MIB, number * MIB)
+                    file.fsync()
+            written = case.volume.usage("/limited")
+            assert 6 * MIB < written < LIMIT + 2 * MIB
+            file.discard(MIB, 4 * MIB)
+            file.fsync()
+            used(case, "/limited", written - 4 * MIB)
+            file.pwrite(b"C" * MIB, 0)
+            file.fsync()
+        data = (mnt / "limited" / "file").read_bytes()[: 6 * MIB]
+        assert data == b"C" * MIB + bytes(4 * MIB) + b"A" * MIB
+        case.load.change(mnt, client, 20)
+    case.check(tmp_path)
+    case.check_leaves()
