@@ -136,7 +136,7 @@ class Removing(Brick):
         else:
             os.rename(old_path, new_path)
         # Two names of one file: rename(2) has left both.
-        if file is None or file is not lost:
+        if file is None or lost is None or file.gfid != lost.gfid:
             if victim is not None and lost is not None:
                 self._victim_gone(frame, newloc, victim, lost, new_parent.gfid, new_name)
             if file is not None and not is_directory:
