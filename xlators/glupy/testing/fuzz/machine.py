@@ -173,12 +173,18 @@ class NameRules(SequenceMachine):
     @rule(handle=which, name=names, flags=create_flags)
     def create(self, handle: int, name: str, flags: int) -> None:
         self._free(handle)
+        flags &= self._flags()
         self._do(steps.Create(handle, name, flags))
 
     @rule(handle=which, name=names, flags=open_flags)
     def open(self, handle: int, name: str, flags: int) -> None:
         self._free(handle)
+        flags &= self._flags()
         self._do(steps.Open(handle, name, flags))
+
+    def _flags(self) -> int:
+        """Those that a target knows."""
+        return -1 if self.runner.promises.appends else ~os.O_APPEND
 
     @rule(handle=which)
     def close(self, handle: int) -> None:
@@ -248,6 +254,8 @@ class DataRules(SequenceMachine):
     def nothing(self, handle: int, place: Place, how: str) -> None:
         """A range without a length is nothing to discard, to zero or to allocate."""
         offset = self._offset(handle, place)
+        if not self.runner.promises.empty_ranges:
+            return
         if how == "zerofill":
             self._do(steps.Zerofill(handle, offset, 0))
         elif how == "fallocate":

@@ -28,8 +28,10 @@ class Promises:
     the file's allocation, ``capped`` by its size. ``delayed``: only after a fsync. ``allocates``:
     fallocate allocates. ``thick``: a file has all of its blocks from the start. ``attributes``:
     replies carry attributes before and after; but those of ``without_pre`` (fops) only those after.
-    ``read_ends``: a read ends where the file does, or else zeros may follow. ``seeks``: lseek
-    finds data and holes. ``times``: what changes a file sets its mtime and ctime,
+    ``read_ends``: a read ends where the file does, or else zeros may follow. ``discard_ends``: so
+    does a discard, or else the file grows to where that ends. ``appends``: O_APPEND works, and
+    ``empty_ranges``: fops on ranges without a length come back. ``seeks``: lseek finds data and
+    holes. ``times``: what changes a file sets its mtime and ctime,
     by this machine's clock. ``steady``: which of the two stay as the last reply told them, as long
     as nothing changes the file. ``handles``: a file's handle in ``.glusterfs`` goes with its last
     name. ``same_names``: a rename from one name of a file to another does nothing. ``nameless``:
@@ -49,6 +51,9 @@ class Promises:
     attributes: bool = True
     without_pre: frozenset[str] = frozenset()
     read_ends: bool = True
+    discard_ends: bool = True
+    appends: bool = True
+    empty_ranges: bool = True
     seeks: bool = True
     times: frozenset[str] = frozenset({"mtime", "ctime"})
     steady: frozenset[str] = frozenset({"mtime", "ctime"})
@@ -124,6 +129,8 @@ class FileModel:
 
     def discard(self, offset: int, end: int) -> None:
         self.last = offset
+        if not self.promises.discard_ends:
+            self.grow(end)
         last = min(end, self.size)
         if offset < last:
             self.data[offset:last] = bytes(last - offset)
