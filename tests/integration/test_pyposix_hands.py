@@ -525,7 +525,7 @@ def findings(folder: Path) -> list[tuple[Kind, str]]:
     "Reply submission failed",
     "forced unwinding .*RELEASE",
 )
-@pytest.mark.parametrize("changes", [4, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize("changes", [2, pytest.param(10, marks=pytest.mark.long)])
 def test_hands_change(
     changes: int, make_brick: MakeBrick, brick_dir: Path, tmp_path: Path, logs: LogChecker
 ) -> None:

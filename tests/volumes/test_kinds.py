@@ -332,7 +332,7 @@ def gfid(path: Path) -> uuid.UUID:
 
 
 @pytest.mark.allow_log("bad object accessed", r"server4_\w+_cbk\] .*{errno=5}")
-@cases("plain-python")
+@cases()
 def test_bitrot_finds_what_was_changed_on_a_brick(case: Case, tmp_path: Path) -> None:
     """The volume is still empty: for each file of a brick bitd takes a second."""
     image = Image("bitrot", zerofill=False, past_end=not case.kind.sharded, size=100_000)
@@ -615,7 +615,7 @@ def used(case: Case, folder: str, expected: int) -> None:
     # of locks that a brick's own fops (marker's) hold, which have no client
     "server_process_event_upcall failed",
 )
-@cases("plain-python")
+@cases("distribute-mixed")
 def test_quota_counts_discards(case: Case, tmp_path: Path) -> None:
     case.volume.enable_quota()
     with case.clients(tmp_path) as (mnt, client):
