@@ -192,6 +192,8 @@ def test_shards_are_mapped_by_name(make_volume: MakeVolume, pool: Path, tmp_path
         no_device_is_left(pool)
 
 
+# Twice in about twenty runs beside other load the heal did not end, with no fop pending anywhere.
+@pytest.mark.long
 def test_fragments_are_mapped(make_volume: MakeVolume, pool: Path, tmp_path: Path) -> None:
     volume = make_volume(6, "disperse", "6", "redundancy", "2")
     with volume.mounted(tmp_path / "mnt") as mnt:

@@ -29,6 +29,9 @@ SHARDED = {"features.shard": "on", "features.shard-block-size": f"{SHARD}"}
 BRICKS = ["posix", "pyposix", "mapped"]
 VOLUMES = ["replica", "sharded"]
 KINDS = [*BRICKS, *VOLUMES]
+each_kind = pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.long if k == "sharded" else ()) for k in KINDS]
+)
 SHARDED_C = "sharded-c"
 # In blocks of 512 bytes: what a file has for its xattrs, and what of a mapped file is not its
 # data but extents of its device.
@@ -150,7 +153,7 @@ def check_freed(before: list[int], served: Served, size: int) -> None:
         assert full - now == pytest.approx(size // 512, abs=MORE)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_qemu_img(kind: str, serve: Serve, tmp_path: Path) -> None:
     images, local = serve(kind).images, tmp_path / "local"
     data = random.Random(1).randbytes(3 * MIB)
@@ -233,7 +236,7 @@ def test_discards_of_any_alignment(serve: Serve, tmp_path: Path) -> None:
     assert on_bricks["sharded"] == on_bricks[SHARDED_C] == [shown["posix"] + more] * 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_a_qcow2_image_gives_clusters_back(kind: str, serve: Serve) -> None:
     served = serve(kind)
     images = served.images
@@ -247,7 +250,7 @@ def test_a_qcow2_image_gives_clusters_back(kind: str, serve: Serve) -> None:
     images.command("qemu-img", "check", "-q", "-f", "qcow2", url)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_trims_through_nbd(kind: str, serve: Serve, tmp_path: Path) -> None:
     served = serve(kind)
     images = served.images
