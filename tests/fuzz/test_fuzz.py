@@ -1,6 +1,7 @@
 """`glupy fuzz` finds faults that it knows nothing of, and none where there are none."""
 
 import errno
+import json
 import os
 import random
 import signal
@@ -11,9 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
+from click.testing import CliRunner
 
 import pybd.device
+from glupy.testing import strategies
 from glupy.testing.fuzz import (
     Finding,
     Mismatch,
@@ -23,6 +27,7 @@ from glupy.testing.fuzz import (
     open_target,
     replay,
     report,
+    steps,
 )
 from glupy.testing.fuzz.runner import Outcome
 from glupy.testing.fuzz.steps import (
@@ -39,6 +44,7 @@ from glupy.testing.fuzz.steps import (
     Wait,
     Write,
 )
+from glupy_tools import bench_fuzz
 from pybd.ranges import Plan, plan
 
 FAULTS_FILE = Path(__file__).parent / "translators" / "faults.py"
@@ -193,6 +199,41 @@ def test_c_posix_loses_a_handle_by_a_rename_to_the_same_name() -> None:
         replay(ground, sequence)
     with open_target("pyposix") as ground:
         replay(ground, sequence)
+
+
+def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = "features/glupy", {"module": f"{FAULTS_FILE.with_name('slow.py')}:DiscardTakesItsTime"}
+    monkeypatch.setattr(steps, "PATIENCE", 0.5)
+    sequence = [Create(0, "a"), Discard(0, 0, 4096, later=True)]
+    with open_target("pyposix", inserts=[slow]) as ground:
+        with pytest.raises(Mismatch, match="no answer within"):
+            replay(ground, sequence)
+        monkeypatch.setattr(steps, "PATIENCE", 10)
+        replay(ground, sequence)
+
+
+def test_the_fixture_fails_a_test(fuzz: Callable[..., None]) -> None:
+    fault = "features/glupy", {"module": f"{FAULTS_FILE}:TruncateIsAByteOff"}
+    with pytest.raises(pytest.fail.Exception, match="wrong: "):
+        fuzz("pyposix", inserts=[fault], examples=50, seed=1)
+
+
+def test_profiles_are_there() -> None:
+    """Hypothesis has them from its entry point, whoever imports it."""
+    for name, examples in strategies.PROFILES.items():
+        assert hypothesis.settings.get_profile(name).max_examples == examples
+
+
+def test_its_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`glupy bench fuzz`, short: that it measures, not what."""
+    monkeypatch.setattr(bench_fuzz, "RECORDED", 2)
+    monkeypatch.setattr(bench_fuzz, "MADE_UP", 1)
+    done = CliRunner().invoke(bench_fuzz.fuzz, ["--json", "--seed", "1"], catch_exceptions=False)
+    rows = json.loads(done.output)["rows"]
+    assert [row["what"] for row in rows] == ["replay in-process", "replay over RPC", "Hypothesis"]
+    for row in rows:
+        assert 0 < row["low"] <= row["ratio"] <= row["high"]
+        assert min(row["ours"], row["theirs"]) > 0
 
 
 def test_against_another_target() -> None:

@@ -994,29 +994,12 @@ def test_read_only(kind: str, tmp_path: Path) -> None:
                 zoo(side)
             gone = [side for side in sides.values() if any(side.folder.glob(".glusterfs/unlink/*"))]
             assert not gone
-            remount(store.folder, "ro")
-            try:
+            with stores.read_only(store.folder):
                 refused = functools.partial(changing, anonymous="anonymous-fd-errno")
                 check(compared(sides.values(), "read only", refused, disk=False))
                 check(compared(sides.values(), "read only", making_names, disk=False))
                 refused = functools.partial(changing_names, unlinked=None)
                 check(compared(sides.values(), "read only", refused, disk=False))
-            finally:
-                remount(store.folder, "rw")
-
-
-def remount(folder: Path, how: str) -> None:
-    """Make a mounted store read-only, once the last file that was written is closed; or back."""
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            stores.run("mount", "--options", f"remount,{how}", folder)
-        except stores.StoreError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """A mixed load on a volume, and what must be there afterwards.
 
 `Files` changes a tree of small files, `Image` a file like a virtual machine's disk; each keeps a
-model of what was done. `Load` does all of it in one volume, by FUSE and by gfapi.
+model of what was done. `Load` does all of it in one volume, by FUSE and by gfapi; `FileLoad` goes
+on in one file, by gfapi alone.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol, Self
 
-from glupy import stores
-from glupy.testing.gfapi import Client
+from glupy.testing.fuzz.folder import LocalFile
+from glupy.testing.gfapi import Client, Reply
+
+from . import leaves
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -179,41 +182,16 @@ class Files:
 class Target(Protocol):
     """What an image is changed through. A gfapi `File` is one."""
 
-    def pwrite(self, data: bytes, offset: int, /) -> object: ...
+    def pwrite(self, data: bytes, offset: int, /) -> Reply[int]: ...
     def discard(self, offset: int, length: int, /) -> object: ...
     def zerofill(self, offset: int, length: int, /) -> object: ...
     def ftruncate(self, length: int, /) -> object: ...
     def fsync(self) -> object: ...
 
 
-class MountedFile:
-    """An open file of a mount. FUSE has no zerofill."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def pwrite(self, data: bytes, offset: int) -> None:
-        assert os.pwrite(self._fd, data, offset) == len(data)
-
-    def discard(self, offset: int, length: int) -> None:
-        where = "--offset", str(offset), "--length", str(length)
-        stores.run("fallocate", "--punch-hole", *where, self._path)
-
-    def zerofill(self, offset: int, length: int) -> None:
-        raise NotImplementedError
-
-    def ftruncate(self, length: int) -> None:
-        os.ftruncate(self._fd, length)
-
-    def fsync(self) -> None:
-        os.fsync(self._fd)
+def mounted_file(path: Path) -> LocalFile:
+    """A file of a mount, made if need be. FUSE has no zerofill."""
+    return LocalFile(path, os.O_RDWR | os.O_CREAT)
 
 
 class Image:
@@ -243,7 +221,7 @@ class Image:
     def _write(self, target: Target) -> None:
         offset = self._chance.randrange(self._size // BLOCK) * BLOCK
         data = self._chance.randbytes(BLOCK)
-        target.pwrite(data, offset)
+        assert target.pwrite(data, offset).value == len(data)
         self._set(offset, data)
 
     def _range(self) -> tuple[int, int]:
@@ -274,28 +252,48 @@ class Image:
 
 
 class Worker(threading.Thread):
-    """Does something again and again, for as long as a `with` block runs."""
+    """Does something again and again, for as long as a `with` block runs, or until it fails.
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    `work` yields what is to be done, and is entered and left on this thread; `pause` is in seconds.
+    """
+
+    def __init__(self, work: AbstractContextManager[Callable[[], object]], pause: float) -> None:
         super().__init__()
-        self._work = work
+        self._work, self._pause = work, pause
         self._ended = threading.Event()
+        self._between_rounds = threading.Lock()
         self._error: BaseException | None = None
         self.rounds = 0
 
     def run(self) -> None:
         try:
-            while not self._ended.is_set():
-                self._work()
-                self.rounds += 1
-                time.sleep(0.1)  # all of it is to be healed
+            with self._work as work:
+                while not self._ended.is_set():
+                    with self._between_rounds:
+                        work()
+                    self.rounds += 1
+                    time.sleep(self._pause)  # a lock is not fair
         except BaseException as error:
             self._error = error
 
-    def check(self) -> None:
+    def go_on(self, rounds: int = 50, patience: float = leaves.PATIENCE) -> None:
+        """Wait until it has done more, but no more than so many seconds."""
+        before = self.rounds
+
+        def has_done_more() -> bool:
+            self.raise_error()
+            return self.rounds >= before + rounds
+
+        leaves.wait_until(has_done_more, f"{rounds} more rounds", patience)
+
+    def raise_error(self) -> None:
         """Raise what ended it too soon, if anything did."""
         if self._error is not None:
             raise self._error
+
+    def paused(self) -> threading.Lock:
+        """No round is on its way while this is held."""
+        return self._between_rounds
 
     def __enter__(self) -> Self:
         self.start()
@@ -304,6 +302,69 @@ class Worker(threading.Thread):
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self.join()
+
+
+class FileLoad(Worker):
+    """Writes, reads and discards in a file, and makes, moves, lists and removes others, by gfapi.
+    What is read must be what was written."""
+
+    SIZE = 4 * MIB
+
+    def __init__(self, client: Client, name: str) -> None:
+        super().__init__(self._opened(), pause=0.001)
+        self.client = client
+        self._path = f"/{name}"
+        self._chance = random.Random(name)
+        self._expected = bytearray(self.SIZE)
+        self._uncertain = slice(0, 0)
+        self.discards = 0
+
+    @contextmanager
+    def _opened(self) -> Iterator[Callable[[], object]]:
+        with self.client.creat(self._path, os.O_RDWR | os.O_TRUNC) as self._file:
+            self._file.ftruncate(self.SIZE)
+            yield self._round
+
+    def _round(self) -> None:
+        offset = self._chance.randrange(self.SIZE)
+        length = min(self._chance.choice([1, 511, 4096, 5000, 100_000]), self.SIZE - offset)
+        place = slice(offset, offset + length)
+        match self._chance.choice(["write", "discard", "read", "names"]):
+            case "write":
+                data = self._chance.randbytes(length)
+                self._uncertain = place
+                self._file.pwrite(data, offset)
+                self._expected[place] = data
+            case "discard":
+                self._uncertain = place
+                self._file.discard(offset, length)
+                self._expected[place] = bytes(length)
+                self.discards += 1
+            case "read":
+                assert self._file.pread(length, offset).value == self._expected[place]
+            case "names":
+                self._move(self._chance.randbytes(1000))
+        self._uncertain = slice(0, 0)
+
+    def _move(self, data: bytes) -> None:
+        folder = f"{self._path}-folder"
+        self.client.mkdir(folder)
+        with self.client.creat(f"{folder}/first") as file:
+            file.pwrite(data, 0)
+        self.client.rename(f"{folder}/first", f"{folder}/second")
+        self.client.readdir(folder)  # without names on a brick that has just gone
+        with self.client.open(f"{folder}/second", os.O_RDONLY) as file:
+            assert file.pread(len(data) + 1, 0).value == data
+        self.client.unlink(f"{folder}/second")
+        self.client.rmdir(folder)
+
+    def check(self, client: Client) -> None:
+        """The file is what the calls have made of it; the one that failed may be done, or not."""
+        with client.open(self._path, os.O_RDONLY) as file:
+            found = bytearray(file.pread(self.SIZE + 1, 0).value)
+        assert len(found) == self.SIZE
+        found[self._uncertain] = self._expected[self._uncertain]
+        assert found == self._expected
 
 
 class Load:
@@ -324,7 +385,7 @@ class Load:
         """What changes each part of it some times. Files stay open for the whole block."""
         (mnt / self.FILES).mkdir(exist_ok=True)
         with (
-            MountedFile(mnt / self.MOUNTED) as mounted,
+            mounted_file(mnt / self.MOUNTED) as mounted,
             client.creat(f"/{self.GFAPI}", os.O_RDWR) as file,
         ):
             yield [
@@ -349,25 +410,19 @@ class Load:
         """
         with ExitStack() as stack:
             works = stack.enter_context(self._works(mnt, client, keeps_links=True))
-            workers = [Worker(functools.partial(work, 5)) for work in works]
+            pause = 0.1  # all of it is to be healed
+            workers = [Worker(nullcontext(functools.partial(work, 5)), pause) for work in works]
 
             def go_on() -> None:
-                before = [worker.rounds for worker in workers]
-                deadline = time.monotonic() + PATIENCE
-                while any(
-                    worker.rounds < start + 2 for worker, start in zip(workers, before, strict=True)
-                ):
-                    assert time.monotonic() < deadline
-                    for worker in workers:
-                        worker.check()
-                    time.sleep(0.05)
+                for worker in workers:
+                    worker.go_on(2, PATIENCE)
 
             with ExitStack() as threads:
                 for worker in workers:
                     threads.enter_context(worker)
                 yield go_on
             for worker in workers:
-                worker.check()
+                worker.raise_error()
 
     def check(self, mnt: Path, client: Client) -> None:
         """Compare all of it with the models, as a mount has it and as gfapi has it."""

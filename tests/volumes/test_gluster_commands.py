@@ -18,7 +18,8 @@ from glupy import stores
 from glupy.testing.logs import LogChecker
 from glupy.testing.volumes import Glusterd, Volume
 
-from .leaves import PARTING, Load, client_of, dumped, volume_on
+from .leaves import PARTING, client_of, dumped, volume_on
+from .load import FileLoad
 
 LEAVES = "posix", "pyposix"
 REPLICAS = 3
@@ -29,7 +30,7 @@ class Loaded(NamedTuple):
     """A volume under load."""
 
     volume: Volume
-    load: Load
+    load: FileLoad
     dumps: Path
 
 
@@ -48,7 +49,7 @@ def loaded(
             making = volume_on(leaf, glusterd, store, logs, REPLICAS, *words, options=options)
             volume = undo.enter_context(making)
             client = undo.enter_context(client_of(volume, glusterd, folder / "client.log"))
-            load = undo.enter_context(Load(client, "load"))
+            load = undo.enter_context(FileLoad(client, "load"))
             found[leaf] = Loaded(volume, load, folder)
         for _, load, _ in found.values():
             load.go_on()

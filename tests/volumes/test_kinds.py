@@ -30,7 +30,7 @@ from glupy_tools import gluster, volume_state
 
 from . import filter_log
 from .leaves import PARTING, client_of, glupy, wait_until
-from .load import BLOCK, MIB, Image, Load, MountedFile, digest, whole
+from .load import BLOCK, MIB, Image, Load, digest, mounted_file, whole
 
 C, PY = "storage/posix", "storage/pyposix"
 SECTOR = 512
@@ -339,7 +339,7 @@ def test_bitrot_finds_what_was_changed_on_a_brick(case: Case, tmp_path: Path) ->
     with case.clients(tmp_path) as (mnt, _):
         for name in ROTTEN, DISCARDED:
             (mnt / name).write_bytes(b"A" * 100_000)
-        with MountedFile(mnt / CHANGED) as file:
+        with mounted_file(mnt / CHANGED) as file:
             image.change(file, 30)
     with_data = [brick for group in case.groups() for brick in case.with_data(group)]
 
@@ -373,7 +373,7 @@ def test_bitrot_finds_what_was_changed_on_a_brick(case: Case, tmp_path: Path) ->
     with bad.open("r+b") as on_brick:
         on_brick.seek(1000)
         on_brick.write(b"rotten")
-    with case.clients(tmp_path) as (mnt, _), MountedFile(mnt / DISCARDED) as file:
+    with case.clients(tmp_path) as (mnt, _), mounted_file(mnt / DISCARDED) as file:
         file.discard(50_000, 10_000)
     scrub = case.volume.scrub()
     # features/bit-rot-stub has no discard, on C bricks neither (docs/upstream-defects.md): who
@@ -465,7 +465,7 @@ def make_images(case: Case, mnt: Path, way: str) -> list[str]:
         if here:
             left.remove(here[0])
             names.append(name)
-            with MountedFile(mnt / name) as file:
+            with mounted_file(mnt / name) as file:
                 file.pwrite(b"A" * SIZE, 0)
                 file.fsync()
         else:
@@ -486,7 +486,7 @@ def test_a_discard_frees_blocks_of_each_brick(case: Case, tmp_path: Path) -> Non
     images = qemu.Images(case.volume.name, case.glusterd.host, qemu.hurried(tmp_path))
 
     def fuse(name: str) -> None:
-        with MountedFile(mnt / name) as file:
+        with mounted_file(mnt / name) as file:
             for offset, length in DISCARDS:
                 file.discard(offset, length)
             file.fsync()
@@ -621,7 +621,7 @@ def test_quota_counts_discards(case: Case, tmp_path: Path) -> None:
     with case.clients(tmp_path) as (mnt, client):
         (mnt / "limited").mkdir()
         case.volume.limit("/limited", LIMIT)
-        with MountedFile(mnt / "limited" / "file") as file:
+        with mounted_file(mnt / "limited" / "file") as file:
             file.pwrite(b"A" * 6 * MIB, 0)
             file.fsync()
             used(case, "/limited", 6 * MIB)

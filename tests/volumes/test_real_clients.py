@@ -226,7 +226,9 @@ def test_discards_of_any_alignment(serve: Serve, tmp_path: Path) -> None:
         images.io(url, f"discard 0 {size}", "flush", discard="ignore")
         assert images.contents("image", tmp_path / "copy") == b"B" * size
         assert images.blocks("image") == full
-        assert served.blocks() == all_full
+        # On the disk what is written anew may need another block for the extents of a file.
+        files = size // SHARD if kind.startswith("sharded") else 1
+        assert served.blocks() == pytest.approx(all_full, abs=XATTRS * files)
     assert shown["posix"] == shown["pyposix"] == shown["replica"]
     assert shown["mapped"] == pytest.approx(shown["posix"], abs=MORE)
     assert shown["sharded"] == shown[SHARDED_C]

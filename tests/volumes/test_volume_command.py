@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +18,8 @@ from glupy_tools.volume_state import VolumeState
 from volfiles import filter as volfilter
 
 from . import filter_log
+from .leaves import glupy
+from .load import Worker
 
 Make = Callable[..., Volume]
 _numbers = itertools.count()
@@ -37,11 +36,6 @@ pytestmark = pytest.mark.allow_log(
     r"Matching lock not found for unlock|server4_f?(inode|entry)lk_cbk",
     r"server4_\w+_cbk\] .*{errno=(9|77|116)}",
 )
-
-
-def glupy(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "glupy_tools", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def done(*words: str | Path) -> str:
@@ -106,36 +100,18 @@ def make(glusterd: Glusterd, store: stores.Store, logs: LogChecker) -> Iterator[
         yield make
 
 
-class Writer(threading.Thread):
+def writer(path: Path) -> Worker:
     """Writes a file again and again, and looks whether it is what was written."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-        self._ended = threading.Event()
-        self.rounds = 0
-        self.error: BaseException | None = None
+    def write() -> None:
+        data = os.urandom(64 * 1024)
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        assert path.read_bytes() == data
 
-    def run(self) -> None:
-        try:
-            while not self._ended.is_set():
-                data = os.urandom(64 * 1024)
-                with self._path.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                assert self._path.read_bytes() == data
-                self.rounds += 1
-        except BaseException as error:
-            self.error = error
-
-    def __enter__(self) -> Writer:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self.join()
+    return Worker(contextlib.nullcontext(write), pause=0)
 
 
 def test_a_replica_volume_goes_to_pyposix_under_load_and_back(
@@ -152,7 +128,7 @@ def test_a_replica_volume_goes_to_pyposix_under_load_and_back(
     assert refused("volume", "use", name, "--leaf", "pyposix") == (
         f"{name} is started: stop it first, or let --rolling restart bricks"
     )
-    with volume.mounted(tmp_path / "mnt") as mnt, Writer(mnt / "file") as writer:
+    with volume.mounted(tmp_path / "mnt") as mnt, writer(mnt / "file") as writing:
         (mnt / "old").write_text("old")
         pids = [volume.pid(brick) for brick in volume.bricks]
         words = "--leaf", "pyposix", "--rolling"
@@ -177,8 +153,8 @@ def test_a_replica_volume_goes_to_pyposix_under_load_and_back(
         volume.set("storage.reserve", "2")
         assert running(volume) == [PY] * 4
         assert (mnt / "old").read_text() == "old"
-    assert writer.error is None
-    assert writer.rounds > 20
+    writing.raise_error()
+    assert writing.rounds > 20
 
     volume.stop()
     volume.start()

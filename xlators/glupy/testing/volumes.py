@@ -283,7 +283,11 @@ class Glusterd:
         # Quota's crawls and lists complain there, whatever they find.
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
-                words, stdout=output, stderr=output, start_new_session=True
+                words,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=self.folder,  # a core dump goes there
             )
         try:
             self._wait()

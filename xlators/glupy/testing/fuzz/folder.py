@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from glupy import linux
 from glupy.testing.gfapi import Copied, Reply
@@ -23,6 +23,12 @@ class LocalFile:
     def __init__(self, path: Path, flags: int) -> None:
         self._number = os.open(path, flags | os.O_CLOEXEC, 0o644)
         self._is_direct = bool(flags & os.O_DIRECT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         os.close(self._number)

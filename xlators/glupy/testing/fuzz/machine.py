@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
@@ -154,7 +154,7 @@ class SequenceMachine(RuleBasedStateMachine):
 def on_handle(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
     """A rule for an open file: its handle is the first argument, and what is drawn follows."""
 
-    make_rule: Callable[[Any], Any] = rule(**{"which": which, **drawn})  # type: ignore[call-overload]
+    make_rule = cast("Callable[..., Any]", rule)(which=which, **drawn)
 
     def decorate(function: Callable[..., None]) -> Any:
         def act(self: SequenceMachine, which: int, **arguments: Any) -> None:

@@ -74,7 +74,8 @@ class FileModel:
     ``must`` are the blocks that are in use for sure, ``may`` those that can be (bit n is block n);
     the rest are holes. The difference is what file systems are free to do past the end of a file.
     ``last`` is where something happened last. ``times`` are mtime and ctime as the last reply told
-    them, None if it did not. ``gfid`` is known where its bricks are on this machine.
+    them, None if it did not. ``handle`` is its path in ``.glusterfs``, known where a brick is on
+    this machine.
     """
 
     promises: Promises
@@ -86,7 +87,7 @@ class FileModel:
     links: int = 1
     xattrs: dict[str, bytes] = field(default_factory=dict)
     times: tuple[int, int] | None = None
-    gfid: str | None = None
+    handle: str | None = None
 
     @property
     def size(self) -> int:

@@ -2,6 +2,7 @@
 
 The script does each call twice, through the kernel: on the target, and in a folder of the local
 file system, the control; and compares. What the standard tools cannot do is left out on both sides.
+Its bash is in the ``repro*.sh`` beside this: what stands between two ``@`` is filled in here.
 """
 
 import errno
@@ -25,6 +26,8 @@ from glupy.testing.fuzz.targets import Recipe
 
 PATIENCE = 120.0
 """Seconds that a script may take."""
+_CALLS, _CHECKS = 1, 2
+"""The sections of ``repro_functions.sh``."""
 _FLAGS = {
     "excl": os.O_EXCL,
     "trunc": os.O_TRUNC,
@@ -61,20 +64,36 @@ def script(
     made = _target(target, inserts, calls.clients)
     wrong = " ".join(wrong.split())  # a line
     return _filled(
-        _SCRIPT,
+        _text("repro.sh"),
         **made._asdict(),
         what=f"{len(sequence)} calls after which something is wrong on {target}: {wrong}.",
         names=" ".join(sorted(calls.names)),
         calls=_used(_CALLS, lines),
         checks=_used(_CHECKS, lines),
         lines="\n".join(lines),
+        long_ago=str(steps.LONG_AGO // 10**9),
     )
 
 
-def _used(functions: Sequence[tuple[str, str]], lines: Sequence[str]) -> str:
-    """The text of those functions that the lines of a script call."""
+def _text(name: str) -> str:
+    return Path(__file__).with_name(name).read_text()
+
+
+def _used(section: int, lines: Sequence[str]) -> str:
+    """The text of those functions of a section of ``repro_functions.sh`` that the lines call."""
     words = {word for line in lines if line[0] != "#" for word in line.split()[:2]}
-    return "".join(f"{text}\n" for names, text in functions if words & set(names.split()))
+    if "open" in words:
+        words.add("create")  # which does it
+    paragraphs = re.split(r"^# ---- .*\n", _text("repro_functions.sh"), flags=re.MULTILINE)
+    found = re.split(r"\n\n", paragraphs[section].strip())
+    kept = [text for text in found if _name_of(text) in words]
+    return "".join(f"\n{text}\n" for text in kept)
+
+
+def _name_of(function: str) -> str:
+    found = re.search(r"^(\w+)\(\) {", function, re.MULTILINE)
+    assert found is not None, function
+    return found[1]
 
 
 def shows(path: Path) -> bool:
@@ -250,12 +269,10 @@ def _target(spec: str, inserts: Sequence[volfiles.Insert], clients: int) -> _Tar
         usage, tidy = "a mount of its own, of bricks in TMPDIR or /var/tmp.", "$dir"
         mounts = [f"    mount_client {number}" for number in range(clients)]
         lines = [*_recipe(spec, inserts), *mounts]
-    start = _filled(
-        _MOUNT,
-        start="\n".join(lines),
-        brick=_BRICK if any("start_brick" in line for line in lines) else "",
-        where=where,
-    )
+    text = _text("repro_mount.sh")
+    if not any("start_brick" in line for line in lines):
+        text = "\n\n".join(part for part in text.split("\n\n") if "start_brick" not in part)
+    start = _filled(text, start="\n".join(lines), where=where) + "\n"
     return _Target(
         usage,
         start=start,
@@ -290,390 +307,3 @@ def _client(volfile: str) -> str:
 def _here(text: str) -> str:
     """A here-document in which only $work is expanded."""
     return "<<END\n" + re.sub(r"[\\$`]", r"\\\g<0>", text) + "END"
-
-
-_CALLS = [
-    (
-        "create open",
-        r"""
-# Open a file for reading and writing as HANDLE, of the client of this number.
-create() { # HANDLE NAME [excl] [trunc] [append] [direct] [sync] [dsync]
-    local path number flag
-    path=$(at "$1" "$2")
-    flags[$1]=
-    for flag in "${@:3}"; do
-        case $flag in
-            excl) (set -o noclobber && : >"$path") || return ;;
-            trunc) : >"$path" || return ;;
-            there) : <"$path" || return ;;
-            *) flags[$1]+=,$flag ;; # for dd
-        esac
-    done
-    exec {number}<>"$path" && files[$side$1]=/proc/self/fd/$number
-}""",
-    ),
-    (
-        "open",
-        r"""
-open() { # HANDLE NAME [append] [direct] [sync] [dsync]
-    create "$1" "$2" there "${@:3}"
-}""",
-    ),
-    (
-        "close",
-        r"""
-close() { # HANDLE
-    local number=${files[$side$1]##*/}
-    exec {number}>&-
-    unset "files[$side$1]"
-}""",
-    ),
-    (
-        "link",
-        r"""
-link() { # CLIENT OLD NEW
-    ln --no-target-directory "$(at "$1" "$2")" "$(at "$1" "$3")"
-}""",
-    ),
-    (
-        "rename",
-        r"""
-rename() { # CLIENT OLD NEW
-    mv --force --no-target-directory "$(at "$1" "$2")" "$(at "$1" "$3")"
-}""",
-    ),
-    (
-        "unlink",
-        r"""
-unlink() { # CLIENT NAME
-    command unlink "$(at "$1" "$2")"
-}""",
-    ),
-    (
-        "pread",
-        r"""
-pread() { # HANDLE OFFSET LENGTH
-    dd if="${files[$side$1]}" iflag="skip_bytes${flags[$1]/,append/}" skip="$2" bs="$3" count=1
-}""",
-    ),
-    (
-        "pwrite",
-        r"""
-pwrite() { # HANDLE OFFSET LENGTH SEED: bytes that are nowhere zero, and differ everywhere
-    seq "$4" inf | dd iflag=fullblock bs="$3" count=1 conv=notrunc \
-        of="${files[$side$1]}" oflag="seek_bytes${flags[$1]}" seek="$2"
-}""",
-    ),
-    (
-        "write_zeros",
-        r"""
-write_zeros() { # HANDLE OFFSET LENGTH
-    dd if=/dev/zero bs="$3" count=1 conv=notrunc \
-        of="${files[$side$1]}" oflag=seek_bytes seek="$2"
-}""",
-    ),
-    (
-        "zero_range",
-        r"""
-zero_range() { # HANDLE OFFSET LENGTH
-    command fallocate --zero-range --offset "$2" --length "$3" "${files[$side$1]}"
-}""",
-    ),
-    (
-        "discard",
-        r"""
-discard() { # HANDLE OFFSET LENGTH
-    command fallocate --punch-hole --offset "$2" --length "$3" "${files[$side$1]}"
-}""",
-    ),
-    (
-        "allocate",
-        r"""
-allocate() { # HANDLE OFFSET LENGTH [--keep-size]
-    command fallocate "${@:4}" --offset "$2" --length "$3" "${files[$side$1]}"
-}""",
-    ),
-    (
-        "ftruncate",
-        r"""
-ftruncate() { # HANDLE SIZE
-    command truncate --size "$2" "${files[$side$1]}"
-}""",
-    ),
-    (
-        "truncate",
-        r"""
-truncate() { # CLIENT NAME SIZE
-    command truncate --no-create --size "$3" "$(at "$1" "$2")"
-}""",
-    ),
-    (
-        "age",
-        rf"""
-age() {{ # HANDLE
-    touch --no-create --date=@{steps.LONG_AGO // 10**9} "${{files[$side$1]}}"
-}}""",
-    ),
-    (
-        "fsync",
-        r"""
-fsync() { # HANDLE [--data]
-    sync "${@:2}" "${files[$side$1]}"
-}""",
-    ),
-    (
-        "setxattr",
-        r"""
-setxattr() { # CLIENT NAME KEY VALUE
-    setfattr --name "$3" --value "$4" "$(at "$1" "$2")"
-}""",
-    ),
-    (
-        "getxattr",
-        r"""
-getxattr() { # CLIENT NAME KEY
-    getfattr --only-values --name "$3" "$(at "$1" "$2")"
-}""",
-    ),
-    (
-        "removexattr",
-        r"""
-removexattr() { # CLIENT NAME KEY
-    setfattr --remove "$3" "$(at "$1" "$2")"
-}""",
-    ),
-]
-_CHECKS = [
-    (
-        "wait_a_tick",
-        r"""
-# From this moment on file systems have another time.
-wait_a_tick() {
-    local before
-    before=$(date +%s.%N)
-    until [[ $moment > $before ]]; do
-        touch "$work/tick"
-        moment=$(stat --format %.9Y "$work/tick")
-    done
-}""",
-    ),
-    (
-        "times_are_set",
-        r"""
-# What changes a file sets its times.
-times_are_set() { # HANDLE
-    local mtime ctime
-    read -r mtime ctime < <(stat --dereference --format '%.9Y %.9Z' "${files[target$1]}")
-    if [[ $mtime < $moment ]]; then wrong "mtime was not set"; fi
-    if [[ $ctime < $moment ]]; then wrong "ctime was not set"; fi
-}""",
-    ),
-    (
-        "blocks_are_freed",
-        r"""
-# What is discarded is free. Two blocks may be there for xattrs.
-blocks_are_freed() { # HANDLE
-    local ours right
-    sync "${files[target$1]}" "${files[control$1]}"
-    ours=$(stat --dereference --format %b "${files[target$1]}")
-    right=$(stat --dereference --format %b "${files[control$1]}")
-    [ "$ours" -le $((right + 2 * 8)) ] ||
-        wrong "it has $ours blocks of 512 bytes, the control has $right"
-}""",
-    ),
-    (
-        "compare_open",
-        r"""
-# The bytes of a file without a name: it cannot be opened again, and is read once.
-compare_open() { # HANDLE
-    local side number
-    for side in target control; do
-        number=${files[$side$1]##*/}
-        dd iflag=nocache count=0 status=none <&"$number"
-        cat <&"$number" >"$work/$side.out" 2>&1
-    done
-    cmp --quiet "$work/target.out" "$work/control.out" ||
-        wrong "the open file is not what it is on the control"
-}""",
-    ),
-]
-
-_MOUNT = r"""# ---- the target, if it is to be made ----
-
-start_target() {
-    [ "$EUID" = 0 ] || cannot "it mounts: run it as root, or give it a folder"
-    glusterfs --version | head -n 1
-@start@
-}
-@brick@
-# Its volfile is the input. glusterfs returns when it is mounted; the kernel keeps no attributes.
-mount_client() { # NUMBER
-    local mountpoint=$work/mount-$1
-    mkdir "$mountpoint"
-    setsid glusterfs @where@ \
-        --log-file="$mountpoint.log" --pid-file="$mountpoint.pid" \
-        --attribute-timeout=0 --entry-timeout=0 "$mountpoint"
-    [ "$(stat --format %i "$mountpoint")" = 1 ] ||
-        cannot "it is not mounted: $(tail -n 3 "$mountpoint.log")"
-    targets+=("$mountpoint")
-}
-
-stop_target() {
-    local pid path mounted
-    while read -r pid; do
-        kill -KILL "$pid"
-        while [ -e "/proc/$pid/exe" ]; do sleep 0.01; done
-    done < <(cat "$work"/*.pid 2>/dev/null)
-    mapfile -t mounted < <(cut --delimiter=' ' --fields=2 /proc/self/mounts)
-    for path in "${mounted[@]}"; do
-        [[ $path != "$work"/* ]] || umount "$path"
-    done
-}
-
-"""
-
-_BRICK = r"""
-# Its volfile is the input. glusterfsd returns when the brick serves.
-start_brick() { # NAME
-    mkdir "$work/$1"
-    cat >"$work/$1.vol"
-    setsid glusterfsd --volfile="$work/$1.vol" \
-        --log-file="$work/$1.log" --pid-file="$work/$1.pid" ||
-        cannot "$1 does not start: $(tail -n 3 "$work/$1.log")"
-}
-"""
-
-_SCRIPT = r"""#!/usr/bin/env bash
-# @what@
-#
-# Usage: bash THIS_FILE [DIR]
-#
-# Each call is done twice: on the target and in a local folder, the control; then both must have the
-# same. DIR, an empty folder of any mounted file system, is the target. Without DIR it is
-# @usage@
-#
-# Exits 0 if nothing is wrong, 1 if something is, 2 if it cannot run. Nothing of it is left.
-# Needs bash, coreutils, diffutils, util-linux, attr; without DIR root and GlusterFS.
-# Made by glupy fuzz.
-
-set -u
-export LC_ALL=C
-
-dir=${1-@default@}
-names=(@names@)
-work='' control='' tidy='' side='' outcome=''
-targets=() # the target as each client has it
-declare -A files # what is open, by side and handle
-# shellcheck disable=SC2034 # of a script that neither writes nor reads
-declare -A flags # what dd opens it with, by handle
-
-cannot() {
-    echo "cannot run: $*"
-    exit 2
-}
-
-wrong() {
-    echo "wrong: $*"
-    exit 1
-}
-
-clean() {
-    trap '' HUP INT TERM
-    local path number
-    for path in "${files[@]}"; do
-        number=${path##*/}
-        exec {number}>&-
-    done
-    if [ -n "$tidy" ]; then
-        (cd "$tidy" && rm -f "${names[@]}")
-    fi
-    if [ -n "$work" ]; then@stop@
-        rm -rf --one-file-system "$work"
-    fi
-}
-
-@start@# ---- the calls, on one side ----
-
-at() { # CLIENT NAME: its path
-    local place=$control
-    [ "$side" = control ] || place=${targets[$1 % ${#targets[@]}]}
-    echo "$place/$2"
-}
-@calls@
-# ---- what is compared ----
-@checks@
-call() { # SIDE CALL ARGUMENT...
-    side=$1
-    if "${@:2}" >"$work/$side.out" 2>"$work/err"; then
-        outcome=ok
-    else
-        outcome=$(tail -n 1 "$work/err")
-        outcome=${outcome##*: }
-    fi
-}
-
-step() { # CALL ARGUMENT...
-    local ours
-    call target "$@"
-    ours=$outcome
-    echo "$*: $ours"
-    call control "$@"
-    [ "$outcome" != "Operation not supported" ] || cannot "the control has no $1"
-    [ "$ours" = "$outcome" ] || wrong "$ours; on the control: $outcome"
-    cmp --quiet "$work/target.out" "$work/control.out" || wrong "it returned other bytes"
-    compare_files
-}
-
-compare_files() {
-    local ours right number name
-    mapfile -t ours < <(attributes "${targets[0]}")
-    mapfile -t right < <(attributes "$control")
-    for number in "${!names[@]}"; do
-        [ "${ours[number]}" = "${right[number]}" ] ||
-            wrong "${ours[number]}; on the control: ${right[number]#*: }"
-        name=${names[number]}
-        [ ! -e "$control/$name" ] || compare_bytes "$name"
-    done
-}
-
-attributes() { # FOLDER: a line for each name
-    (cd "$1" && stat --format '%n: %s bytes, %h links' "${names[@]}" 2>&1)
-}
-
-compare_bytes() { # NAME
-    local difference
-    dd if="${targets[0]}/$1" iflag=nocache count=0 status=none # what the kernel has of it goes
-    difference=$(cmp --print-bytes "${targets[0]}/$1" "$control/$1" 2>&1) ||
-        wrong "$1 is not what it is on the control: ${difference##*differ: }"
-}
-
-compare_names() {
-    local ours right
-    ours=$(listed "${targets[0]}")
-    right=$(listed "$control")
-    [ "$ours" = "$right" ] || wrong "in the end there are: $ours; on the control: $right"
-}
-
-listed() { # FOLDER: its names and their xattrs, in one line
-    (
-        cd "$1" || exit
-        ls --ignore=lost+found
-        getfattr --dump --match='^user\.' "${names[@]}" 2>/dev/null
-    ) | sort | paste --serial --delimiters=' '
-}
-
-# ---- all of it ----
-
-trap clean EXIT
-trap 'cannot interrupted' HUP INT TERM
-work=$(mktemp --directory "${TMPDIR:-/var/tmp}/repro.XXXXXX") || cannot "no temporary folder"
-control=$work/control
-mkdir "$control"
-@begin@
-[ -d "${targets[0]}" ] || cannot "there is no folder ${targets[0]}"
-[ -z "$(listed "${targets[0]}")" ] || cannot "${targets[0]} is not empty"
-tidy=@tidy@
-
-@lines@
-echo "nothing is wrong"
-"""

@@ -31,17 +31,15 @@ import volfiles
 from glupy import stores
 from glupy.testing import stock
 from glupy.testing.fuzz.faults import (
-    Ballast,
     FaultError,
-    Troubles,
     check_faults,
     make_contents,
-    read_only,
     wait_until_full,
 )
 from glupy.testing.fuzz.folder import Folder
 from glupy.testing.fuzz.model import Promises
 from glupy.testing.fuzz.runner import Ground, names_of
+from glupy.testing.fuzz.trouble import Ballast, Trouble
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick, ProcessError
 
@@ -164,12 +162,12 @@ def _ground(
     ground.boundaries = recipe.boundaries
     first = recipe.bricks[:1] if recipe.redundant else recipe.bricks
     orders = recipe.orders[:1] if recipe.redundant else recipe.orders
-    ground.trouble = Troubles(first, orders, clients[0], ballast)
+    ground.trouble = Trouble(first, orders, clients[0], ballast)
     if "full" in faults:
         wait_until_full(clients[0])
     if "readonly" in faults:
         ground.kept = make_contents(ground)
-        stack.enter_context(read_only(store.folder))
+        stack.enter_context(stores.read_only(store.folder))
     return ground
 
 

@@ -1,0 +1,104 @@
+"""What steps can do to a target: kill its bricks, fail its fops, use up its store."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from glupy import linux, stores
+from glupy.testing import failing, gfapi
+from glupy.testing.processes import Brick
+
+ROOM = 1 << 20
+"""Bytes that are free in a full store: less than a brick's reserve, but GlusterFS's own clients can
+use them up."""
+ROOM_TO_START = 3 << 20
+"""The same for bricks that are to start in it: the 256 folders of handles take 1 MiB."""
+BLOCK = 4096
+INTERNAL_PID = -3
+"""Of a client of GlusterFS's own (glusterfs/common-utils.h: GF_CLIENT_PID_DEFRAG)."""
+
+
+class Ballast:
+    """A file that fills the store at ``folder``, but for what a brick needs to start."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._path = folder, folder / "ballast"
+        stores.run("sync", "--file-system", folder)
+        # What a file system holds back for itself statvfs does not tell.
+        size, more = 0, self._free()
+        with self._path.open("wb") as file:
+            while more >= BLOCK:
+                try:
+                    linux.fallocate(file.fileno(), 0, size, more)
+                    size += more
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    file.truncate(size)
+                    more //= 2
+            file.truncate(size - ROOM_TO_START)
+        self._wanted = self._free() - ROOM_TO_START + ROOM
+
+    def _free(self) -> int:
+        stat = os.statvfs(self._folder)
+        return stat.f_bfree * stat.f_frsize
+
+    def adjust(self) -> None:
+        """Leave `ROOM`, whatever was used meanwhile: a brick's folders of handles never go."""
+        size, more = self._path.stat().st_size, self._free() - self._wanted
+        with self._path.open("r+b") as file:
+            if more < 0:
+                file.truncate(size + more)
+            elif more >= BLOCK:
+                with contextlib.suppress(OSError):  # what was just freed is not to be had at once
+                    linux.fallocate(file.fileno(), 0, size, more)
+
+
+class Trouble:
+    """Does to a target what steps want: to these bricks, and by these folders of orders.
+
+    Without any there is none to make.
+    """
+
+    def __init__(
+        self,
+        bricks: Sequence[Brick] = (),
+        orders: Sequence[Path] = (),
+        client: gfapi.Client | None = None,
+        ballast: Ballast | None = None,
+    ) -> None:
+        self.bricks, self._orders, self._client = bricks, orders, client
+        self._ballast = ballast
+
+    def begin(self) -> None:
+        """A sequence begins: a full store is as full as at the last one."""
+        if self._ballast is not None:
+            self._ballast.adjust()
+
+    def kill(self) -> None:
+        """SIGKILL for the bricks."""
+        for brick in self.bricks:
+            brick.kill()
+
+    def start(self) -> None:
+        """Start those that do not run. Clients find them some seconds later."""
+        for brick in self.bricks:
+            if not brick.is_running:
+                brick.start()
+
+    def inject(self, fop: str, number: int) -> None:
+        """The next such fop fails with this errno."""
+        for folder in self._orders:
+            failing.order(folder, fop, number)
+
+    def disarm(self) -> None:
+        """What no fop has met will not happen any more."""
+        for folder in self._orders:
+            failing.clear(folder)
+
+    def be_internal(self, on: bool) -> None:
+        """The client's calls are those of a GlusterFS process from now on, or a user's again."""
+        if self._client is not None:
+            self._client.be_internal(INTERNAL_PID if on else 0)
