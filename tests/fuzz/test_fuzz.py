@@ -40,9 +40,11 @@ from glupy.testing.fuzz.steps import (
     Read,
     Rename,
     Start,
+    Stat,
     Unlink,
     Wait,
     Write,
+    Zerofill,
 )
 from glupy_tools import bench_fuzz
 from pybd.ranges import Plan, plan
@@ -182,6 +184,20 @@ def test_what_fails_in_c_posix_for_want_of_space_leaves_something_behind() -> No
         finding = Search(ground).run(examples=400, seed=1, shrink=False)
     assert finding is not None
     assert any(outcome and outcome.errno == errno.ENOSPC for _, outcome in finding.done)
+
+
+def test_what_pyposix_refuses_for_want_of_space_has_not_happened() -> None:
+    too_much = 64 << 20
+    with open_target("pyposix", faults=["full"]) as ground:
+        zeroed = [Create(0, "a"), Write(0, 0, 4096, 1), Zerofill(0, 0, too_much), Stat(0, "a")]
+        filled = [Fallocate(0, size, size) for size in (1 << n for n in range(20, 11, -1))]
+        made = [Create(0, "a"), *filled, *filled, Create(1, "b"), Stat(0, "b")]
+        for sequence in zeroed, made:
+            done = replay(ground, [AsInternal(on=True), *sequence]).done
+            assert [outcome and outcome.errno for _, outcome in done[-2:]] == [
+                errno.ENOSPC,
+                0 if sequence is zeroed else errno.ENOENT,
+            ]
 
 
 def test_a_folder_of_ext4_is_the_control(brick_dir: Path) -> None:

@@ -24,6 +24,7 @@ def test_run_returns_what_the_command_prints() -> None:
         (["glupy-no-such-command"], "glupy-no-such-command: this command is not installed"),
         (["false"], "false: failed with status 1"),
         (["sh", "-c", "echo; echo why >&2; echo more >&2; exit 3"], "sh: why"),
+        (["sh", "-c", "echo why; exit 1"], "sh: why"),
         (["cat", "/nowhere"], "cat: /nowhere: No such file or directory"),
     ],
 )

@@ -71,9 +71,12 @@ def zero(number: int, offset: int, length: int) -> None:
     """Have a range read as zeros, and give it blocks, past the end too.
 
     By the file system if it can do that, else by writing zeros. If it fails, no blocks are left
-    behind, and the size is what it was; nobody else may write then.
+    behind, size and bytes are what they were; nobody else may write then.
     """
     try:
+        if offset < os.fstat(number).st_size:
+            # ext4 zeroes what has blocks already before it finds that there are no more.
+            _reach(number, offset, length, True, _KEEP)
         _reach(number, offset, length, False, _ZERO)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:

@@ -84,13 +84,20 @@ class Making(Brick):
             path, existed = new.entry.path, new.existed
             how = (flags | os.O_CREAT if flags else _CREATE_ONLY | os.O_RDWR) | self._direct
             real_mode = self._file_mode(mode)
+            if not existed:
+                self._check_layout(new, xdata)
+                try:
+                    # O_EXCL, or else nobody knows whose file it is if what follows fails.
+                    exclusive = how | os.O_EXCL
+                    number = linux.create(path, exclusive, real_mode, frame.uid, new.gid)
+                    new.made = True
+                except FileExistsError:
+                    if how & os.O_EXCL:
+                        raise
+                    existed = True  # somebody was faster
             if existed:
                 self._refuse_mapped(self._files[new.gfid], path)
                 number = os.open(path, how, real_mode)
-            else:
-                self._check_layout(new, xdata)
-                number = linux.create(path, how, real_mode, frame.uid, new.gid)
-                new.made = bool(how & os.O_EXCL)
             opened = OpenFile(self._files[new.gfid], number, flags)
             try:
                 if existed:

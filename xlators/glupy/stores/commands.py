@@ -64,7 +64,8 @@ def run(*command: str | Path, timeout: float = 60, grace: float = 10) -> str:
     reach it.
 
     Raises StoreError, one line, if the command is missing, fails, or takes too long. A command
-    that writes nothing about its failure is named with its exit status.
+    that complains on standard output only is quoted from there; one that writes nothing is named
+    with its exit status.
     """
     words = [str(word) for word in command]
     name = Path(words[0]).name
@@ -101,7 +102,7 @@ def run(*command: str | Path, timeout: float = 60, grace: float = 10) -> str:
                 what = "was interrupted" if interrupted else f"did not end within {timeout:g} s"
                 raise StoreError(f"`{shlex.join(words)}` {what}")
     if process.returncode:
-        lines = [line.strip() for line in errors.splitlines() if line.strip()]
+        lines = [line.strip() for line in (errors or output).splitlines() if line.strip()]
         line = lines[0] if lines else f"failed with status {process.returncode}"
         raise StoreError(line if line.startswith(name) else f"{name}: {line}")
     return output

@@ -158,17 +158,21 @@ class Volume:
     def rebalance(self) -> None:
         """Move files to where they belong, and wait for that. ProcessError if one fails."""
         self._glusterd.gluster("volume", "rebalance", self.name, "start", "force")
-        deadline = time.monotonic() + HEAL_TIMEOUT
+        deadline, complaint = time.monotonic() + HEAL_TIMEOUT, ""
         while time.monotonic() < deadline:
-            tree = self._glusterd.xml("volume", "rebalance", self.name, "status")
-            whole = tree.find(".//aggregate")
-            if whole is not None and whole.findtext("statusStr") == "completed":
-                failures = whole.findtext("failures")
-                if failures != "0":
-                    raise ProcessError(f"{failures} files were not moved")
-                return
+            try:
+                tree = self._glusterd.xml("volume", "rebalance", self.name, "status")
+            except stores.StoreError as error:
+                complaint = f": {error}"  # glusterd asked the process that is just ending
+            else:
+                whole = tree.find(".//aggregate")
+                if whole is not None and whole.findtext("statusStr") == "completed":
+                    failures = whole.findtext("failures")
+                    if failures != "0":
+                        raise ProcessError(f"{failures} files were not moved")
+                    return
             time.sleep(_POLL)
-        raise ProcessError("rebalance does not end")
+        raise ProcessError(f"rebalance does not end{complaint}")
 
     def enable_quota(self) -> None:
         """Turn quota on; what is used is looked up before each write, not now and then."""

@@ -117,10 +117,14 @@ class Runner:
         self._injected = step.number if isinstance(step, steps.Inject) else 0
         self.ground.mistrusted |= isinstance(step, (steps.Inject, steps.Kill))
         if outcome.errno:
+            if plan.file is not None and step.modifies:
+                plan.file.times = None  # a file system may set them before it refuses
+                if self.ground.full and isinstance(step, steps.Write):
+                    self._look_again(step, plan, plan.file)
             return outcome
         written = outcome.value
         if isinstance(step, steps.Write) and isinstance(written, int) and written != step.length:
-            plan = dataclasses.replace(step, length=written).plan(self.volume)
+            plan = self._shortened(step, written)
         if self.against is not None or plan.file is None:
             plan.change()
             if step.modifies:
@@ -174,6 +178,53 @@ class Runner:
             and isinstance(value, int)
             and 0 < value < step.length
         )
+
+    def _shortened(self, step: steps.Write, written: int) -> Plan:
+        """A write of a part: the rest may have got blocks all the same."""
+        plan = dataclasses.replace(step, length=written).plan(self.volume)
+
+        def change() -> None:
+            plan.change()
+            if (file := plan.file) is not None:
+                file.may |= file.touched(file.last, file.last + step.length)
+                # ext4_truncate_failed_write: and what had blocks past the end has lost them.
+                file.must &= file.touched(0, file.size)
+
+        return plan._replace(change=change)
+
+    def _look_again(self, step: steps.Write, plan: Plan, file: FileModel) -> None:
+        """A write that was refused: past O_DIRECT a part of it may be done (iomap/direct-io.c)."""
+        before, must = bytes(file.data), file.must
+        plan.change()
+        after = bytes(file.data)
+        direct = self.volume.handles[step.handle].flags & os.O_DIRECT
+        found = self._bytes_of(file) if direct else before
+        if found is None:
+            found = before
+        expected = zip(found, before.ljust(len(after), b"\0"), after, strict=False)
+        if len(found) > len(after) or any(byte not in both for byte, *both in expected):
+            raise Mismatch("a refused write left other bytes than those before or its own")
+        file.data[:] = found
+        file.must = must & file.touched(0, file.size)
+
+    def _bytes_of(self, file: FileModel) -> bytes | None:
+        """All that is in a file; None if there is no way to read it."""
+        side = self.sides[0]
+        where = next((where for where, other in self.volume.files() if other is file), None)
+        if isinstance(where, str):
+            opened = side.client(0).open("/" + where, os.O_RDONLY)
+        elif where is not None and self.volume.handles[where].reads:
+            opened = side.files[where]
+        else:
+            return None
+        try:
+            return b"".join(
+                opened.pread(READ_SIZE, offset).value
+                for offset in range(0, opened.fstat().st_size, READ_SIZE)
+            )
+        finally:
+            if isinstance(where, str):
+                opened.close()
 
     def _reads_on(self, step: Step, plan: Plan, outcome: Outcome) -> bool:
         """Zeros follow the end of a file, where they may."""
