@@ -17,8 +17,10 @@ import pytest
 import volfiles
 from glupy import stores
 from glupy._bridge import lib
+from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick, ProcessError, free_port
 
+SAME_GFID = Path(__file__).parent / "translators" / "same_gfid.py"
 PORT = 55555  # EVENT_PORT of libglusterfs/src/events.c, in 10.3 and 11.1
 LEAVES = "posix", "pyposix"
 MIB = 1 << 20
@@ -167,3 +169,30 @@ def test_a_brick_that_fails_its_health_check(
         place = fields.pop("brick").removesuffix(" timeout is 20")  # C's, without a separator
         assert place == f"here:{folder}"
         assert fields == {"path": str(file), "error": os.strerror(errno.EISDIR)}
+
+
+@pytest.mark.allow_log(r".*")
+def test_a_directory_with_the_gfid_of_another(
+    make_brick: MakeBrick, brick_dir: Path, events: Events
+) -> None:
+    places, event = folders(brick_dir), lib.EVENT_POSIX_SAME_GFID
+    found = {}
+    for leaf, folder in places.items():
+        brick = make_brick(
+            folder,
+            leaf=leaf,
+            options={"hostname": "here"},
+            inserts=[("features/glupy", {"module": f"{SAME_GFID}:SameGfid"})],
+        )
+        with Client(brick.client_graph()) as client:
+            client.mkdir("/one")
+            assert event not in {each.event for each in events.received()}
+            client.mkdir("/two")
+        found[leaf] = [each for each in events.received() if each.event == event]
+    (told,) = same(found, places)
+    gfid = uuid.UUID(bytes=bytes(range(16)))
+    assert told == Told(
+        event,
+        f"gfid={gfid};path=BRICK/.glusterfs/00/00/{uuid.UUID(int=1)}/one;newpath=/two"
+        ";brick=here:BRICK",
+    )

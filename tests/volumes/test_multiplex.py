@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from glupy.testing.logs import LogChecker
 from glupy.testing.statedump import Statedump
 from glupy.testing.volumes import Glusterd, Volume
 
-from .leaves import PARTING, client_of, dumped, volume_on
+from .leaves import PARTING, client_of, dumped, volume_on, wait_until
 from .load import FileLoad
 
 LEAVES = "posix", "pyposix"
@@ -32,6 +33,9 @@ pytestmark = pytest.mark.allow_log(
     r"rpc_transport_unref\+.*0-rpc_transport: invalid argument: this",
     # protocol/server no longer knows the fds of a client whose brick is being detached
     r"server4_\w+_cbk\] .*{error-xlator=-}, {errno=9}",
+    # …and their locks went with it
+    r"(Matching lock not found for unlock|attempted but no matching lock found)",
+    r"server4_(inodelk|entrylk)_cbk\] .*{errno=22}",
     # features/utime sets the time of a read after it: the file may be gone
     r"posix_setattr\] .*on gfid-handle .*No such file or directory",
 )
@@ -50,6 +54,32 @@ def process_of(*volumes: Volume) -> int:
     return pid
 
 
+def open_in(pid: int, volume: Volume) -> list[Path]:
+    """What a process has open of a volume's bricks."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            path = link.readlink()
+            if any(path.is_relative_to(brick) for brick in volume.bricks):
+                found.append(path)
+    return found
+
+
+def wait_until_closed(pid: int, volume: Volume, leaf: str) -> None:
+    """Wait until a process has nothing open any more of the bricks that are being detached from it.
+
+    A statedump before that may be its end: it reads translators that are just going
+    (gf_proc_dump_xlator_mem_info of 10.3: SIGSEGV).
+    """
+
+    try:
+        wait_until(lambda: not open_in(pid, volume), "the bricks being closed", 10)
+    except AssertionError:
+        # Of two C bricks one stays like that in about one of ten runs, with all that it has.
+        assert leaf == "posix", open_in(pid, volume)
+    time.sleep(0.5)  # their translators go soon after
+
+
 def bricks_in(dump: Statedump, leaf: str) -> set[str]:
     """The directories of the leaves of that type in a statedump.
 
@@ -66,7 +96,8 @@ def test_one_volume_is_stopped_and_the_other_unharmed(
     """`first` is the leaf of the brick that the process was started with."""
     dumps = tmp_path / "dumps"
     dumps.mkdir()
-    options = {"server.statedump-path": str(dumps)}
+    # What write-behind has acknowledged may be lost with the brick.
+    options = {"server.statedump-path": str(dumps), "performance.write-behind": "off"}
     volumes: dict[str, Volume] = {}
     clients: dict[str, Client] = {}
     loads: dict[str, FileLoad] = {}
@@ -97,6 +128,7 @@ def test_one_volume_is_stopped_and_the_other_unharmed(
             with pytest.raises(OSError):
                 loads[stopped].raise_error()
             loads[stays].go_on(200)
+            wait_until_closed(pid, volumes[stopped], stopped)
             assert shown(volumes[stays]) == {**everywhere, stopped: set()}
 
             volumes[stopped].start()

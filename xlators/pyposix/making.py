@@ -344,8 +344,10 @@ class Making(Brick):
         if frame.pid != keys.PID_SELF_HEALD:
             path = new.loc.path or os.fsdecode(new.entry.path)
             self.log.warning("mkdir %s: its gfid is another directory's already", path)
+            # By its parent's handle and its name, as C posix tells it.
+            place = os.path.normpath(os.path.join(os.path.dirname(handle), os.readlink(handle)))
             gfid = str(Gfid(new.gfid))
-            self._tell(EVENT_POSIX_SAME_GFID, gfid=gfid, path=handle, newpath=path)
+            self._tell(EVENT_POSIX_SAME_GFID, gfid=gfid, path=place, newpath=path)
         if not self._handles.leads_to(new.gfid, new.entry.parent.gfid, new.entry.name):
             self._handles.remove(new.gfid)
 
