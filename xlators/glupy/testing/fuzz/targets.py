@@ -245,7 +245,7 @@ class Recipe:
         self._inserts, self._faults = inserts, faults
         self._count = 0
         # C posix needs a glusterfsd around it; disperse and distribute want what protocol/client
-        # makes of the offsets in directories. What replicate has healed it forgets at its fini, when
+        # makes of offsets in directories. What replicate has healed it forgets at its fini, when
         # the locks below have gone, if those are of the same graph (pl_forget: SIGSEGV).
         heals = "replicate" in text and "io" in faults
         leaves = set(re.findall(r"\w*posix\w*", text)) or {OURS}
