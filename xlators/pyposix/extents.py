@@ -73,21 +73,21 @@ def zero(number: int, offset: int, length: int) -> None:
     By the file system if it can do that, else by writing zeros. If it fails, no blocks are left
     behind, size and bytes are what they were; nobody else may write then.
     """
+    # ext4 zeroes what has blocks already before it finds that there are no more: those come first.
+    modes = (_KEEP, _ZERO) if offset < os.fstat(number).st_size else (_ZERO,)
     try:
-        if offset < os.fstat(number).st_size:
-            # ext4 zeroes what has blocks already before it finds that there are no more.
-            _reach(number, offset, length, True, _KEEP)
-        _reach(number, offset, length, False, _ZERO)
+        _reach(number, offset, length, False, *modes)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
         _write_zeros(number, offset, length)
 
 
-def _reach(number: int, offset: int, length: int, keep_size: bool, mode: int) -> None:
+def _reach(number: int, offset: int, length: int, keep_size: bool, *modes: int) -> None:
     with _undone(number, offset, length):
         # The size comes last: then there is none to take back.
-        linux.fallocate(number, mode, offset, length)
+        for mode in modes:
+            linux.fallocate(number, mode, offset, length)
         end = offset + length
         if not keep_size and os.fstat(number).st_size < end:
             os.ftruncate(number, end)

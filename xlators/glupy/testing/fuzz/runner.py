@@ -198,11 +198,13 @@ class Runner:
         plan.change()
         after = bytes(file.data)
         direct = self.volume.handles[step.handle].flags & os.O_DIRECT
-        found = self._bytes_of(file) if direct else before
+        found = self._bytes_of(file) if direct else None
         if found is None:
             found = before
-        expected = zip(found, before.ljust(len(after), b"\0"), after, strict=False)
-        if len(found) > len(after) or any(byte not in both for byte, *both in expected):
+        elif len(found) > len(after) or any(
+            byte not in both
+            for byte, *both in zip(found, before.ljust(len(after), b"\0"), after, strict=False)
+        ):
             raise Mismatch("a refused write left other bytes than those before or its own")
         file.data[:] = found
         file.must = must & file.touched(0, file.size)
