@@ -119,7 +119,9 @@ def _undone(number: int, offset: int, length: int) -> Iterator[None]:
     except OSError:
         with contextlib.suppress(OSError):
             if os.fstat(number).st_blocks != before.st_blocks:
-                for first, last in gaps(inside, start, min(end, size)):
+                # The block in which the file ends goes as a whole, or not at all.
+                tail = -(-size // block) * block
+                for first, last in gaps(inside, start, min(end, tail)):
                     linux.fallocate(number, _PUNCH, first, last - first)
             if os.fstat(number).st_blocks != before.st_blocks or os.fstat(number).st_size != size:
                 # ext4 punches nothing past the end. Truncating takes all that is there: what was

@@ -147,12 +147,7 @@ def _ground(
     store = stack.enter_context(stores.store(folder / "image", STORE_SIZE, folder / "store"))
     recipe = Recipe(spec, stack, folder, store.folder, inserts, faults)
     graph, promises = recipe.build()
-    ballast = None
-    if "full" in faults:
-        ballast = Ballast(store.folder)
-        # What is left is in pieces, and ext4 keeps the blocks that list them.
-        blocks = promises.metadata_blocks + 2
-        promises = replace(promises, metadata_blocks=blocks)
+    ballast = Ballast(store.folder) if "full" in faults else None
     for brick in recipe.bricks:
         stack.enter_context(brick)
     over_rpc = not recipe.in_process
