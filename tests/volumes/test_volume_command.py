@@ -18,7 +18,7 @@ from glupy_tools.volume_state import VolumeState
 from volfiles import filter as volfilter
 
 from . import filter_log
-from .leaves import glupy
+from .leaves import glupy, wait_until
 from .load import Worker
 
 Make = Callable[..., Volume]
@@ -142,7 +142,8 @@ def test_a_replica_volume_goes_to_pyposix_under_load_and_back(
         # what is set later reaches the new leaf, in the processes that run
         free = os.statvfs(mnt).f_bavail
         volume.set("storage.reserve", "60")
-        assert os.statvfs(mnt).f_bavail < free / 2
+        # Bricks hear of it after the command has ended.
+        wait_until(lambda: os.statvfs(mnt).f_bavail < free / 2, "the new reserve")
         volume.set("storage.reserve", "1")
 
         volume.replace_brick(volume.bricks[0], volume.bricks[0].with_name("new"))
