@@ -64,7 +64,10 @@ def gaps(ranges: list[Range], start: int, end: int) -> Iterator[Range]:
 
 def allocate(number: int, offset: int, length: int, *, keep_size: bool) -> None:
     """Give a range blocks; if that fails, everything is as it was. Nobody else may write then."""
-    _reach(number, offset, length, keep_size, _KEEP)
+    with _undone(number, offset, length):
+        linux.fallocate(number, _KEEP, offset, length)
+        if not keep_size:
+            _grow(number, offset + length)
 
 
 def zero(number: int, offset: int, length: int) -> None:
@@ -73,32 +76,34 @@ def zero(number: int, offset: int, length: int) -> None:
     By the file system if it can do that, else by writing zeros. If it fails, no blocks are left
     behind, size and bytes are what they were; nobody else may write then.
     """
-    # ext4 zeroes what has blocks already before it finds that there are no more: those come first.
-    modes = (_KEEP, _ZERO) if offset < os.fstat(number).st_size else (_ZERO,)
-    try:
-        _reach(number, offset, length, False, *modes)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-        _write_zeros(number, offset, length)
-
-
-def _reach(number: int, offset: int, length: int, keep_size: bool, *modes: int) -> None:
     with _undone(number, offset, length):
-        # The size comes last: then there is none to take back.
-        for mode in modes:
-            linux.fallocate(number, mode, offset, length)
-        end = offset + length
-        if not keep_size and os.fstat(number).st_size < end:
-            os.ftruncate(number, end)
+        has_blocks = False
+        try:
+            if offset < os.fstat(number).st_size:
+                # ext4 zeroes what has blocks before it finds that there are no more for the rest.
+                linux.fallocate(number, _KEEP, offset, length)
+                has_blocks = True
+            linux.fallocate(number, _ZERO, offset, length)
+        except OSError as error:
+            # Nor does it undo what it zeroed if there is no block for its list of extents. To
+            # write, none is needed.
+            if error.errno not in _UNSUPPORTED and not (has_blocks and error.errno == errno.ENOSPC):
+                raise
+            _write_zeros(number, offset, length)
+        _grow(number, offset + length)
+
+
+def _grow(number: int, size: int) -> None:
+    """The last thing to be done: then there is no size to take back."""
+    if os.fstat(number).st_size < size:
+        os.ftruncate(number, size)
 
 
 def _write_zeros(number: int, offset: int, length: int) -> None:
     zeros = mmap.mmap(-1, _ZEROS_AT_A_TIME)  # aligned, for O_DIRECT
-    at, end = offset, offset + length
-    with _undone(number, offset, length):
-        while at < end:
-            at += os.pwrite(number, memoryview(zeros)[: end - at], at)
+    end = offset + length
+    while offset < end:
+        offset += os.pwrite(number, memoryview(zeros)[: end - offset], offset)
 
 
 @contextlib.contextmanager
