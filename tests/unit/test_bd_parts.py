@@ -192,12 +192,23 @@ def test_attributes_that_changed_while_somebody_looked() -> None:
     before, after = Iatt(), Iatt()
     before.ia_size, after.ia_size = 1, 2
     since = file.looking()
-    file.changing()
+    change = file.changing()
     file.seen(before, since)
-    assert not file.ready
-    file.changed(after)
+    assert not file.fresh
+    file.changed(after, change)
     file.seen(before, since)
     assert file.stub is not None and file.stub.ia_size == 2
+
+
+def test_attributes_of_a_change_that_was_not_alone_are_not_kept() -> None:
+    """Of two fops on a stub the last reply need not be what posix did last."""
+    file = File(bytes(16), "thin")
+    before = Iatt()
+    file.seen(before, file.looking())
+    store, unlink = file.changing(), file.changing()
+    file.changed(None, unlink)
+    file.changed(before, store)
+    assert not file.fresh
 
 
 def test_one_file_for_a_gfid() -> None:

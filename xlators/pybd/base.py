@@ -439,11 +439,11 @@ class Base(Translator):
         def change(iatt: Iatt | None) -> None:
             after[0] = iatt
 
-        file.changing()
+        since = file.changing()
         try:
             yield change
         finally:
-            file.changed(after[0])
+            file.changed(after[0], since)
 
 
 def on_fd(

@@ -133,19 +133,21 @@ class File:
                 self.stub = iatt.copy()
                 self.fresh = since == self._changes and not self._pending
 
-    def changing(self) -> None:
-        """Something is about to change the stub's attributes; ``changed`` follows."""
+    def changing(self) -> int:
+        """Something is about to change the stub's attributes; return what ``changed`` wants."""
         with self._lock:
             self._changes += 1
             self._pending += 1
             self.fresh = False
+            return self._changes
 
-    def changed(self, after: Iatt | None) -> None:
-        """It is done, and these are the attributes if nothing else is going on."""
+    def changed(self, after: Iatt | None, since: int) -> None:
+        """It is done, and these are the attributes, if nothing else began or ended meanwhile."""
         with self._lock:
+            alone = since == self._changes
             self._changes += 1
             self._pending -= 1
-            if after is not None and self.stub is not None and not self._pending:
+            if after is not None and self.stub is not None and alone and not self._pending:
                 self.stub = after.copy()
                 self.fresh = True
 

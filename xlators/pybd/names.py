@@ -143,8 +143,7 @@ class Names(Moving):
                 named = Loc(name=newloc.name, inode=oldloc.inode, gfid=reply.buf.ia_gfid)
                 await self._map_new(named, reply.buf)
         if victim is not None and victim is not file:
-            victim.changing()
-            victim.changed(None)
+            victim.changed(None, victim.changing())
             await self._lost_a_name(victim, newloc.inode)
         return reply
 

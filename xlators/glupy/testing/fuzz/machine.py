@@ -184,7 +184,9 @@ class NameRules(SequenceMachine):
 
     def _flags(self) -> int:
         """Those that a target knows."""
-        return -1 if self.runner.promises.appends else ~os.O_APPEND
+        promises = self.runner.promises
+        unknown = 0 if promises.appends else os.O_APPEND
+        return ~(unknown | (0 if promises.truncating_opens else os.O_TRUNC))
 
     @rule(handle=which)
     def close(self, handle: int) -> None:
@@ -199,11 +201,23 @@ class NameRules(SequenceMachine):
         names = self.runner.volume.names
         if names.get(old) is names.get(new) and not self.runner.promises.same_names:
             return
+        if old in names and names[old] is not names.get(new):
+            self._let_go(new)
         self._do(steps.Rename(client, old, new))
 
     @rule(client=clients, name=names)
     def unlink(self, client: int, name: str) -> None:
+        self._let_go(name)
         self._do(steps.Unlink(client, name))
+
+    def _let_go(self, name: str) -> None:
+        """Close a file that loses its last name, where it cannot be used without."""
+        file = self.runner.volume.names.get(name)
+        if file is None or file.links > 1 or self.runner.promises.unlinked:
+            return
+        for number, handle in list(self.runner.volume.handles.items()):
+            if handle.file is file:
+                self._do(steps.Close(number))
 
     @rule(client=clients, name=names)
     def stat(self, client: int, name: str) -> None:
@@ -248,7 +262,9 @@ class DataRules(SequenceMachine):
 
     @on_handle(place=places, length=lengths, keep_size=st.booleans())
     def fallocate(self, handle: int, place: Place, length: int, keep_size: bool) -> None:
-        self._do(steps.Fallocate(handle, self._offset(handle, place), length, keep_size))
+        offset = self._offset(handle, place)
+        if self.runner.promises.far_fallocates or offset <= self._file(handle).size:
+            self._do(steps.Fallocate(handle, offset, length, keep_size))
 
     @on_handle(place=places, how=st.sampled_from(["discard", "later", "zerofill", "fallocate"]))
     def nothing(self, handle: int, place: Place, how: str) -> None:
@@ -265,7 +281,8 @@ class DataRules(SequenceMachine):
 
     @on_handle(place=places, later=later)
     def truncate(self, handle: int, place: Place, later: bool) -> None:
-        self._do(steps.Truncate(handle, self._offset(handle, place), later))
+        if self.runner.promises.checked_truncates or self.runner.volume.handles[handle].writes:
+            self._do(steps.Truncate(handle, self._offset(handle, place), later))
 
     @on_handle(data_only=st.booleans())
     def sync(self, handle: int, data_only: bool) -> None:
