@@ -171,6 +171,8 @@ call() { # SIDE CALL ARGUMENT...
     side=$1
     if "${@:2}" >"$work/$side.out" 2>"$work/err"; then
         outcome=ok
+    elif [ $? = 137 ]; then
+        outcome='no answer'
     else
         outcome=$(tail -n 1 "$work/err")
         outcome=${outcome##*: }

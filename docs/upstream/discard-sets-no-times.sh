@@ -165,7 +165,7 @@ discard() { # HANDLE OFFSET LENGTH
 }
 
 allocate() { # HANDLE OFFSET LENGTH [--keep-size]
-    command fallocate "${@:4}" --offset "$2" --length "$3" "${files[$side$1]}"
+    timeout --signal=KILL 20 fallocate "${@:4}" --offset "$2" --length "$3" "${files[$side$1]}"
 }
 
 # ---- what is compared ----
@@ -202,6 +202,8 @@ call() { # SIDE CALL ARGUMENT...
     side=$1
     if "${@:2}" >"$work/$side.out" 2>"$work/err"; then
         outcome=ok
+    elif [ $? = 137 ]; then
+        outcome='no answer'
     else
         outcome=$(tail -n 1 "$work/err")
         outcome=${outcome##*: }

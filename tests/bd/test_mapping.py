@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +21,7 @@ from glupy.testing.pytest_plugin import Connect
 from .conftest import KEY, MIB
 
 LEAVES = ["posix", "pyposix"]
+SLOW = str(Path(__file__).parents[2] / "xlators" / "examples" / "slow.py") + ":Slow"
 HEAL = Path(__file__).parent / "translators" / "heal.py"
 PATIENCE = 5.0
 # what is refused, a brick logs as an error; pybd says which file it is about
@@ -500,3 +502,24 @@ def test_a_full_pool_takes_no_more_and_discards(
             assert file.pread(4, 0).value == b"over"
         client.close()
         brick.stop()
+
+
+def test_times_that_a_client_sets_are_not_lost_to_a_late_store(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect
+) -> None:
+    """A release stores the times that there are then, and nobody waits for that."""
+    slow = "features/glupy", {"module": SLOW, "fops": "flush,setattr", "milliseconds": "500"}
+    options = {"pool": f"loop:{pool}", "map": "*=thin"}
+    client = connect(make_brick(inserts=[slow, ("user/pybd", options)]))
+    with client.creat("/f") as file:
+        file.pwrite(b"x" * 4096, 0)
+        closing = threading.Thread(target=client.open("/f", os.O_RDWR).close)
+        closing.start()
+        time.sleep(0.1)  # what is written now is not stored by the flush, but by the release
+        file.pwrite(b"y", 0)
+        closing.join()
+        time.sleep(0.1)
+        file.futimens(10**18, 10**18)
+        time.sleep(1)
+        assert file.fstat().st_mtime_ns == 10**18
+    assert client.stat("/f").st_mtime_ns == 10**18

@@ -88,6 +88,12 @@ DEFECTS = {
         "shard:posix",
         SHARDS,
     ),
+    "fallocate-of-a-sharded-file-hangs": Defect(
+        [Create(0, "a"), Fallocate(0, 8 << 20, 4096)],
+        "a fallocate that leaves out shards past the end is never answered (features/shard)",
+        "shard:posix",
+        SHARDS,
+    ),
 }
 MANY = [
     Create(0, "a", os.O_RDWR | os.O_EXCL | os.O_TRUNC),

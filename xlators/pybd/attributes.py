@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from glupy import PASS, Pass, fops, keys
@@ -98,7 +98,7 @@ class Attributes(Base):
         file = inode.ctx if inode is not None else None
         if not isinstance(file, File):
             return PASS
-        return self._set(file, valid, self.child.setattr(loc, stbuf, valid, xdata))
+        return self._set(file, valid, lambda: self.child.setattr(loc, stbuf, valid, xdata))
 
     def fsetattr(
         self, frame: Frame, fd: Fd, stbuf: Iatt, valid: int, xdata: Dict | None
@@ -107,15 +107,17 @@ class Attributes(Base):
         file = fd.inode.ctx
         if not isinstance(file, File):
             return PASS
-        return self._set(file, valid, self.child.fsetattr(fd, stbuf, valid, xdata))
+        return self._set(file, valid, lambda: self.child.fsetattr(fd, stbuf, valid, xdata))
 
-    async def _set(self, file: File, valid: int, wind: Awaitable[Any]) -> Any:
-        with self.changes(file) as change:
-            reply = await wind
-            change(reply.postop_stbuf)
-        self.show(file, reply.preop_stbuf)
-        file.times.replaced(valid & (GF_SET_ATTR_ATIME | GF_SET_ATTR_MTIME))
-        self.show(file, reply.postop_stbuf)
+    async def _set(self, file: File, valid: int, wind: Callable[[], Awaitable[Any]]) -> Any:
+        times = valid & (GF_SET_ATTR_ATIME | GF_SET_ATTR_MTIME)
+        async with file.storing if times else contextlib.nullcontext():
+            with self.changes(file) as change:
+                reply = await wind()
+                change(reply.postop_stbuf)
+            self.show(file, reply.preop_stbuf)
+            file.times.replaced(times)
+            self.show(file, reply.postop_stbuf)
         return reply
 
     async def readdirp(

@@ -155,7 +155,7 @@ class Base(Translator):
             self.spawn(self.reclaim(file))
         elif (taken := file.times.taken()) is not None:
             gfid, fresh = file.gfid, inode.new()
-            self.spawn(self._store_late(file, Loc(inode=fresh, gfid=gfid)), ctime=taken[2])
+            self._store_late(file, Loc(inode=fresh, gfid=gfid), taken)
 
     def release(self, fd: Fd) -> None:
         """A mapped file is closed: store its times; or remove its device, if it has no name."""
@@ -167,12 +167,16 @@ class Base(Translator):
             if inode.active_fd_count == 0:
                 self.spawn(self.reclaim(file))
         elif (taken := file.times.taken()) is not None:
-            loc = Loc(inode=inode.ref(), gfid=file.gfid)
-            self.spawn(self._store_late(file, loc), ctime=taken[2])
+            self._store_late(file, Loc(inode=inode.ref(), gfid=file.gfid), taken)
 
-    async def _store_late(self, file: File, loc: Loc) -> None:
-        with contextlib.suppress(OSError):  # removed meanwhile
-            await self.store_times(file, lambda iatt, valid: self.child.setattr(loc, iatt, valid))
+    def _store_late(self, file: File, loc: Loc, taken: Any) -> None:
+        async def store() -> None:
+            with contextlib.suppress(OSError):  # removed meanwhile
+                await self.store_times(
+                    file, lambda iatt, valid: self.child.setattr(loc, iatt, valid)
+                )
+
+        self.spawn(store(), ctime=(taken.ia_ctime, taken.ia_ctime_nsec))
 
     def notify(self, event: Event | int, data: Any) -> int:
         """Once the leaf is up, look for devices that have lost their files."""
@@ -412,24 +416,26 @@ class Base(Translator):
         self, file: File, wind: Callable[[Iatt, int], Awaitable[Any]], frame: Frame | None = None
     ) -> None:
         """Have the stub keep the times of its file. ``frame``: nothing was awaited in it yet."""
-        taken = file.times.taken()
-        if taken is None:
+        if file.times.taken() is None:
             return
-        iatt, valid = Iatt(), 0
-        c = iatt.c
-        atime, mtime, ctime = taken
-        if atime is not None:
-            c.ia_atime, c.ia_atime_nsec = atime
-            valid |= GF_SET_ATTR_ATIME
-        if mtime is not None:
-            c.ia_mtime, c.ia_mtime_nsec = mtime
-            valid |= GF_SET_ATTR_MTIME
-        if frame is not None and not frame.ctime[0]:
-            frame.ctime = ctime
-        with self.changes(file) as change:
-            reply = await wind(iatt, valid)
-            change(reply.postop_stbuf)
-        file.times.stored(taken)
+        async with file.storing:
+            taken = file.times.taken()
+            if taken is None:
+                return
+            iatt, valid = Iatt(), 0
+            c = iatt.c
+            if taken.ia_atime:
+                c.ia_atime, c.ia_atime_nsec = taken.ia_atime, taken.ia_atime_nsec
+                valid |= GF_SET_ATTR_ATIME
+            if taken.ia_mtime:
+                c.ia_mtime, c.ia_mtime_nsec = taken.ia_mtime, taken.ia_mtime_nsec
+                valid |= GF_SET_ATTR_MTIME
+            if frame is not None and not frame.ctime[0]:
+                frame.ctime = taken.ia_ctime, taken.ia_ctime_nsec
+            with self.changes(file) as change:
+                reply = await wind(iatt, valid)
+                change(reply.postop_stbuf)
+            file.times.stored(taken)
 
     @contextlib.contextmanager
     def changes(self, file: File) -> Iterator[Callable[[Iatt | None], None]]:

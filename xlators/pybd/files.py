@@ -12,9 +12,6 @@ from glupy.gate import Gate
 from glupy.views import Iatt
 from pybd.device import Device
 
-Time = tuple[int, int]
-"""Seconds and nanoseconds."""
-
 PLAIN: Final = object()
 """The context of an inode that is known not to be mapped."""
 
@@ -22,7 +19,7 @@ PLAIN: Final = object()
 class Times:
     """Times that the file has got since its stub was last told, as ``linux.touch`` sets them.
 
-    Zero: that of the stub. ``None`` is that for the methods.
+    Zero: that of the stub.
     """
 
     __slots__ = ("c",)
@@ -30,21 +27,14 @@ class Times:
     def __init__(self) -> None:
         self.c: Final = linux.times()
 
-    def taken(self) -> tuple[Time | None, Time | None, Time] | None:
-        """Return atime, mtime and ctime to be stored; None if there is nothing to store."""
-        ctime = self._get("ctime")
-        return None if ctime is None else (self._get("atime"), self._get("mtime"), ctime)
+    def taken(self) -> Any:
+        """Return a copy of them to be stored; None if there is nothing to store."""
+        copy = linux.times(self.c[0])
+        return copy if copy.ia_ctime else None
 
-    def stored(self, taken: tuple[Time | None, Time | None, Time]) -> None:
+    def stored(self, taken: Any) -> None:
         """The stub has these now. What came since stays to be stored."""
-        atime, mtime, ctime = taken
-        if self._get("atime") == atime:
-            self._clear("atime")
-        if self._get("mtime") == mtime:
-            self._clear("mtime")
-        c = self.c
-        if self._get("ctime") == ctime and not c.ia_atime and not c.ia_mtime:
-            self._clear("ctime")
+        linux.forget_times(self.c, taken)
 
     def replaced(self, valid: int) -> None:
         """A client has set some by itself (GF_SET_ATTR_*): those, forwards or backwards."""
@@ -53,16 +43,9 @@ class Times:
         if valid & GF_SET_ATTR_MTIME:
             self._clear("mtime")
 
-    def _get(self, name: str) -> Time | None:
-        seconds, nanoseconds = getattr(self.c, f"ia_{name}"), getattr(self.c, f"ia_{name}_nsec")
-        return (seconds, nanoseconds) if seconds else None
-
-    def _set(self, name: str, seconds: int, nanoseconds: int) -> None:
-        setattr(self.c, f"ia_{name}", seconds)
-        setattr(self.c, f"ia_{name}_nsec", nanoseconds)
-
     def _clear(self, name: str) -> None:
-        self._set(name, 0, 0)
+        setattr(self.c, f"ia_{name}", 0)
+        setattr(self.c, f"ia_{name}_nsec", 0)
 
 
 class File:
@@ -72,7 +55,8 @@ class File:
     the stub's attributes as they were last seen; ``fresh``: nothing has changed them since. Who
     changes the size, or the mapping itself, holds ``resizing`` (across awaits); who reads or writes
     the device passes through ``gate`` meanwhile. ``moving``: the data is on its way to the device
-    or back from it, so everybody waits for ``resizing``. ``gone``: the last name is.
+    or back from it, so everybody waits for ``resizing``. ``gone``: the last name is. Who sets the
+    stub's times holds ``storing``, and so what a client sets is not lost to a store of older ones.
     """
 
     __slots__ = (
@@ -91,6 +75,7 @@ class File:
         "moving",
         "resizing",
         "size",
+        "storing",
         "stub",
         "times",
     )
@@ -108,6 +93,7 @@ class File:
         self.complaint = ""
         self.times: Final = Times()
         self.resizing: Final = Lock()
+        self.storing: Final = Lock()
         self.gate: Final = Gate()
         self._lock: Final = threading.Lock()
         self._changes = 0
@@ -142,14 +128,15 @@ class File:
             return self._changes
 
     def changed(self, after: Iatt | None, since: int) -> None:
-        """It is done, and these are the attributes, if nothing else began or ended meanwhile."""
+        """It is done, and these are the attributes; but if something else began or ended meanwhile
+        nobody knows which reply is the later one."""
         with self._lock:
             alone = since == self._changes
             self._changes += 1
             self._pending -= 1
-            if after is not None and self.stub is not None and alone and not self._pending:
+            if after is not None and self.stub is not None:
                 self.stub = after.copy()
-                self.fresh = True
+                self.fresh = alone and not self._pending
 
 
 class Files:

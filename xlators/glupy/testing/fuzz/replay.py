@@ -1,9 +1,11 @@
 """What a script of `report` runs: its steps, on a target, and no Hypothesis."""
 
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import volfiles
+from glupy.testing.fuzz.model import Promises
 from glupy.testing.fuzz.runner import Mismatch, Runner
 from glupy.testing.fuzz.steps import Step
 from glupy.testing.fuzz.targets import TargetError, open_target
@@ -16,14 +18,19 @@ def main(
     inserts: Sequence[volfiles.Insert] = (),
     against: str | None = None,
     faults: Sequence[str] = (),
+    promised: Collection[str] = (),
 ) -> int:
     """Do the steps on the target that is the first argument, and print them with what comes back.
+
+    ``promised`` are names of `Promises` that are asserted, whatever the target says of them.
 
     Return 0 if nothing is wrong, 1 if something is (the last line says what), 2 if it cannot run.
     """
     (target,) = arguments
     try:
         with open_target(target, inserts=inserts, faults=faults) as ground:
+            kept = {name: getattr(Promises(), name) for name in promised}
+            ground.promises = dataclasses.replace(ground.promises, **kept)
             if against is None:
                 return _show(steps, Runner(ground))
             with open_target(against, faults=faults) as other:

@@ -61,7 +61,7 @@ discard() { # HANDLE OFFSET LENGTH
 }
 
 allocate() { # HANDLE OFFSET LENGTH [--keep-size]
-    command fallocate "${@:4}" --offset "$2" --length "$3" "${files[$side$1]}"
+    timeout --signal=KILL 20 fallocate "${@:4}" --offset "$2" --length "$3" "${files[$side$1]}"
 }
 
 ftruncate() { # HANDLE SIZE

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Show a defect of stock GlusterFS again (../upstream-defects.md), by calls of libgfapi.
+
+Usage, as root: .venv/bin/python docs/upstream/defects.py NAME [TARGET]
+
+Without NAME it lists them. Does the calls on the target of `glupy fuzz` in which they show, unless
+there is another one. Exits 1 if something is wrong there, 0 if nothing is, 2 if it cannot run.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from glupy.testing import gfapi
+from glupy.testing.fuzz import steps
+from glupy.testing.fuzz.replay import main
+from glupy.testing.fuzz.steps import (
+    Age,
+    Close,
+    Copy,
+    Create,
+    Discard,
+    Fstat,
+    Open,
+    Read,
+    Rename,
+    Seek,
+    Step,
+    Truncate,
+    Unlink,
+    Wait,
+    Write,
+    Zerofill,
+)
+
+MIB = 1 << 20
+
+
+class Defect(NamedTuple):
+    """Calls after which something is wrong on a target.
+
+    ``promised`` is what the target does not promise (`Promises`), but should.
+    """
+
+    target: str
+    steps: Sequence[Step]
+    promised: Sequence[str] = ()
+
+
+DEFECTS = {
+    "utime-copies": Defect(
+        "ctime:pyposix",
+        [Create(0, "a"), Write(0, 0, 2, 1), Age(0), Copy(0, 0, 0, 1, 1)],
+        ["copies", "times"],
+    ),
+    "utime-zerofill": Defect(
+        "ctime:pyposix", [Create(0, "a"), Wait(), Zerofill(0, 0, 1, later=True)], ["times"]
+    ),
+    "posix-rename": Defect("posix", [Create(0, "a"), Rename(0, "a", "a"), Write(0, 0, 1, 1)]),
+    "replicate-copies": Defect(
+        "replicate:3:pyposix",
+        [Create(0, "a"), Write(0, 0, 4096, 1), Copy(0, 0, 0, 8192, 4096)],
+        ["copies"],
+    ),
+    "distribute-copies": Defect(
+        "distribute:2:pyposix",
+        [
+            step
+            for number, name in enumerate("abcdefghij")  # some are on the second subvolume
+            for step in (
+                Create(number, name),
+                Write(number, 0, 1, 1),
+                Copy(number, 0, number, 1, 1),
+            )
+        ],
+        ["copies"],
+    ),
+    "gfapi-copies": Defect(
+        "pyposix", [Create(0, "a"), Write(0, 0, 2, 1), Copy(0, 0, 0, 1, 2)], ["copy_errnos"]
+    ),
+    "shard-seek": Defect("shard:pyposix", [Create(0, "a"), Seek(0, 0, hole=False)]),
+    "shard-read": Defect("shard:pyposix", [Create(0, "a"), Read(0, 0, 1)], ["attributes"]),
+    "shard-discard": Defect("shard:pyposix", [Create(0, "a"), Discard(0, 0, 1)], ["discard_ends"]),
+    "shard-empty-range": Defect(
+        "shard:pyposix",
+        [Create(0, "a"), Write(0, 0, 1, 1), Discard(0, 8 * MIB, 0, later=True)],
+    ),
+    "shard-append": Defect(
+        "shard:pyposix",
+        [
+            Create(0, "a", os.O_RDWR | os.O_APPEND),
+            Write(0, 0, 10, 1),
+            Truncate(0, 100),
+            Write(0, 0, 5, 2),
+        ],
+    ),
+    "shard-open": Defect(
+        "shard:pyposix",
+        [
+            Create(0, "a"),
+            Write(0, 0, 1, 1),
+            Close(0),
+            Open(0, "a", os.O_RDWR | os.O_TRUNC),
+            Fstat(0),
+        ],
+    ),
+    "shard-truncate": Defect(
+        "shard:pyposix",
+        [Create(0, "a"), Close(0), Open(0, "a", os.O_RDONLY), Truncate(0, 1)],
+    ),
+    "shard-unlink": Defect("shard:pyposix", [Create(0, "a"), Unlink(0, "a"), Truncate(0, 1)]),
+    "disperse-read": Defect(
+        "disperse:4+2:pyposix", [Create(0, "a"), Discard(0, 0, 1), Read(0, 512, 1)], ["read_ends"]
+    ),
+}
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] not in DEFECTS:
+        print("NAME is one of", *DEFECTS)
+        sys.exit(2)
+    steps.PATIENCE = gfapi.ANSWER_TIMEOUT = 10
+    defect = DEFECTS[arguments[0]]
+    target = arguments[1:] or [defect.target]
+    sys.exit(main(defect.steps, target, promised=defect.promised))
