@@ -38,13 +38,14 @@ MIB = 1 << 20
 
 
 class Defect(NamedTuple):
-    """Calls after which something is wrong on a target.
+    """Calls on a target, and what is wrong then.
 
     ``promised`` is what the target does not promise (`Promises`), but should.
     """
 
     target: str
     steps: Sequence[Step]
+    wrong: str
     promised: Sequence[str] = ()
 
 
@@ -52,15 +53,22 @@ DEFECTS = {
     "utime-copies": Defect(
         "ctime:pyposix",
         [Create(0, "a"), Write(0, 0, 2, 1), Age(0), Copy(0, 0, 0, 1, 1)],
+        "mtime was not set",
         ["copies", "times"],
     ),
     "utime-zerofill": Defect(
-        "ctime:pyposix", [Create(0, "a"), Wait(), Zerofill(0, 0, 1, later=True)], ["times"]
+        "ctime:pyposix",
+        [Create(0, "a"), Wait(), Zerofill(0, 0, 1, later=True)],
+        "ctime was not set",
+        ["times"],
     ),
-    "posix-rename": Defect("posix", [Create(0, "a"), Rename(0, "a", "a"), Write(0, 0, 1, 1)]),
+    "posix-rename": Defect(
+        "posix", [Create(0, "a"), Rename(0, "a", "a"), Write(0, 0, 1, 1)], "0 links, not 1"
+    ),
     "replicate-copies": Defect(
         "replicate:3:pyposix",
         [Create(0, "a"), Write(0, 0, 4096, 1), Copy(0, 0, 0, 8192, 4096)],
+        "size 4096, not 12288",
         ["copies"],
     ),
     "distribute-copies": Defect(
@@ -74,17 +82,31 @@ DEFECTS = {
                 Copy(number, 0, number, 1, 1),
             )
         ],
+        "EPERM, where success is right",
         ["copies"],
     ),
     "gfapi-copies": Defect(
-        "pyposix", [Create(0, "a"), Write(0, 0, 2, 1), Copy(0, 0, 0, 1, 2)], ["copy_errnos"]
+        "pyposix",
+        [Create(0, "a"), Write(0, 0, 2, 1), Copy(0, 0, 0, 1, 2)],
+        "EPERM, where EINVAL is right",
+        ["copy_errnos"],
     ),
-    "shard-seek": Defect("shard:pyposix", [Create(0, "a"), Seek(0, 0, hole=False)]),
-    "shard-read": Defect("shard:pyposix", [Create(0, "a"), Read(0, 0, 1)], ["attributes"]),
-    "shard-discard": Defect("shard:pyposix", [Create(0, "a"), Discard(0, 0, 1)], ["discard_ends"]),
+    "shard-seek": Defect(
+        "shard:pyposix", [Create(0, "a"), Seek(0, 0, hole=False)], "ENOTSUP, where ENXIO is right"
+    ),
+    "shard-read": Defect(
+        "shard:pyposix",
+        [Create(0, "a"), Read(0, 0, 1)],
+        "the reply has no attributes of afterwards",
+        ["attributes"],
+    ),
+    "shard-discard": Defect(
+        "shard:pyposix", [Create(0, "a"), Discard(0, 0, 1)], "size 1, not 0", ["discard_ends"]
+    ),
     "shard-empty-range": Defect(
         "shard:pyposix",
         [Create(0, "a"), Write(0, 0, 1, 1), Discard(0, 8 * MIB, 0, later=True)],
+        "no answer within 10 s",
     ),
     "shard-append": Defect(
         "shard:pyposix",
@@ -94,6 +116,7 @@ DEFECTS = {
             Truncate(0, 100),
             Write(0, 0, 5, 2),
         ],
+        "a: byte 10 is 0x03, not 0x00",
     ),
     "shard-open": Defect(
         "shard:pyposix",
@@ -104,14 +127,23 @@ DEFECTS = {
             Open(0, "a", os.O_RDWR | os.O_TRUNC),
             Fstat(0),
         ],
+        "size 1, not 0",
     ),
     "shard-truncate": Defect(
         "shard:pyposix",
         [Create(0, "a"), Close(0), Open(0, "a", os.O_RDONLY), Truncate(0, 1)],
+        "it succeeded, where EINVAL is right",
     ),
-    "shard-unlink": Defect("shard:pyposix", [Create(0, "a"), Unlink(0, "a"), Truncate(0, 1)]),
+    "shard-unlink": Defect(
+        "shard:pyposix",
+        [Create(0, "a"), Unlink(0, "a"), Truncate(0, 1)],
+        "ENOENT, where success is right",
+    ),
     "disperse-read": Defect(
-        "disperse:4+2:pyposix", [Create(0, "a"), Discard(0, 0, 1), Read(0, 512, 1)], ["read_ends"]
+        "disperse:4+2:pyposix",
+        [Create(0, "a"), Discard(0, 0, 1), Read(0, 512, 1)],
+        "1 bytes from 0 on, not 0",
+        ["read_ends"],
     ),
 }
 
