@@ -11,7 +11,7 @@ from typing import Any
 from glupy import PASS, IoBuffer, Pass, fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.constants import MDATA_ATIME
-from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
+from glupy.views import Dict, Fd, Frame, Iatt, Iobref, Loc, Vector
 from pybd.base import LATER, MOST, Base, failed, may_be_mapped, on_fd
 from pybd.device import Device
 from pybd.files import PLAIN, File
@@ -72,9 +72,10 @@ class Data(Base):
         async with file.resizing:
             with self.changes(file) as change:
                 reply = await self.child.open(loc, flags, fd, xdata)
-                change((await self.child.fstat(fd)).buf)
+                after = (await self.child.fstat(fd)).buf
+                change(after)
             file.size = 0
-            self.touch(frame, file)
+            self.touch(frame, file, after=after)
             with contextlib.suppress(OSError):  # a missing device has been told of
                 self.trim(file, self.device(file))
         return reply
@@ -195,18 +196,21 @@ class Data(Base):
             done = write(device.number, offset)
             if (flags | fd.flags) & _SYNC or (xdata is not None and keys.UPDATE_ATOMIC in xdata):
                 device.sync(data_only=True)
-            await self.set_size(file, fd, offset + done)
-            self.touch(frame, file)
+            self.touch(frame, file, after=await self.set_size(file, fd, offset + done))
             after = self.shown(file)
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
 
-    async def set_size(self, file: File, fd: Fd, size: int) -> None:
-        """Have the stub be as long as a file that has grown: ``resizing`` is held."""
-        if size > file.size:
-            with self.changes(file) as change:
-                reply = await self.child.ftruncate(fd, size)
-                change(reply.postbuf)
-            file.size = size
+    async def set_size(self, file: File, fd: Fd, size: int) -> Iatt | None:
+        """Have the stub be as long as a file that has grown: ``resizing`` is held.
+
+        Return its attributes, None if the file has not grown."""
+        if size <= file.size:
+            return None
+        with self.changes(file) as change:
+            reply = await self.child.ftruncate(fd, size)
+            change(reply.postbuf)
+        file.size = size
+        return reply.postbuf
 
     async def truncate(
         self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None
@@ -253,7 +257,7 @@ class Data(Base):
                 if size < old:
                     self.trim(file, device)
                 self.show(file, reply.prebuf, size=old, blocks=blocks)
-                self.touch(frame, file)
+                self.touch(frame, file, after=reply.postbuf)
                 self.show(file, reply.postbuf)
                 if fd.anonymous:  # no release of it will come
                     with contextlib.suppress(OSError):

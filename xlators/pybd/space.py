@@ -107,9 +107,7 @@ class Space(Data, Base):
                 self._allocate(file, device, offset, length, grows=grows)
             before = self.shown(file)
             self.show(file, before, size=old, blocks=blocks)
-            if grows:
-                await self.set_size(file, fd, end)
-            self.touch(frame, file)
+            self.touch(frame, file, after=await self.set_size(file, fd, end) if grows else None)
             after = self.shown(file)
         return (fops.Zerofill if zero else fops.Fallocate)(before, after)
 
