@@ -123,8 +123,8 @@ class Runner:
                     self._look_again(step, plan, plan.file)
             return outcome
         written = outcome.value
-        if isinstance(step, steps.Write) and isinstance(written, int) and written != step.length:
-            plan = self._shortened(step, written)
+        if self.ground.full and isinstance(step, steps.Write) and isinstance(written, int):
+            plan = self._written(step, written)
         if self.against is not None or plan.file is None:
             plan.change()
             if step.modifies:
@@ -179,16 +179,21 @@ class Runner:
             and 0 < value < step.length
         )
 
-    def _shortened(self, step: steps.Write, written: int) -> Plan:
-        """A write of a part: the rest may have got blocks all the same."""
+    def _written(self, step: steps.Write, written: int) -> Plan:
+        """A write to a full store, of all or a part: the rest may have got blocks all the same."""
         plan = dataclasses.replace(step, length=written).plan(self.volume)
 
         def change() -> None:
+            file = plan.file
+            size = file.size if file is not None else 0
             plan.change()
-            if (file := plan.file) is not None:
-                file.may |= file.touched(file.last, file.last + step.length)
-                # ext4_truncate_failed_write: and what had blocks past the end has lost them.
-                file.must &= file.touched(0, file.size)
+            if file is not None:
+                start, end = file.last, file.last + step.length
+                file.may |= file.touched(start, end)
+                if end > size:
+                    # ext4_truncate_failed_write: what had blocks past the end has lost them, even
+                    # if ext4 has then tried once more and found room.
+                    file.must &= file.touched(0, size) | file.touched(start, start + written)
 
         return plan._replace(change=change)
 
