@@ -196,28 +196,42 @@ def test_times_are_not_before_what_the_file_system_has_just_set() -> None:
     assert (0, 0) < taken(times)[1] < (stub.ia_mtime, 0)
 
 
+def attributes(ctime: int) -> Iatt:
+    iatt = Iatt()
+    iatt.ia_ctime = iatt.ia_nlink = ctime
+    return iatt
+
+
 def test_attributes_that_changed_while_somebody_looked() -> None:
     file = File(bytes(16), "thin")
-    before, after = Iatt(), Iatt()
-    before.ia_size, after.ia_size = 1, 2
     since = file.looking()
     change = file.changing()
-    file.seen(before, since)
+    file.seen(attributes(1), since)
     assert not file.fresh
-    file.changed(after, change)
-    file.seen(before, since)
-    assert file.stub is not None and file.stub.ia_size == 2
+    file.changed(attributes(2), change)
+    file.seen(attributes(1), since)
+    assert file.stub is not None and file.stub.ia_nlink == 2
 
 
-def test_attributes_of_a_change_that_was_not_alone_are_not_kept() -> None:
-    """Of two fops on a stub the last reply need not be what posix did last."""
+@pytest.mark.parametrize("stored_first", [True, False])
+def test_attributes_of_fops_that_overlap(stored_first: bool) -> None:
+    """Of two changes the last reply need not be of what posix did last."""
     file = File(bytes(16), "thin")
-    before = Iatt()
-    file.seen(before, file.looking())
-    store, unlink = file.changing(), file.changing()
+    file.seen(attributes(1), file.looking())
+    assert file.fresh
+    if stored_first:
+        store, unlink = file.changing(), file.changing()
+    else:
+        unlink, store = file.changing(), file.changing()
     file.changed(None, unlink)
-    file.changed(before, store)
     assert not file.fresh
+    file.seen(attributes(3), file.looking())  # for the next fop's reply: after the unlink
+    assert not file.fresh
+    file.changed(attributes(2), store)
+    assert not file.fresh
+    assert file.stub is not None and file.stub.ia_nlink == 3
+    file.seen(attributes(3), file.looking())
+    assert file.fresh
 
 
 def test_one_file_for_a_gfid() -> None:

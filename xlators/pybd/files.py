@@ -111,13 +111,11 @@ class File:
         return self._changes
 
     def seen(self, iatt: Iatt, since: int) -> None:
-        """These are the stub's attributes, unless something has changed them meanwhile."""
+        """These were the stub's attributes after ``looking``, which returned ``since``."""
         with self._lock:
             if self.stub is None:
                 self.size = iatt.ia_size
-            if self.stub is None or (since == self._changes and not self._pending):
-                self.stub = iatt.copy()
-                self.fresh = since == self._changes and not self._pending
+            self._take(iatt, certain=since == self._changes)
 
     def changing(self) -> int:
         """Something is about to change the stub's attributes; return what ``changed`` wants."""
@@ -128,15 +126,27 @@ class File:
             return self._changes
 
     def changed(self, after: Iatt | None, since: int) -> None:
-        """It is done, and these are the attributes; but if something else began or ended meanwhile
-        nobody knows which reply is the later one."""
+        """It is done, and these are the attributes, unless something else changed them since."""
         with self._lock:
             alone = since == self._changes
             self._changes += 1
             self._pending -= 1
             if after is not None and self.stub is not None:
-                self.stub = after.copy()
-                self.fresh = alone and not self._pending
+                self._take(after, certain=alone)
+
+    def _take(self, iatt: Iatt, *, certain: bool) -> None:
+        """Keep attributes, if they are not older than the stub's: what changes them sets ctime.
+
+        ``certain``: nothing has begun or ended since they were asked for.
+        """
+        stub = self.stub
+        if certain or stub is None or (not self.fresh and _ctime(iatt) >= _ctime(stub)):
+            self.stub = iatt.copy()
+            self.fresh = certain and not self._pending
+
+
+def _ctime(iatt: Iatt) -> tuple[int, int]:
+    return iatt.c.ia_ctime, iatt.c.ia_ctime_nsec
 
 
 class Files:
