@@ -103,9 +103,10 @@ def whole(client: Client, path: str) -> bytes:
 class Files:
     """Random changes, made in a folder of a volume and in a plain one, the model, alike."""
 
-    def __init__(self, model: Path, seed: object) -> None:
+    def __init__(self, model: Path, seed: object, *, appends: bool) -> None:
         model.mkdir()
         self.model = model
+        self._appends = appends
         self._chance = random.Random(f"files {seed}")
         self._made = 0
 
@@ -158,7 +159,7 @@ class Files:
 
         steps: list[Callable[[Path], object]] = [
             lambda root: (root / new).write_bytes(data),
-            append,
+            append if self._appends else overwrite,
             overwrite,
             remove_xattr,
             remove_folder,
@@ -372,8 +373,10 @@ class Load:
 
     FILES, MOUNTED, GFAPI = "files", "mounted.img", "gfapi.img"
 
-    def __init__(self, model: Path, seed: object, *, zerofill: bool, past_end: bool) -> None:
-        self._files = Files(model, seed)
+    def __init__(
+        self, model: Path, seed: object, *, zerofill: bool, past_end: bool, appends: bool
+    ) -> None:
+        self._files = Files(model, seed, appends=appends)
         # FUSE has no zerofill.
         self._mounted = Image(f"{seed} 1", zerofill=False, past_end=past_end)
         self._gfapi = Image(f"{seed} 2", zerofill=zerofill, past_end=past_end)

@@ -41,6 +41,10 @@ pytestmark = pytest.mark.allow_log(
     r"Matching lock not found for unlock|server4_f?(inode|entry)lk_cbk",
     r"unlock on .* attempted but no matching lock found",
     r"server4_\w+_cbk\] .*{errno=(9|77|116)}",
+    # Several fops at once make shards: C posix logs what it meets half-way.
+    r"Failed to get anonymous fd for real_path: .*No such file",
+    r"buf->ia_gfid is null for .*/\.shard/",
+    r"server4_lookup_cbk\] .*path=/\.shard/.*No data available",
 )
 
 
@@ -80,9 +84,7 @@ CASES = [
 ]
 
 
-def cases(
-    *bounded: str, of: Callable[[Kind], object] = lambda kind: not kind.sharded
-) -> pytest.MarkDecorator:
+def cases(*bounded: str, of: Callable[[Kind], object] = lambda kind: True) -> pytest.MarkDecorator:
     """The cases of a test: those whose kind fits; all but `bounded` are long."""
     fitting = [case for case in CASES if of(KINDS[case.rpartition("-")[0]])]
     assert set(bounded) <= set(fitting)
@@ -102,9 +104,15 @@ class Case:
         self.leaves = dict.fromkeys(volume.bricks, PY)
         if name.endswith(MIXED):
             self.leaves |= dict.fromkeys(volume.bricks[::2], C)
-        # cluster/disperse has no zerofill; under shard a discard past the end makes a file longer.
+        # cluster/disperse has no zerofill; under shard a discard past the end makes a file longer,
+        # and what is appended after a truncate is misplaced.
+        sharded = self.kind.sharded
         self.load = Load(
-            model, name, zerofill=self.kind.fragments == 1, past_end=not self.kind.sharded
+            model,
+            name,
+            zerofill=self.kind.fragments == 1,
+            past_end=not sharded,
+            appends=not sharded,
         )
         self.logs = dict.fromkeys(map(volume.log, volume.bricks), 0)
         """How much of each brick's log was checked."""
@@ -332,7 +340,7 @@ def gfid(path: Path) -> uuid.UUID:
 
 
 @pytest.mark.allow_log("bad object accessed", r"server4_\w+_cbk\] .*{errno=5}")
-@cases()
+@cases(of=lambda kind: not kind.sharded)
 def test_bitrot_finds_what_was_changed_on_a_brick(case: Case, tmp_path: Path) -> None:
     """The volume is still empty: for each file of a brick bitd takes a second."""
     image = Image("bitrot", zerofill=False, past_end=not case.kind.sharded, size=100_000)
@@ -475,13 +483,7 @@ def make_images(case: Case, mnt: Path, way: str) -> list[str]:
     raise AssertionError
 
 
-# Several fops at once make shards: C posix logs what it meets half-way.
-@pytest.mark.allow_log(
-    r"Failed to get anonymous fd for real_path: .*No such file",
-    r"buf->ia_gfid is null for .*/\.shard/",
-    r"server4_lookup_cbk\] .*path=/\.shard/.*No data available",
-)
-@cases("distribute-mixed", "replica-mixed", "disperse-python", of=lambda kind: True)
+@cases("distribute-mixed", "replica-mixed", "disperse-python")
 def test_a_discard_frees_blocks_of_each_brick(case: Case, tmp_path: Path) -> None:
     images = qemu.Images(case.volume.name, case.glusterd.host, qemu.hurried(tmp_path))
 
@@ -532,7 +534,7 @@ def test_a_discard_frees_blocks_of_each_brick(case: Case, tmp_path: Path) -> Non
 
 
 @pytest.mark.allow_log("posix_is_layout_stale")  # a folder that is being healed, on C posix
-@cases("replica-mixed", of=lambda kind: kind.redundancy and not kind.sharded)
+@cases("replica-mixed", of=lambda kind: kind.redundancy)
 def test_bricks_that_were_away_are_healed(case: Case, tmp_path: Path) -> None:
     size = case.kind.redundancy
     rounds = [slice(0, size), slice(size, 2 * size)]
@@ -561,7 +563,7 @@ def test_bricks_that_were_away_are_healed(case: Case, tmp_path: Path) -> None:
 
 # Folders' times, as the heal of a new brick sets them: C posix refuses some, and says so.
 @pytest.mark.allow_log(r"posix_setattr\] .*utimes.* failed \[Invalid argument\]")
-@cases("replica-mixed", of=lambda kind: kind.redundancy and not kind.sharded)
+@cases("replica-mixed", of=lambda kind: kind.redundancy)
 def test_a_new_brick_takes_the_place_of_an_old_one(case: Case, tmp_path: Path) -> None:
     old = [1, 2] if case.kind.arbiter else [1]
     for number in old:
@@ -615,7 +617,7 @@ def used(case: Case, folder: str, expected: int) -> None:
     # of locks that a brick's own fops (marker's) hold, which have no client
     "server_process_event_upcall failed",
 )
-@cases("distribute-mixed")
+@cases("distribute-mixed", of=lambda kind: not kind.sharded)  # .shard is not in the folder
 def test_quota_counts_discards(case: Case, tmp_path: Path) -> None:
     case.volume.enable_quota()
     with case.clients(tmp_path) as (mnt, client):
