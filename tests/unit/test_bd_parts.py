@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from glupy import OptionError, linux
 from glupy._bridge import ffi
-from glupy.constants import MDATA_ATIME, MDATA_MTIME
+from glupy.constants import GF_SET_ATTR_MTIME, MDATA_ATIME, MDATA_MTIME
 from glupy.views import Frame, Iatt
 from pybd import identity, mapping, pools
 from pybd.device import data_ranges
@@ -164,6 +164,16 @@ def test_times_never_go_back_but_by_hand() -> None:
     assert taken(times) == [(0, 0), (6, 0), (6, 0)]
     times.stored(times.taken())
     assert times.taken() is None
+    iatt = Iatt()  # read before the stub was told
+    linux.show_over(iatt, iatt, 1000, times.c)
+    assert (iatt.ia_mtime, iatt.ia_atime, iatt.ia_ctime) == (6, 3, 6)
+    times.replaced(GF_SET_ATTR_MTIME)
+    iatt = Iatt()
+    linux.show_over(iatt, iatt, 1000, times.c)
+    assert (iatt.ia_mtime, iatt.ia_atime, iatt.ia_ctime) == (0, 3, 6)
+    assert times.taken() is None
+    touch(4, MDATA_MTIME)
+    assert taken(times)[1] == (4, 0)
 
 
 @pytest.mark.parametrize("kind", ["call_stack_t *", "struct glupy_caller *"])

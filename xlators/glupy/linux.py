@@ -62,14 +62,6 @@ def touch(times: Any, frame: Frame, flags: int, stub: Iatt | None) -> None:
     )
 
 
-def forget_times(times: Any, stored: Any) -> None:
-    """Have ``times`` be zero where they are those that are ``stored`` now.
-
-    Nobody can touch them meanwhile. ctime stays as long as one of the others does.
-    """
-    lib.quick_forget_times(times, stored)
-
-
 def show_over(
     iatt: Iatt, stub: Iatt, size: int, times: Any, *, blocks: int = 0, fd: int = -1
 ) -> None:

@@ -17,35 +17,45 @@ PLAIN: Final = object()
 
 
 class Times:
-    """Times that the file has got since its stub was last told, as ``linux.touch`` sets them.
+    """Times that the file has got, as ``linux.touch`` sets them; zero: those of the stub are right.
 
-    Zero: that of the stub.
+    What the stub was told of is kept: attributes that are on their way were maybe read before.
     """
 
-    __slots__ = ("c",)
+    __slots__ = ("_told", "c")
 
     def __init__(self) -> None:
         self.c: Final = linux.times()
+        self._told: Final = linux.times()
 
     def taken(self) -> Any:
-        """Return a copy of them to be stored; None if there is nothing to store."""
-        copy = linux.times(self.c[0])
-        return copy if copy.ia_ctime else None
+        """Return a copy of what the stub is to be told; None if it knows all."""
+        times, told = linux.times(self.c[0]), self._told
+        if times.ia_atime == told.ia_atime and times.ia_atime_nsec == told.ia_atime_nsec:
+            times.ia_atime = times.ia_atime_nsec = 0
+        if times.ia_mtime == told.ia_mtime and times.ia_mtime_nsec == told.ia_mtime_nsec:
+            times.ia_mtime = times.ia_mtime_nsec = 0
+        if times.ia_atime or times.ia_mtime:
+            return times
+        same = times.ia_ctime == told.ia_ctime and times.ia_ctime_nsec == told.ia_ctime_nsec
+        return None if same else times
 
     def stored(self, taken: Any) -> None:
-        """The stub has these now. What came since stays to be stored."""
-        linux.forget_times(self.c, taken)
+        """The stub was told."""
+        told = self._told
+        if taken.ia_atime:
+            told.ia_atime, told.ia_atime_nsec = taken.ia_atime, taken.ia_atime_nsec
+        if taken.ia_mtime:
+            told.ia_mtime, told.ia_mtime_nsec = taken.ia_mtime, taken.ia_mtime_nsec
+        told.ia_ctime, told.ia_ctime_nsec = taken.ia_ctime, taken.ia_ctime_nsec
 
     def replaced(self, valid: int) -> None:
         """A client has set some by itself (GF_SET_ATTR_*): those, forwards or backwards."""
-        if valid & GF_SET_ATTR_ATIME:
-            self._clear("atime")
-        if valid & GF_SET_ATTR_MTIME:
-            self._clear("mtime")
-
-    def _clear(self, name: str) -> None:
-        setattr(self.c, f"ia_{name}", 0)
-        setattr(self.c, f"ia_{name}_nsec", 0)
+        for times in self.c, self._told:
+            if valid & GF_SET_ATTR_ATIME:
+                times.ia_atime = times.ia_atime_nsec = 0
+            if valid & GF_SET_ATTR_MTIME:
+                times.ia_mtime = times.ia_mtime_nsec = 0
 
 
 class File:

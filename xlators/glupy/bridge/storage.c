@@ -81,21 +81,6 @@ static void quick_touch(struct mdata_iatt *times, const struct iatt *stub, pid_t
         set_later(&times->ia_ctime, &times->ia_ctime_nsec, when.tv_sec, when.tv_nsec);
 }
 
-static void forget(int64_t *seconds, uint32_t *nanoseconds, int64_t s, uint32_t n)
-{
-    if (*seconds == s && *nanoseconds == n)
-        *seconds = *nanoseconds = 0;
-}
-
-/* These are stored: of the times stay those that came since, and with them ctime. */
-static void quick_forget_times(struct mdata_iatt *times, const struct mdata_iatt *stored)
-{
-    forget(&times->ia_atime, &times->ia_atime_nsec, stored->ia_atime, stored->ia_atime_nsec);
-    forget(&times->ia_mtime, &times->ia_mtime_nsec, stored->ia_mtime, stored->ia_mtime_nsec);
-    if (!times->ia_atime && !times->ia_mtime)
-        forget(&times->ia_ctime, &times->ia_ctime_nsec, stored->ia_ctime, stored->ia_ctime_nsec);
-}
-
 /* Attributes of a file whose bytes are elsewhere: those of its stub, but its size, its blocks (of
    the open file fd, unless that is -1) and those of its times that are later. */
 static int quick_show_over(struct iatt *iatt, const struct iatt *stub, uint64_t size,
