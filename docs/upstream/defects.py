@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from glupy.testing import gfapi
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.replay import main
 from glupy.testing.fuzz.steps import (
@@ -33,6 +32,7 @@ from glupy.testing.fuzz.steps import (
     Write,
     Zerofill,
 )
+from glupy.testing.gfapi import files
 
 MIB = 1 << 20
 
@@ -152,7 +152,7 @@ if __name__ == "__main__":
     if not arguments or arguments[0] not in DEFECTS:
         print("NAME is one of", *DEFECTS)
         sys.exit(2)
-    steps.PATIENCE = gfapi.ANSWER_TIMEOUT = 10
+    steps.base.PATIENCE = files.ANSWER_TIMEOUT = 10
     defect = DEFECTS[arguments[0]]
     target = arguments[1:] or [defect.target]
     sys.exit(main(defect.steps, target, promised=defect.promised))

@@ -221,12 +221,12 @@ def test_c_posix_loses_a_handle_by_a_rename_to_the_same_name() -> None:
 
 def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = "features/glupy", {"module": f"{FAULTS_FILE.with_name('slow.py')}:DiscardTakesItsTime"}
-    monkeypatch.setattr(steps, "PATIENCE", 0.5)
+    monkeypatch.setattr(steps.base, "PATIENCE", 0.5)
     sequence = [Create(0, "a"), Discard(0, 0, 4096, later=True)]
     with open_target("pyposix", inserts=[slow]) as ground:
         with pytest.raises(Mismatch, match="no answer within"):
             replay(ground, sequence)
-        monkeypatch.setattr(steps, "PATIENCE", 10)
+        monkeypatch.setattr(steps.base, "PATIENCE", 10)
         replay(ground, sequence)
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import volfiles
-from glupy.testing import gfapi, stock
+from glupy.testing import stock
 from glupy.testing._gfapi import ffi
-from glupy.testing.gfapi import Client, Directory, File, Reply, credentials
+from glupy.testing.gfapi import Client, Directory, File, Reply, answers, credentials, files
 from glupy.testing.processes import Brick
 
 
@@ -279,7 +279,7 @@ def test_an_xattr_larger_than_the_buffer(
     client: Client, file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.fsetxattr("user.long", b"v" * 3000)
-    monkeypatch.setattr(gfapi, "XATTR_SIZE", 16)
+    monkeypatch.setattr(answers, "XATTR_SIZE", 16)
     assert file.fgetxattr("user.long") == b"v" * 3000
     assert "user.long" in client.listxattr("/file")
     assert "user.long" in file.flistxattr()
@@ -357,7 +357,7 @@ def test_closing_waits_for_answers(client: Client) -> None:
 
 
 def test_a_call_without_an_answer(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gfapi, "ANSWER_TIMEOUT", 0.01)
+    monkeypatch.setattr(files, "ANSWER_TIMEOUT", 0.01)
     file = client.creat("/file")
     future = file._later(lambda answer: 0, int)  # libgfapi never hears of this call
     (call,) = file._calls

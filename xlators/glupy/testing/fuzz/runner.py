@@ -443,7 +443,7 @@ def outcome_of(step: Step, side: Side) -> Outcome:
         result = step.call(side)
     except OSError as error:
         if error.errno is None:  # TimeoutError of a future, which is an OSError
-            raise Mismatch(f"no answer within {steps.PATIENCE:g} s") from None
+            raise Mismatch(f"no answer within {steps.base.PATIENCE:g} s") from None
         return Outcome(errno=error.errno)
     if isinstance(result, Reply):
         return Outcome(0, result.value, result.pre, result.post)

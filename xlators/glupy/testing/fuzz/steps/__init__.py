@@ -1,0 +1,69 @@
+"""The calls that a sequence is made of. Each says what it should do, and does it on a side.
+
+A step has all that it needs in its fields, so a sequence is a list of steps: it can be printed,
+stored and done again, on the same target or another.
+"""
+
+from glupy.testing.fuzz.steps.base import FLAGS, NOTHING, OnHandle, Plan, Step
+from glupy.testing.fuzz.steps.data import (
+    Copy,
+    Discard,
+    Fallocate,
+    Fstat,
+    Read,
+    Seek,
+    Sync,
+    Truncate,
+    Write,
+    Zerofill,
+)
+from glupy.testing.fuzz.steps.names import (
+    Close,
+    Create,
+    Link,
+    Open,
+    Rename,
+    Stat,
+    TruncatePath,
+    Unlink,
+)
+from glupy.testing.fuzz.steps.times import LONG_AGO, Age, Wait, coarse_time
+from glupy.testing.fuzz.steps.trouble import AsInternal, Inject, Kill, Start
+from glupy.testing.fuzz.steps.xattrs import Getxattr, Removexattr, Setxattr
+
+__all__ = [
+    "FLAGS",
+    "LONG_AGO",
+    "NOTHING",
+    "Age",
+    "AsInternal",
+    "Close",
+    "Copy",
+    "Create",
+    "Discard",
+    "Fallocate",
+    "Fstat",
+    "Getxattr",
+    "Inject",
+    "Kill",
+    "Link",
+    "OnHandle",
+    "Open",
+    "Plan",
+    "Read",
+    "Removexattr",
+    "Rename",
+    "Seek",
+    "Setxattr",
+    "Start",
+    "Stat",
+    "Step",
+    "Sync",
+    "Truncate",
+    "TruncatePath",
+    "Unlink",
+    "Wait",
+    "Write",
+    "Zerofill",
+    "coarse_time",
+]

@@ -1,0 +1,80 @@
+"""What a step is, and what it should do."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from glupy.testing.fuzz.model import FileModel, Handle, VolumeModel
+from glupy.testing.fuzz.side import Side
+
+PATIENCE = 60.0
+"""Seconds that an answer may take."""
+NOTHING: Callable[[], object] = object
+
+
+class Plan(NamedTuple):
+    """What a step should do to a model.
+
+    ``errno`` 0: it should succeed, with ``value`` (None: whatever), its reply's attributes being
+    those of ``file`` before and after the ``change``. ``touches``: mtime and ctime are set.
+    """
+
+    errno: int = 0
+    value: object = None
+    file: FileModel | None = None
+    change: Callable[[], object] = NOTHING
+    touches: bool = False
+
+
+FLAGS = "O_WRONLY", "O_RDWR", "O_APPEND", "O_EXCL", "O_TRUNC", "O_SYNC", "O_DSYNC", "O_DIRECT"
+"""The flags of open(2) that steps have, by name."""
+
+
+def flag_names(value: int) -> str:
+    """Flags of open(2), for a reader."""
+    names = [name for name in FLAGS if value & getattr(os, name) == getattr(os, name)]
+    if "O_SYNC" in names:
+        names.remove("O_DSYNC")
+    return "|".join(names) or "O_RDONLY"
+
+
+class Step:
+    """One call."""
+
+    takes_space: ClassVar[bool] = False
+    """A full store may refuse it."""
+
+    @property
+    def modifies(self) -> bool:
+        """It changes a file or a name, if it succeeds: a read-only store refuses it."""
+        return True
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        """What should happen; nothing has yet."""
+        raise NotImplementedError
+
+    def call(self, side: Side) -> Any:
+        """Do it: what it returned, a `Reply` if attributes came with that. Raises OSError."""
+        raise NotImplementedError
+
+    @property
+    def fop(self) -> str:
+        """Its name, as a reader knows it."""
+        return type(self).__name__.lower()
+
+    def arguments(self) -> str:
+        """Its arguments, for a reader."""
+        shown = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return ", ".join(
+            f"{name} {flag_names(value) if name == 'flags' else value}" for name, value in shown
+        )
+
+
+class OnHandle(Step):
+    """A call on an open file."""
+
+    handle: int
+
+    def opened(self, volume: VolumeModel) -> Handle:
+        return volume.handles[self.handle]

@@ -1,0 +1,34 @@
+"""A libgfapi client for tests: every call that reaches a fop, with nothing hidden.
+
+A call that fails raises `OSError` with the errno that libgfapi gave. Attributes are
+`os.stat_result`, so that they compare with `os.stat` of the file on the brick. Where libgfapi
+passes on the attributes before and after a fop, so do we, as `Reply.pre` and `Reply.post`; they
+are None if the reply carried none, or not all that stat(2) has.
+
+Offsets and lengths are bytes, times are nanoseconds since the epoch. Paths start at the root of
+the volume.
+
+**Threads.** Calls may be made from any thread; they release the GIL, so calls overlap. A call
+cannot be interrupted: if a translator never answers, an `*_async` call with `result(timeout)` is
+the one to use.
+
+**Lifetime.** A `Client` outlives its files, a file its calls. Closing a client closes its open
+files first, closing a file waits for its asynchronous calls: libgfapi drops the answer to a call
+whose file was closed. Nothing may be called on a client or file while another thread closes it.
+"""
+
+from glupy.testing.gfapi.answers import Copied, Entry, Lock, Reply
+from glupy.testing.gfapi.client import Client, LogLevel, credentials
+from glupy.testing.gfapi.files import Directory, File
+
+__all__ = [
+    "Client",
+    "Copied",
+    "Directory",
+    "Entry",
+    "File",
+    "Lock",
+    "LogLevel",
+    "Reply",
+    "credentials",
+]
