@@ -202,6 +202,12 @@ def test_what_pyposix_refuses_for_want_of_space_has_not_happened() -> None:
             ]
 
 
+@pytest.mark.parametrize("change", [Write(0, 0, 512, 2), Zerofill(0, 0, 512)])
+def test_what_a_mapped_file_cannot_grow_for_has_not_happened(change: steps.Step) -> None:
+    with open_target("pybd:loop", faults=["io"]) as ground:
+        replay(ground, [Create(0, "a"), Write(0, 0, 1, 1), Inject("ftruncate"), change])
+
+
 def test_a_folder_of_ext4_is_the_control(brick_dir: Path) -> None:
     search = searched(f"dir:{brick_dir}", examples=100)
     assert search.finding is None, search.finding

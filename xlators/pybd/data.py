@@ -193,10 +193,18 @@ class Data(Base):
                 self.make_room(file, device, offset, end)
             before = self.shown(file)
             self.show(file, before, size=old, blocks=blocks)
-            done = write(device.number, offset)
+            # First: if that fails, no byte of the file has changed.
+            stub = await self.set_size(file, fd, end)
+            done = 0
+            try:
+                done = write(device.number, offset)
+            finally:
+                if done < length and end > old:
+                    with contextlib.suppress(OSError):
+                        stub = await self.resize(file, fd, max(old, offset + done))
             if (flags | fd.flags) & _SYNC or (xdata is not None and keys.UPDATE_ATOMIC in xdata):
                 device.sync(data_only=True)
-            self.touch(frame, file, after=await self.set_size(file, fd, offset + done))
+            self.touch(frame, file, after=stub)
             after = self.shown(file)
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
 
@@ -206,6 +214,10 @@ class Data(Base):
         Return its attributes, None if the file has not grown."""
         if size <= file.size:
             return None
+        return await self.resize(file, fd, size)
+
+    async def resize(self, file: File, fd: Fd, size: int) -> Iatt | None:
+        """Have the stub be so long, whatever it was: ``resizing`` is held."""
         with self.changes(file) as change:
             reply = await self.child.ftruncate(fd, size)
             change(reply.postbuf)

@@ -96,18 +96,28 @@ class Space(Data, Base):
             end = offset + length
             old, blocks = file.size, self.blocks(file)
             grows = grow and end > old
+            before, stub = self.shown(file), None
+            self.show(file, before, size=old, blocks=blocks)
             if zero:
                 self.check_room(device, offset, length)
                 if grows:
                     self.make_room(file, device, offset, end)
-                device.zero(offset, end if grow else min(end, old))
+                    # First: if that fails, no byte of the file has changed.
+                    stub = await self.set_size(file, fd, end)
+                try:
+                    device.zero(offset, end if grow else min(end, old))
+                except OSError:
+                    if grows:
+                        with contextlib.suppress(OSError):
+                            await self.resize(file, fd, old)
+                    raise
                 if fd.flags & _SYNC:
                     device.sync(data_only=True)
             else:
                 self._allocate(file, device, offset, length, grows=grows)
-            before = self.shown(file)
-            self.show(file, before, size=old, blocks=blocks)
-            self.touch(frame, file, after=await self.set_size(file, fd, end) if grows else None)
+                if grows:
+                    stub = await self.set_size(file, fd, end)
+            self.touch(frame, file, after=stub)
             after = self.shown(file)
         return (fops.Zerofill if zero else fops.Fallocate)(before, after)
 
