@@ -41,7 +41,9 @@ pytestmark = pytest.mark.allow_log(
     r"Matching lock not found for unlock|server4_f?(inode|entry)lk_cbk",
     r"unlock on .* attempted but no matching lock found",
     r"server4_\w+_cbk\] .*{errno=(9|77|116)}",
-    # Several fops at once make shards: C posix logs what it meets half-way.
+)
+# Several fops at once make shards: C posix logs what it meets half-way.
+HALF_MADE_SHARDS = pytest.mark.allow_log(
     r"Failed to get anonymous fd for real_path: .*No such file",
     r"buf->ia_gfid is null for .*/\.shard/",
     r"server4_lookup_cbk\] .*path=/\.shard/.*No data available",
@@ -88,9 +90,12 @@ def cases(*bounded: str, of: Callable[[Kind], object] = lambda kind: True) -> py
     """The cases of a test: those whose kind fits; all but `bounded` are long."""
     fitting = [case for case in CASES if of(KINDS[case.rpartition("-")[0]])]
     assert set(bounded) <= set(fitting)
-    marked = [
-        pytest.param(case, marks=[] if case in bounded else pytest.mark.long) for case in fitting
-    ]
+    marked = []
+    for case in fitting:
+        marks = [] if case in bounded else [pytest.mark.long]
+        if KINDS[case.rpartition("-")[0]].sharded:
+            marks.append(HALF_MADE_SHARDS)
+        marked.append(pytest.param(case, marks=marks))
     return pytest.mark.parametrize("case", marked, indirect=True, scope="module")
 
 

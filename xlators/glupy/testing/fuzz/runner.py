@@ -123,7 +123,11 @@ class Runner:
                     self._look_again(step, plan, plan.file)
             return outcome
         written = outcome.value
-        if self.ground.full and isinstance(step, steps.Write) and isinstance(written, int):
+        if (
+            isinstance(step, steps.Write)
+            and isinstance(written, int)
+            and (self.ground.full or written != step.length)
+        ):
             plan = self._written(step, written)
         if self.against is not None or plan.file is None:
             plan.change()
@@ -180,7 +184,7 @@ class Runner:
         )
 
     def _written(self, step: steps.Write, written: int) -> Plan:
-        """A write to a full store, of all or a part: the rest may have got blocks all the same."""
+        """A write of a part, or to a full store: the rest may have got blocks all the same."""
         plan = dataclasses.replace(step, length=written).plan(self.volume)
 
         def change() -> None:
