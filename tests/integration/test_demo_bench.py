@@ -18,11 +18,24 @@ from glupy_tools.bench import OPS, Row
 )
 def test_operations_are_measured_and_nothing_is_left(ops: list[str], tmp_path: Path) -> None:
     chosen = [word for op in ops for word in ("--op", op)]
-    options = ["--leaf", "posix", "--parallel", "2", "--seconds", "0.01", "--dir", str(tmp_path)]
+    passing = ["--insert", "features/glupy,module=glupy.testing.bare:Passing"]
+    options = [
+        "--leaf",
+        "posix",
+        *passing,
+        "--parallel",
+        "2",
+        "--seconds",
+        "0.01",
+        "--dir",
+        str(tmp_path),
+    ]
     command = [sys.executable, "-m", "glupy_tools", "bench", "fops", "--json", *options, *chosen]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    rows = json.loads(done.stdout)["rows"]
+    found = json.loads(done.stdout)
+    rows = found["rows"]
+    assert found["inserts"] == [["features/glupy", {"module": "glupy.testing.bare:Passing"}]]
     assert [row["op"] for row in rows] == [op for op in OPS if op in ops]
     for row in rows:
         assert list(row) == [field.name for field in fields(Row)]

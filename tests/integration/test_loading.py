@@ -36,7 +36,7 @@ def the_bridge() -> Path:
 
 def why_refused(kind: str, brick_dir: Path, folder: Path) -> str:
     """Start a brick with a translator of that type over C posix; return what the log says."""
-    module = {"module": "glupy.testing.winding:Winding"}
+    module = {"module": "glupy.testing.bare:Winding"}
     graph = volfiles.brick(brick_dir, leaf="posix", port=free_port(), inserts=[(kind, module)])
     brick = Brick(graph, folder)
     with pytest.raises(ProcessError), brick:

@@ -22,6 +22,7 @@ from glupy import stores
 from glupy.testing.processes import Brick, free_port
 from glupy_tools.failures import CommandError
 from glupy_tools.measure import LEAST_PAIRS, load, pairs, processor_seconds, ratio
+from glupy_tools.volfile import parsed_inserts
 
 if TYPE_CHECKING:
     from glupy.testing.gfapi import Client
@@ -394,6 +395,14 @@ def bench() -> None:
 
 @bench.command()
 @leaf_option
+@click.option(
+    "--insert",
+    "inserts",
+    multiple=True,
+    callback=parsed_inserts,
+    metavar="TYPE[,option=value…]",
+    help="One more translator above our leaf; may be given again.",
+)
 @click.option("--against", default="posix", show_default=True, metavar="TYPE", help="Theirs.")
 @click.option(
     "--op",
@@ -410,6 +419,7 @@ def bench() -> None:
 def fops(
     *,
     leaf: str,
+    inserts: Sequence[volfiles.Insert],
     against: str,
     ops: Sequence[str],
     parallels: Sequence[int],
@@ -420,6 +430,7 @@ def fops(
 ) -> None:
     """Compare two storage translators, operation by operation, through RPC on the loopback.
 
+    With --insert, others stand above the first: what they take is measured, with the leaf the same.
     Two bricks serve two directories of one store (ext4 -o discard on a loop file), and only one is
     used at a time. A pair is one measurement of each, right after each other, with the order
     changing from pair to pair. `ratio` is the median of the pairs' ratios of operations per
@@ -435,12 +446,14 @@ def fops(
       glupy bench fops                                all, about 10 minutes
       glupy bench fops --op discard-4k --op stat --parallel 8
       glupy bench fops --leaf posix                   how far the same differs from itself
+      glupy bench fops --leaf posix --insert features/glupy,module=/root/slow.py:Slow
+                                                      what a translator of yours takes
       glupy bench fops --json | jq '.rows[] | select(.high < 0.95)'
     """
     rows: list[Row] = []
     with ExitStack() as undo:
         folder, store = undo.enter_context(bench_store(parent))
-        ours = undo.enter_context(brick_client(leaf, store, folder, "ours"))
+        ours = undo.enter_context(brick_client(leaf, store, folder, "ours", inserts))
         theirs = undo.enter_context(brick_client(against, store, folder, "theirs"))
         progress = undo.enter_context(bench_progress())
         for parallel in parallels:
@@ -457,6 +470,7 @@ def fops(
             json.dumps(
                 {
                     "leaf": leaf,
+                    "inserts": inserts,
                     "against": against,
                     "pairs": count,
                     "seconds": seconds,

@@ -29,7 +29,7 @@ DATA = 64 * MIB
 CALLS = 4000
 """How many fops each side of a pair is, where processor time is measured."""
 PUNCH_HOLE_KEEP_SIZE = 0x03  # FALLOC_FL_* of linux/falloc.h
-WINDING = "features/glupy", {"module": "glupy.testing.winding:Winding"}
+WINDING = "features/glupy", {"module": "glupy.testing.bare:Winding"}
 
 
 @dataclass(frozen=True)

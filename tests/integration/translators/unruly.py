@@ -13,7 +13,7 @@ from typing import Any
 
 import glupy
 from glupy import PASS, Event, Fd, Frame, Inode, Loc, Option, Pass, Translator, fops
-from glupy.testing.winding import Winding
+from glupy.testing.bare import Winding
 from glupy.views import Dict
 
 

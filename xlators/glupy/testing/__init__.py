@@ -11,6 +11,6 @@
 - `glupy.testing.strategies`: Hypothesis strategies for offsets, lengths, flags and names
 - `glupy.testing.failing`: a translator that fails the fops that it is told to
 - `glupy.testing.stock`: what stock GlusterFS does otherwise in one version than in another
-- `glupy.testing.winding`: a translator that only winds
+- `glupy.testing.bare`: translators that only pass on, or wind
 - `glupy.testing.pytest_plugin`: all of it as fixtures
 """
