@@ -1,0 +1,133 @@
+"""`tools/setup` on machines that lack something: one line says what, and what to do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from glupy import stores
+
+ROOT = Path(__file__).parents[2]
+XLATORS = str(Path(stores.run("glusterfsd", "--print-xlatordir").strip()))
+STATUS = "/var/lib/dpkg/status"
+NO_STRACE = 'BEGIN { RS = ""; ORS = "\\n\\n" } $2 != "strace"'
+"""awk: the list of installed packages without one."""
+
+
+@pytest.fixture(scope="module")
+def clone() -> Iterator[Path]:
+    """The sources as a stranger has them, in a folder that anyone can read."""
+    with TemporaryDirectory(prefix="glupy-setup-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        copied = Path(folder, "glupy")
+        copied.mkdir()
+        kept = ["--exclude=/.venv", "--filter=:- .gitignore"]
+        subprocess.run(["rsync", "-a", *kept, f"{ROOT}/", copied], check=True)
+        yield copied
+
+
+def over(path: str) -> str:
+    """Make a folder that can be changed, and is not."""
+    upper = f"/mnt/{path.replace('/', '_')}"
+    layers = f"lowerdir={path},upperdir={upper}/upper,workdir={upper}/work"
+    return f"mkdir -p {upper}/upper {upper}/work; mount -t overlay overlay -o {layers} {path}"
+
+
+def dead(device: str) -> str:
+    """Put a device node in the place of another that no driver answers to."""
+    return f"mknod /mnt/dead c 60 0; mount --bind /mnt/dead {device}"
+
+
+FEDORA = "printf 'ID=fedora\\nVERSION_ID=\"41\"\\n' >/mnt/os; mount --bind /mnt/os /etc/os-release"
+NO_SUDO = "[ ! -e /usr/bin/sudo ] || mount --bind /dev/null /usr/bin/sudo"
+FOLDERS_OF_PACKAGES = [over(path) for path in ("/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt")]
+FORGOTTEN = f"awk {shlex.quote(NO_STRACE)} {STATUS} >/mnt/status; cp /mnt/status {STATUS}"
+
+
+def refused(clone: Path, hidden: Sequence[str], *prefix: str) -> str:
+    """What the set-up says, one line, where these commands have run before, and which it ends with.
+
+    They run in a mount namespace that goes with it: nothing is taken from this machine. Nor are
+    GlusterFS's links to this checkout, if nothing is missing.
+    """
+    before = ["set -e", "mount -t tmpfs tmpfs /mnt", over(XLATORS), *hidden]
+    script = "\n".join([*before, 'exec "$@"'])
+    command = ["unshare", "--mount", "--propagation=private", "bash", "-c", script, "bash"]
+    done = subprocess.run(
+        [*command, *prefix, clone / "tools" / "setup"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout == "" and done.returncode == 1, done.stdout + done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("hidden", "prefix", "line"),
+    [
+        ([FEDORA], [], "this is not Debian 12 or 13: install from the sources by hand"),
+        (
+            [NO_SUDO],
+            ["setpriv", "--reuid=65534", "--clear-groups"],
+            "not root, and there is no sudo",
+        ),
+        ([dead("/dev/loop-control")], [], "no loop devices: .*modprobe loop"),
+        ([dead("/dev/fuse")], [], "no FUSE: .*modprobe fuse"),
+        (
+            [over("/usr/lib/x86_64-linux-gnu"), "rm /usr/lib/x86_64-linux-gnu/libpython3.*.so.1.0"],
+            [],
+            "no shared libpython: .*apt-get install --reinstall python3-dev",
+        ),
+        (
+            ["mount -t tmpfs tmpfs /usr/include/glusterfs"],
+            [],
+            "no GlusterFS headers .*apt-get install --reinstall libglusterfs-dev",
+        ),
+        (
+            [over("/usr/sbin"), "rm /usr/sbin/glusterfsd"],
+            [],
+            "glusterfsd is missing .*apt-get install --reinstall glusterfs-server",
+        ),
+    ],
+    ids=["Debian", "root", "loop", "fuse", "libpython", "headers", "glusterfsd"],
+)
+def test_what_is_missing_is_one_line(
+    clone: Path, hidden: list[str], prefix: list[str], line: str
+) -> None:
+    said = refused(clone, hidden, *prefix)
+    assert re.fullmatch(f"setup: {line}.*\n", said), said
+
+
+def test_no_network_for_a_package_that_is_missing(clone: Path) -> None:
+    said = refused(clone, [*FOLDERS_OF_PACKAGES, FORGOTTEN], "unshare", "--net")
+    first, second, end = said.split("\n")
+    assert first == "setup: installing strace"
+    assert second.startswith(
+        "setup: Debian's package lists cannot be fetched, is there a network?: E: "
+    )
+    assert "(see /var/log/glupy-setup.log)" in second
+    assert end == ""
+
+
+@pytest.mark.long  # pip tries for half a minute
+def test_no_network_for_the_requirements(clone: Path) -> None:
+    said = refused(clone, [], "unshare", "--net")
+    *doing, last, _ = said.split("\n")
+    assert all(
+        "making the environment" in line or "installing the pinned" in line for line in doing
+    )
+    assert last.startswith("setup: the requirements cannot be installed, is there a network?: ")
+
+
+def test_arguments_are_refused() -> None:
+    command = [str(ROOT / "tools" / "setup"), "--all"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "setup: takes no arguments\n")
