@@ -40,13 +40,15 @@ MIB = 1 << 20
 class Defect(NamedTuple):
     """Calls on a target, and what is wrong then.
 
-    ``promised`` is what the target does not promise (`Promises`), but should.
+    ``promised`` is what the target does not promise (`Promises`), but should; ``faults`` are those
+    of `glupy fuzz`.
     """
 
     target: str
     steps: Sequence[Step]
     wrong: str
     promised: Sequence[str] = ()
+    faults: Sequence[str] = ()
 
 
 DEFECTS = {
@@ -139,6 +141,13 @@ DEFECTS = {
         [Create(0, "a"), Unlink(0, "a"), Truncate(0, 1)],
         "ENOENT, where success is right",
     ),
+    "server-fsetattr": Defect(
+        "posix",
+        # Two files of one client: the number of one of them is 0, which does no harm.
+        [Open(0, "a", os.O_RDONLY), Open(2, "b", os.O_RDONLY), Age(0), Age(2)],
+        "brick-0 ended by itself: signal SIGSEGV in xlator/protocol/server.so",
+        faults=["readonly"],
+    ),
     "disperse-read": Defect(
         "disperse:4+2:pyposix",
         [Create(0, "a"), Discard(0, 0, 1), Read(0, 512, 1)],
@@ -155,4 +164,4 @@ if __name__ == "__main__":
     steps.base.PATIENCE = files.ANSWER_TIMEOUT = 10
     defect = DEFECTS[arguments[0]]
     target = arguments[1:] or [defect.target]
-    sys.exit(main(defect.steps, target, promised=defect.promised))
+    sys.exit(main(defect.steps, target, faults=defect.faults, promised=defect.promised))

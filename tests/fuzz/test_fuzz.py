@@ -236,6 +236,49 @@ def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
         replay(ground, sequence)
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """For a `glupy fuzz` that leaves all it makes in there."""
+    stores = folder / "stores"
+    return {**os.environ, "HOME": str(folder), "TMPDIR": str(stores), "COLUMNS": "200"}
+
+
+CRASHING = f"{FAULTS_FILE.with_name('crashing.py')}:DiscardCrashes"
+
+
+def test_a_brick_that_crashes_is_found() -> None:
+    inserts = [("features/glupy", {"module": CRASHING})]
+    crash = (
+        r"brick-0 ended by itself: signal SIGSEGV in xlator/(features/glupy|storage/pyposix)\.so"
+    )
+    with open_target("pyposix", inserts=inserts, over_rpc=True) as ground:
+        for _ in range(2):  # it was started again
+            with pytest.raises(Mismatch, match=crash):
+                replay(ground, [Create(0, "a"), Unlink(0, "a"), Discard(0, 0, 1)])
+        replay(ground, [Create(0, "a"), Write(0, 0, 4096, 1)])
+
+
+@pytest.mark.long  # a client needs three seconds to find a brick that was started again
+def test_a_crash_of_the_search_itself_goes_on_over_rpc(tmp_path: Path) -> None:
+    """What it had made is taken away, and the script that comes of it exits as others do."""
+    (tmp_path / "stores").mkdir()
+    words = "pyposix", "--insert", f"features/glupy,module={CRASHING}", "--seed", "1"
+    found = subprocess.run(
+        [GLUPY, "fuzz", *words, "--examples", "20", "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(tmp_path),
+    )
+    assert (found.returncode, found.stderr) == (1, "")
+    assert "SIGSEGV in the process of the search; once more, over RPC" in found.stdout
+    assert "wrong: brick-0 ended by itself: signal SIGSEGV" in found.stdout
+    assert list((tmp_path / "stores").iterdir()) == []
+    script = [sys.executable, str(tmp_path / "out" / "repro.py")]
+    again = subprocess.run(script, stdout=subprocess.PIPE, text=True, check=False)
+    assert again.returncode == 1
+    assert again.stdout.splitlines()[-1].startswith("brick-0 ended by itself: signal SIGSEGV")
+
+
 def test_the_fixture_fails_a_test(fuzz: Callable[..., None]) -> None:
     fault = "features/glupy", {"module": f"{FAULTS_FILE}:TruncateIsAByteOff"}
     with pytest.raises(pytest.fail.Exception, match="wrong: "):
@@ -303,17 +346,16 @@ def test_what_is_no_target(target: str, complaint: str) -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    environment = {**os.environ, "HOME": str(tmp_path), "COLUMNS": "200"}
-
     def glupy(*words: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [GLUPY, "fuzz", *words],
             capture_output=True,
             text=True,
             check=False,
-            env=environment,
+            env=environment(tmp_path),
         )
 
+    (tmp_path / "stores").mkdir()
     found = glupy("ctime:pyposix", "--seed", "1", "--out", str(tmp_path / "out"))
     assert found.returncode == 1, found.stderr
     # features/utime knows no discard: a defect of GlusterFS's.
@@ -333,14 +375,13 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_an_interrupt(tmp_path: Path) -> None:
     """It ends at once, with what was found."""
-    before = set(Path("/dev/shm").iterdir()) | set(Path("/var/tmp").iterdir())
-    environment = {**os.environ, "HOME": str(tmp_path)}
+    (tmp_path / "stores").mkdir()
     command = subprocess.Popen(
         [GLUPY, "fuzz", "pyposix"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment(tmp_path),
     )
     time.sleep(5)
     command.send_signal(signal.SIGINT)
@@ -348,4 +389,4 @@ def test_an_interrupt(tmp_path: Path) -> None:
     assert (command.returncode, complaints) == (128 + signal.SIGINT, "")
     assert shown.splitlines()[-3] == "interrupted"
     assert shown.splitlines()[-1] == "nothing found"
-    assert set(Path("/dev/shm").iterdir()) | set(Path("/var/tmp").iterdir()) == before
+    assert list((tmp_path / "stores").iterdir()) == []

@@ -6,8 +6,10 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from signal import Signals
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from rich.table import Table
 
 import volfiles
 from glupy.stores import ENDING
+from glupy_tools.crashes import clear, in_a_child
 from glupy_tools.failures import CommandError
 from glupy_tools.volfile import parsed_inserts
 
@@ -55,6 +58,7 @@ def _words(_context: click.Context, _option: click.Parameter, value: str) -> lis
     metavar="FAULT[,FAULT…]",
     help="What happens to a recipe: kill, full, readonly, io.",
 )
+@click.option("--over-rpc", is_flag=True, help="Each brick of a recipe is a process of its own.")
 @click.option("--time", "seconds", type=click.FloatRange(min=0), metavar="SECONDS")
 @click.option(
     "--examples",
@@ -78,6 +82,7 @@ def fuzz(
     against: str | None,
     inserts: Sequence[volfiles.Insert],
     faults: list[str],
+    over_rpc: bool,
     seconds: float | None,
     examples: int | None,
     steps: int,
@@ -109,7 +114,8 @@ def fuzz(
       io         fops fail with EIO above the leaf; of replicas and fragments on one brick
 
     Exits 0 if nothing was found, 1 if something was, 2 if it could not run. What failed before is
-    tried first. Ctrl-C ends it with what was found.
+    tried first. Ctrl-C ends it with what was found. A brick that ends by itself is something, too;
+    where bricks run in this process, and it crashes, they are searched again over RPC.
 
     \b
     Examples, as root:
@@ -132,8 +138,10 @@ def fuzz(
     database = DirectoryBasedExampleDatabase(CACHE.expanduser() / name)
     try:
         with ExitStack() as stack:
-            ground = stack.enter_context(open_target(target, inserts=inserts, faults=faults))
-            other = stack.enter_context(open_target(against, faults=faults)) if against else None
+            parent, over_rpc = stack.enter_context(_sheltered(over_rpc))
+            opened = partial(open_target, faults=faults, parent=parent, over_rpc=over_rpc)
+            ground = stack.enter_context(opened(target, inserts=inserts))
+            other = stack.enter_context(opened(against)) if against else None
             for what, why in sorted(ground.promises.why.items()):
                 console.print(f"not asserted: {what}: {why}", style="dim")
             progress = stack.enter_context(_progress(console))
@@ -161,7 +169,13 @@ def fuzz(
     _show(console, finding)
     if out is not None:
         text = report.script(
-            finding, "repro.py", target, against=against, inserts=inserts, faults=faults
+            finding,
+            "repro.py",
+            target,
+            against=against,
+            inserts=inserts,
+            faults=faults,
+            over_rpc=over_rpc,
         )
         console.print(f"again: {report.write(out, text)}")
         script = shell.script(finding.steps, finding.wrong, target, ground, inserts=inserts)
@@ -173,6 +187,23 @@ def fuzz(
             path.unlink()
             console.print("no repro.sh: through a mount this does not show")
     raise SystemExit(1)
+
+
+@contextmanager
+def _sheltered(over_rpc: bool) -> Iterator[tuple[Path, bool]]:
+    """A folder for stores, and whether bricks are processes: they are once this one crashed."""
+    from glupy.testing.fuzz.targets import roomy  # noqa: PLC0415
+
+    made = TemporaryDirectory(prefix="glupy-fuzz-", dir=roomy(), ignore_cleanup_errors=True)
+    with made as folder:
+        parent = Path(folder)
+        while crash := in_a_child():
+            clear(parent)
+            if over_rpc:
+                raise CommandError(f"the client crashed: {crash.name}")
+            click.echo(f"{crash.name} in the process of the search; once more, over RPC")
+            over_rpc = True
+        yield parent, over_rpc
 
 
 @contextmanager

@@ -146,6 +146,14 @@ class _Process:
         """It was started, and neither stopped nor killed since."""
         return self._process is not None
 
+    @property
+    def ended(self) -> str | None:
+        """How it ended by itself, such as "signal SIGSEGV"; None: it runs, or was ended."""
+        process = self._process
+        if process is None or process.poll() is None:
+            return None
+        return _how(process.returncode)
+
     def rss(self) -> int:
         """Bytes of memory that the process has resident."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():

@@ -296,6 +296,8 @@ class DataRules(SequenceMachine):
     def age(self, handle: int, sleep: bool) -> None:
         """What sets times shows in an old mtime at once, in ctime when the clock has ticked."""
         promises = self.runner.promises
+        if self.runner.ground.readonly and not promises.failed_setattrs:
+            return
         if sleep and promises.times:
             self._do(steps.Wait())
         elif promises.times and (promises.nameless or self._file(handle).links):
@@ -380,7 +382,8 @@ class ErrorRules(SequenceMachine):
 
     @rule(fop=st.sampled_from(FAILING_FOPS))
     def inject(self, fop: str) -> None:
-        self._do(steps.Inject(fop))
+        if fop != "fsetattr" or self.runner.promises.failed_setattrs:
+            self._do(steps.Inject(fop))
 
 
 RULES: tuple[type[SequenceMachine], ...] = NameRules, DataRules, XattrRules

@@ -18,6 +18,7 @@ def main(
     inserts: Sequence[volfiles.Insert] = (),
     against: str | None = None,
     faults: Sequence[str] = (),
+    over_rpc: bool = False,
     promised: Collection[str] = (),
 ) -> int:
     """Do the steps on the target that is the first argument, and print them with what comes back.
@@ -28,12 +29,12 @@ def main(
     """
     (target,) = arguments
     try:
-        with open_target(target, inserts=inserts, faults=faults) as ground:
+        with open_target(target, inserts=inserts, faults=faults, over_rpc=over_rpc) as ground:
             kept = {name: getattr(Promises(), name) for name in promised}
             ground.promises = dataclasses.replace(ground.promises, **kept)
             if against is None:
                 return _show(steps, Runner(ground))
-            with open_target(against, faults=faults) as other:
+            with open_target(against, faults=faults, over_rpc=over_rpc) as other:
                 return _show(steps, Runner(ground, other))
     except TargetError as error:
         print(error, file=sys.stderr)

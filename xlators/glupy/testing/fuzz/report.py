@@ -29,7 +29,7 @@ STEPS = [
 
 if __name__ == "__main__":
     target = sys.argv[1:] or [{target}]
-    sys.exit(main(STEPS, target, inserts={inserts}, against={against}, faults={faults}))
+    sys.exit(main(STEPS, target, {options}))
 '''
 
 
@@ -41,8 +41,15 @@ def script(
     against: str | None = None,
     inserts: Sequence[volfiles.Insert] = (),
     faults: Sequence[str] = (),
+    over_rpc: bool = False,
 ) -> str:
     """The text of a script that does the finding's steps again, on that target or another."""
+    options = {
+        "inserts": [(type_, dict(options)) for type_, options in inserts],
+        "against": against,
+        "faults": list(faults),
+        "over_rpc": over_rpc,
+    }
     steps = finding.steps
     lines = "\n".join(f"    {code(step)}," for step in steps)
     return _SCRIPT.format(
@@ -53,9 +60,7 @@ def script(
         names=", ".join(sorted({type(step).__name__ for step in steps})),
         steps=lines,
         target=repr(target),
-        inserts=[(type_, dict(options)) for type_, options in inserts],
-        against=repr(against),
-        faults=list(faults),
+        options=", ".join(f"{name}={value!r}" for name, value in options.items() if value),
     )
 
 

@@ -107,6 +107,7 @@ class Runner:
         outcomes = [outcome_of(step, side) for side in self.sides]
         outcome = outcomes[0]
         self.done[-1] = step, outcome
+        self._check_bricks(lost=any(each.errno == errno.ENOTCONN for each in outcomes))
         if self._injected:
             for side in self.sides:
                 side.trouble.disarm()
@@ -140,6 +141,13 @@ class Runner:
         if isinstance(step, steps.Create) and self.promises.handles:
             self._note_handle(step.name)
         return outcome
+
+    def _check_bricks(self, *, lost: bool) -> None:
+        """No brick has ended by itself. ``lost``: there is nobody at the other end any more."""
+        for side in self.sides:
+            # It is there for as long as it writes its core.
+            if wrong := side.trouble.death(steps.base.PATIENCE if lost else 0):
+                raise Mismatch(wrong)
 
     def _check(self, step: Step, plan: Plan, outcome: Outcome) -> None:
         if outcome.errno:
@@ -338,7 +346,9 @@ class Runner:
         try:
             self._verify_all()
         except OSError as error:
+            self._check_bricks(lost=error.errno == errno.ENOTCONN)
             raise Mismatch(f"in the end: {error}") from None
+        self._check_bricks(lost=False)
 
     def _verify_all(self) -> None:
         for side in self.sides:
@@ -404,12 +414,12 @@ class Runner:
         for side in self.sides:
             side.trouble.be_internal(on=False)
             side.trouble.disarm()
-            if side.trouble.bricks:
-                steps.Start().call(side)
             for file in side.files.values():
                 with contextlib.suppress(OSError):
                     file.close()
             side.files.clear()
+            if side.trouble.bricks:
+                steps.Start().call(side)
             if not self.ground.readonly:
                 self._empty(side.client(0))
 

@@ -288,7 +288,7 @@ def _recipe(spec: str, inserts: Sequence[volfiles.Insert]) -> list[str]:
         work = Path(made).resolve()
         store = work / "store"
         store.mkdir()
-        recipe = Recipe(spec, stack, work, store, inserts, frozenset())
+        recipe = Recipe(spec, stack, work, store, inserts)
         recipe.in_process = False  # a mount wants bricks
         client, _ = recipe.build()
         lines = [

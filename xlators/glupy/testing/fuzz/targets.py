@@ -12,9 +12,9 @@ A recipe is a leaf, or what is put over others:
 | ``distribute:2:RECIPE`` | |
 | ``shard:RECIPE`` | shards of 4 MiB |
 
-Where all leaves are pyposix the graph runs in this process, unless it has disperse or distribute;
-else each brick is a process, and there are two clients. Stores are loop files with ext4, which go
-with the target.
+Where all leaves are pyposix the graph runs in this process, unless it has disperse or distribute,
+or bricks over RPC are asked for; else each brick is a process, and there are two clients. Stores
+are loop files with ext4, which go with the target.
 """
 
 import contextlib
@@ -69,8 +69,11 @@ UNKNOWN = replace(
 def over_rpc(promises: Promises) -> Promises:
     """What is left of promises with protocol/client in between."""
     # That of GlusterFS 10 sends another offset than it is asked to.
-    why = {"copies": "protocol/client loses the source's offset"}
-    return replace(promises, copies=False, why={**promises.why, **why})
+    why = {
+        "copies": "protocol/client loses the source's offset",
+        "failed_setattrs": "one of an open file kills its brick (protocol/server's message of it)",
+    }
+    return replace(promises, copies=False, failed_setattrs=False, why={**promises.why, **why})
 
 
 def of_posix(promises: Promises) -> Promises:
@@ -107,15 +110,18 @@ def open_target(
     inserts: Sequence[volfiles.Insert] = (),
     faults: Collection[str] = (),
     parent: Path | None = None,
+    over_rpc: bool = False,
 ) -> Iterator[Ground]:
     """Set a target up, and take it away again.
 
     `inserts` go above each leaf of a recipe. `faults` (see `FAULTS`) happen to it. `parent` is the
-    folder for its store. TargetError: there is no such target, or it does not start.
+    folder for its store. With `over_rpc` each brick of a recipe is a process: one that crashes is
+    something that is found, and does not end this process. TargetError: there is no such target,
+    or it does not start.
     """
     try:
         with contextlib.ExitStack() as stack:
-            yield _ground(spec, stack, inserts, frozenset(faults), parent)
+            yield _ground(spec, stack, inserts, frozenset(faults), parent, over_rpc)
     except (stores.StoreError, ProcessError, volfiles.VolfileError, FaultError) as error:
         raise TargetError(f"{spec}: {error}") from error
 
@@ -126,6 +132,7 @@ def _ground(
     inserts: Sequence[volfiles.Insert],
     faults: frozenset[str],
     parent: Path | None,
+    over_rpc: bool,
 ) -> Ground:
     kind, _, rest = spec.partition(":")
     is_recipe = kind not in ("dir", "volume") and "/" not in spec and not spec.endswith(".vol")
@@ -133,7 +140,7 @@ def _ground(
         raise TargetError(f"{spec}: faults happen to recipes only")
     if kind == "dir":
         return _folder(Path(rest))
-    made = tempfile.TemporaryDirectory(prefix="glupy-fuzz-", dir=parent or _roomy())
+    made = tempfile.TemporaryDirectory(prefix="glupy-fuzz-", dir=parent or roomy())
     folder = Path(stack.enter_context(made))
     if kind == "volume":
         clients = _clients(stack, folder, lambda log: Client.of_volume(rest, log=log))
@@ -146,7 +153,7 @@ def _ground(
         return ground_of(_clients(stack, folder, lambda log: Client(read, log=log)), UNKNOWN)
     check_faults(faults)
     store = stack.enter_context(stores.store(folder / "image", STORE_SIZE, folder / "store"))
-    recipe = Recipe(spec, stack, folder, store.folder, inserts, faults)
+    recipe = Recipe(spec, stack, folder, store.folder, inserts, faults, over_rpc)
     graph, promises = recipe.build()
     ballast = Ballast(store.folder) if "full" in faults else None
     for brick in recipe.bricks:
@@ -165,7 +172,7 @@ def _ground(
     ground.boundaries = recipe.boundaries
     first = recipe.bricks[:1] if recipe.redundant else recipe.bricks
     orders = recipe.orders[:1] if recipe.redundant else recipe.orders
-    ground.trouble = Trouble(first, orders, clients[0], ballast)
+    ground.trouble = Trouble(recipe.bricks, first, orders, clients[0], ballast)
     if "full" in faults:
         wait_until_full(clients[0])
     if "readonly" in faults:
@@ -182,8 +189,10 @@ def _wait_for_shards(store: Path) -> None:
     time.sleep(0.5)  # its last steps cannot be seen
 
 
-def _roomy() -> Path:
-    """Where a store goes: into memory, where a fsync takes no time, if there is enough."""
+def roomy() -> Path:
+    """Where stores go: TMPDIR, or into memory, where a fsync takes no time, if there is enough."""
+    if chosen := os.environ.get("TMPDIR"):
+        return Path(chosen)
     memory = Path("/dev/shm")
     if memory.is_dir():
         stat = os.statvfs(memory)
@@ -245,7 +254,8 @@ class Recipe:
         folder: Path,
         store: Path,
         inserts: Sequence[volfiles.Insert],
-        faults: frozenset[str],
+        faults: frozenset[str] = frozenset(),
+        over_rpc: bool = False,
     ) -> None:
         self._text, self._stack, self._folder, self._store = text, stack, folder, store
         self._inserts, self._faults = inserts, faults
@@ -256,7 +266,8 @@ class Recipe:
         heals = "replicate" in text and "io" in faults
         leaves = set(re.findall(r"\w*posix\w*", text)) or {OURS}
         self.in_process = (
-            leaves == {OURS}
+            not over_rpc
+            and leaves == {OURS}
             and not re.search("disperse|distribute", text)
             and "kill" not in faults
             and not heals

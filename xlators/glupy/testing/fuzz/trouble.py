@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,20 +58,29 @@ class Ballast:
                     linux.fallocate(file.fileno(), 0, size, more)
 
 
-class Trouble:
-    """Does to a target what steps want: to these bricks, and by these folders of orders.
+def _place(brick: Brick) -> str:
+    """The translator in which a brick crashed, by the stack that GlusterFS left in its log."""
+    stack = brick.log_text().rpartition("package-string")[2]
+    found = re.search(r"/(xlator/[^(\s]+)", stack)
+    return f" in {found[1]}" if found else ""
 
-    Without any there is none to make.
+
+class Trouble:
+    """Does to a target what steps want, by these folders of orders; and tells what bricks do.
+
+    ``victims`` are those of the bricks that are killed. Without any there is no trouble to make.
     """
 
     def __init__(
         self,
         bricks: Sequence[Brick] = (),
+        victims: Sequence[Brick] = (),
         orders: Sequence[Path] = (),
         client: gfapi.Client | None = None,
         ballast: Ballast | None = None,
     ) -> None:
-        self.bricks, self._orders, self._client = bricks, orders, client
+        self.bricks, self._victims = bricks, victims
+        self._orders, self._client = orders, client
         self._ballast = ballast
 
     def begin(self) -> None:
@@ -78,15 +89,28 @@ class Trouble:
             self._ballast.adjust()
 
     def kill(self) -> None:
-        """SIGKILL for the bricks."""
-        for brick in self.bricks:
+        """SIGKILL for the victims."""
+        for brick in self._victims:
             brick.kill()
 
     def start(self) -> None:
-        """Start those that do not run. Clients find them some seconds later."""
+        """Start the bricks that do not run. Clients find them some seconds later."""
         for brick in self.bricks:
+            if brick.ended:
+                brick.kill()
             if not brick.is_running:
                 brick.start()
+
+    def death(self, patience: float = 0.0) -> str | None:
+        """Which brick has ended by itself, and how. ``patience``: seconds that one may take."""
+        deadline = time.monotonic() + patience
+        while True:
+            for brick in self.bricks:
+                if how := brick.ended:
+                    return f"{brick.folder.name} ended by itself: {how}{_place(brick)}"
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.01)
 
     def inject(self, fop: str, number: int) -> None:
         """The next such fop fails with this errno."""
