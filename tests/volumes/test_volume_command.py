@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -213,6 +214,17 @@ def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path
         for each in "a.img", 'b,"+%.raw':
             (mnt / each).touch()
         assert len(list(pool.iterdir())) == 2
+        # Options alone need no restart, and no replicas.
+        assert done("volume", "add", name, "pybd", *options[:2], "-o", "map=*.new=thin") == (
+            f"{name}: its bricks take the options as they run\n"
+        )
+        assert running(volume) == [[*PY, "user/pybd"]] * 2
+        for number in itertools.count():
+            (mnt / f"{number}.new").touch()
+            if len(list(pool.iterdir())) > 2:
+                break
+            assert number < 200, "no new file is mapped"
+            time.sleep(0.05)
         assert "are mapped, such as glupy." in refused("volume", "remove", name, "pybd")
         for path in mnt.iterdir():
             path.unlink()

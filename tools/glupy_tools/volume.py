@@ -172,7 +172,7 @@ def add(*, name: str, translator: str, options: dict[str, str], is_rolling: bool
     """Put TRANSLATOR into VOL's bricks, above the leaf and what was added before.
 
     TRANSLATOR is a type; `user/` may be omitted. If it is there already, its options are set
-    anew; bricks take that as they take a `volume set`.
+    anew, and bricks that run take that as they take a `volume set`: no restart is needed.
 
     \b
     Examples, as root:
@@ -231,7 +231,8 @@ def _change(before: gluster.Volume, request: Request, *, is_rolling: bool) -> No
     name = before.name
     if reason := volume_state.installation():
         raise CommandError(reason)
-    if before.started:
+    live = before.started and _shape(request) == _shape(volume_state.request(before))
+    if before.started and (is_rolling or not live):
         if not is_rolling:
             raise CommandError(f"{name} is started: stop it first, or let --rolling restart bricks")
         rolling.refuse_unfit(before)
@@ -252,12 +253,20 @@ def _change(before: gluster.Volume, request: Request, *, is_rolling: bool) -> No
     if not before.started:
         click.echo(f"{name}: its bricks have it from the next start on")
         return
+    if live and not is_rolling:
+        click.echo(f"{name}: its bricks take the options as they run")
+        return
     for brick_name in rolling.restart(name, here):
         click.echo(f"{name}: restarting {brick_name}")
     elsewhere = [brick.name for brick in after.bricks if brick.host != here]
     if elsewhere:
         click.echo(f"{name}: run the same on the hosts of {', '.join(elsewhere)}")
     click.echo(f"{name}: done")
+
+
+def _shape(request: Request) -> tuple[object, ...]:
+    """What bricks have to be restarted for: all but options."""
+    return request.leaf, dict(request.bricks), [type_ for type_, _ in request.translators]
 
 
 def _refuse_unfiltered(volfile: Path) -> None:
