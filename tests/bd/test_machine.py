@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from glupy.testing.fuzz import GFAPI, Search, ground_of, mapped, of_posix, over_rpc
+from glupy.testing.fuzz import GFAPI, Search, behind_rpc, ground_of, mapped, of_posix
 from glupy.testing.gfapi import Client
 
 SEED = random.randrange(1 << 32)
@@ -19,7 +19,7 @@ def bd_options() -> dict[str, str]:
 
 @pytest.fixture
 def search(client: Client, leaf: str) -> Search:
-    promises = over_rpc(GFAPI)
+    promises = behind_rpc(GFAPI)
     return Search(ground_of([client], mapped(of_posix(promises) if leaf == "posix" else promises)))
 
 

@@ -21,3 +21,4 @@ def test_figures_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     for each in found["figures"]:
         assert each["low"] <= each["median"] <= each["high"]
+        assert each["high"] > 0

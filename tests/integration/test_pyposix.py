@@ -16,7 +16,7 @@ import pytest
 
 import volfiles
 from glupy import stores
-from glupy.testing.fuzz import GFAPI, Search, ground_of, over_rpc
+from glupy.testing.fuzz import GFAPI, Search, behind_rpc, ground_of
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import Brick, FuseMount
@@ -54,7 +54,7 @@ def test_machine_in_process(in_process: Client, brick_dir: Path) -> None:
 @pytest.mark.allow_log(r"error=")
 def test_machine_over_rpc(brick: Brick, client: Client) -> None:
     backend = Path(next(iter(brick.graph)).options["directory"])
-    ground = ground_of([client], over_rpc(GFAPI), [backend])
+    ground = ground_of([client], behind_rpc(GFAPI), [backend])
     assert (finding := Search(ground).run(examples=60, seed=SEED)) is None, finding
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from glupy import stores
 
 ROOT = Path(__file__).parents[2]
 XLATORS = str(Path(stores.run("glusterfsd", "--print-xlatordir").strip()))
+LIBRARIES = sysconfig.get_config_var("LIBDIR")
 STATUS = "/var/lib/dpkg/status"
 NO_STRACE = 'BEGIN { RS = ""; ORS = "\\n\\n" } $2 != "strace"'
 """awk: the list of installed packages without one."""
@@ -46,19 +48,19 @@ def dead(device: str) -> str:
 
 FEDORA = "printf 'ID=fedora\\nVERSION_ID=\"41\"\\n' >/mnt/os; mount --bind /mnt/os /etc/os-release"
 NO_SUDO = "[ ! -e /usr/bin/sudo ] || mount --bind /dev/null /usr/bin/sudo"
-FOLDERS_OF_PACKAGES = [over(path) for path in ("/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt")]
+CHANGEABLE = "/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt", XLATORS
 FORGOTTEN = f"awk {shlex.quote(NO_STRACE)} {STATUS} >/mnt/status; cp /mnt/status {STATUS}"
 
 
 def refused(clone: Path, hidden: Sequence[str], *prefix: str) -> str:
     """What the set-up says, one line, where these commands have run before, and which it ends with.
 
-    They run in a mount namespace that goes with it: nothing is taken from this machine. Nor are
-    GlusterFS's links to this checkout, if nothing is missing.
+    They run in a mount namespace that goes with it, without a network: nothing is taken from this
+    machine, and nothing is installed on it.
     """
-    before = ["set -e", "mount -t tmpfs tmpfs /mnt", over(XLATORS), *hidden]
+    before = ["set -e", "mount -t tmpfs tmpfs /mnt", *map(over, CHANGEABLE), *hidden]
     script = "\n".join([*before, 'exec "$@"'])
-    command = ["unshare", "--mount", "--propagation=private", "bash", "-c", script, "bash"]
+    command = ["unshare", "--net", "--mount", "--propagation=private", "bash", "-c", script, "bash"]
     done = subprocess.run(
         [*command, *prefix, clone / "tools" / "setup"],
         capture_output=True,
@@ -82,7 +84,7 @@ def refused(clone: Path, hidden: Sequence[str], *prefix: str) -> str:
         ([dead("/dev/loop-control")], [], "no loop devices: .*modprobe loop"),
         ([dead("/dev/fuse")], [], "no FUSE: .*modprobe fuse"),
         (
-            [over("/usr/lib/x86_64-linux-gnu"), "rm /usr/lib/x86_64-linux-gnu/libpython3.*.so.1.0"],
+            [over(LIBRARIES), f"rm {LIBRARIES}/libpython3.*.so.1.0"],
             [],
             "no shared libpython: .*apt-get install --reinstall python3-dev",
         ),
@@ -107,7 +109,7 @@ def test_what_is_missing_is_one_line(
 
 
 def test_no_network_for_a_package_that_is_missing(clone: Path) -> None:
-    said = refused(clone, [*FOLDERS_OF_PACKAGES, FORGOTTEN], "unshare", "--net")
+    said = refused(clone, [FORGOTTEN])
     first, second, end = said.split("\n")
     assert first == "setup: installing strace"
     assert second.startswith(
@@ -119,7 +121,7 @@ def test_no_network_for_a_package_that_is_missing(clone: Path) -> None:
 
 @pytest.mark.long  # pip tries for half a minute
 def test_no_network_for_the_requirements(clone: Path) -> None:
-    said = refused(clone, [], "unshare", "--net")
+    said = refused(clone, [])
     *doing, last, _ = said.split("\n")
     assert all(
         "making the environment" in line or "installing the pinned" in line for line in doing

@@ -14,7 +14,7 @@ from glupy import stores
 from glupy_tools.crashes import clear
 
 SHELTERED = """
-import os, signal, sys, time
+import os, resource, signal, sys, time
 from glupy_tools.crashes import in_a_child
 
 def end(number, _):
@@ -22,7 +22,8 @@ def end(number, _):
     sys.exit(128 + number)
 
 signal.signal(signal.SIGTERM, end)
-crash = in_a_child()
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+crash = in_a_child(lambda: print("undone by the parent", flush=True))
 if crash:
     print("crashed:", crash.name)
     sys.exit(1)
@@ -39,9 +40,9 @@ def sheltered(body: str) -> subprocess.Popen[str]:
     ("body", "status", "shown"),
     [
         ("sys.exit(7)", 7, ""),
-        ("os.abort()", 1, "crashed: SIGABRT\n"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", 1, "crashed: SIGSEGV\n"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", 128 + signal.SIGKILL, ""),
+        ("os.abort()", 1, "undone by the parent\ncrashed: SIGABRT\n"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 1, "undone by the parent\ncrashed: SIGSEGV\n"),
+        ("os.kill(os.getpid(), 9)", 128 + signal.SIGKILL, "undone by the parent\n"),
     ],
 )
 def test_how_it_ends(body: str, status: int, shown: str) -> None:
@@ -61,6 +62,17 @@ def test_a_signal_is_handed_on() -> None:
     assert command.returncode == 128 + signal.SIGTERM
 
 
+def test_a_crash_after_a_signal_is_no_crash() -> None:
+    body = "signal.signal(signal.SIGTERM, lambda *_: os.abort())\nprint()\nsys.stdout.flush()\n"
+    with sheltered(body + "time.sleep(60)") as command:
+        assert command.stdout is not None
+        command.stdout.readline()
+        command.stdout.readline()
+        command.terminate()
+        assert command.communicate(timeout=30)[0] == "undone by the parent\n"
+    assert command.returncode == 128 + signal.SIGTERM
+
+
 def test_a_child_ends_with_its_parent() -> None:
     with sheltered("time.sleep(60)") as command:
         assert command.stdout is not None
@@ -72,24 +84,26 @@ def test_a_child_ends_with_its_parent() -> None:
     assert not child.exists()
 
 
-def test_what_is_left_is_taken_away(tmp_path: Path) -> None:
+def test_what_is_left_is_taken_away(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Stores, a pool's devices in them, and processes that wrote their number there."""
     folder = tmp_path / "target"
+    request.addfinalizer(lambda: stores.unmake(folder / "image"))
+    request.addfinalizer(lambda: stores.detach(folder / "store" / "pool-0" / "device"))
     (folder / "brick-0").mkdir(parents=True)
+    (folder / "brick-1").mkdir()
     store = stores.make(folder / "image", 64 << 20, folder / "store")
     pool = store.folder / "pool-0"
     pool.mkdir()
     file = pool / "device"
     file.write_bytes(bytes(1 << 20))
-    device = stores.attach(file)
-    other = tmp_path / "pid"
+    stores.attach(file)
     with (
         subprocess.Popen(["sleep", "60"]) as stranger,
         subprocess.Popen(["sh", "-c", "sleep 60; :", folder / "brick-0" / "pid"]) as ours,
     ):
         (folder / "brick-0" / "pid").write_text(f"{ours.pid}\n")
-        (folder / "pid").write_text(f"{stranger.pid}\n")  # that number is another process's now
-        other.write_text(f"{stranger.pid}\n")
+        # That number is another process's now.
+        (folder / "brick-1" / "pid").write_text(f"{stranger.pid}\n")
         while b"sleep 60" not in Path(f"/proc/{ours.pid}/cmdline").read_bytes():
             time.sleep(0.01)  # it is exec'd, but its arguments are not there yet
         clear(tmp_path)
@@ -98,5 +112,4 @@ def test_what_is_left_is_taken_away(tmp_path: Path) -> None:
         stranger.kill()
     assert stores.find(folder / "image") is None
     assert stores.devices_of(file) == []
-    assert not Path(f"/sys/block/{device.name}/loop").exists()
     assert not (folder / "image").exists()

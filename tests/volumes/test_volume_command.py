@@ -22,6 +22,7 @@ from . import filter_log
 from .leaves import glupy, wait_until
 from .load import Worker
 
+HELLO = Path(__file__).parents[2] / "xlators" / "examples" / "hello.py"
 Make = Callable[..., Volume]
 _numbers = itertools.count()
 
@@ -233,6 +234,26 @@ def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path
     volume.start()
     assert running(volume) == [PY] * 2
     pool.rmdir()
+
+
+def test_a_translator_of_ones_own(make: Make, tmp_path: Path) -> None:
+    """By its file, as docs/writing-translators.md says; its options change while the brick runs."""
+    volume = make(1)
+    words = "volume", "add", volume.name, "features/glupy", "-o", f"module={HELLO}:Hello"
+    volume.stop()
+    done(*words)
+    volume.start()
+    assert running(volume) == [[*C, "features/glupy"]]
+    log, numbers = volume.log(volume.bricks[0]), itertools.count()
+    with volume.mounted(tmp_path / "mnt") as mnt:
+
+        def greeted(how: str) -> bool:
+            (mnt / f"file-{next(numbers)}").touch()
+            return f"{how}, user 0: /file-" in log.read_text()
+
+        wait_until(lambda: greeted("hello"), "the translator's line")
+        done(*words, "-o", "greeting=salve")
+        wait_until(lambda: greeted("salve"), "the other greeting")
 
 
 @pytest.mark.allow_log("not valid or not found", "does not start", "parser", "failed to construct")

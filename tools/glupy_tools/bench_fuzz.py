@@ -144,8 +144,7 @@ def fuzz(*, count: int, seed: int | None, as_json: bool) -> None:
             replayed("replay in-process", inside, count, seed),
             made_up("Hypothesis", inside, count, seed),
         ]
-    with open_target("pyposix", faults=["kill"]) as over_rpc:
-        over_rpc.faults = frozenset()  # its brick may be killed, but need not
+    with open_target("pyposix", over_rpc=True) as over_rpc:
         rows.insert(1, replayed("replay over RPC", over_rpc, count, seed))
     if as_json:
         click.echo(json.dumps({"pairs": count, "rows": [asdict(row) for row in rows]}))

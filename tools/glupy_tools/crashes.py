@@ -3,7 +3,7 @@
 import ctypes
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -14,11 +14,12 @@ CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def in_a_child() -> signal.Signals | None:
+def in_a_child(undo: Callable[[], object]) -> signal.Signals | None:
     """Fork: return None in the child, and in the parent the signal by which that crashed.
 
-    The parent ends as a child does that ended otherwise (SystemExit). Signals that end the parent
-    go to the child, which also ends if the parent is killed. Not for a process with threads.
+    The parent ends as a child does that ended otherwise, or after a signal (SystemExit). Signals
+    that end the parent go to the child, which also ends if the parent is killed. Where a signal has
+    ended the child ``undo`` is called, as it could not do that itself. No threads may run yet.
     """
     parent = os.getpid()
     child = os.fork()
@@ -27,28 +28,39 @@ def in_a_child() -> signal.Signals | None:
         if os.getppid() != parent:
             raise SystemExit(128 + signal.SIGTERM)
         return None
-    with _handed_on(child):
+    with _handed_on(child) as received:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if -status in CRASHES:
+        if status < 0:
+            undo()
+    if -status in CRASHES and not received:
         return signal.Signals(-status)
+    if status < 0 and received:
+        raise SystemExit(128 + received[0])
     raise SystemExit(128 - status if status < 0 else status)
 
 
 @contextmanager
-def _handed_on(child: int) -> Iterator[None]:
+def _handed_on(child: int) -> Iterator[list[int]]:
+    """Send the child what would end us; yield a list of what that was."""
+    received: list[int] = []
+
     def hand_on(number: int, _: FrameType | None) -> None:
+        received.append(number)
         with suppress(ProcessLookupError):
             os.kill(child, number)
 
     handlers = {number: signal.signal(number, hand_on) for number in stores.ENDING}
-    yield
+    yield received
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 def clear(folder: Path) -> None:
-    """Take away what a crashed process has left here: bricks, loop devices of a pool, stores."""
-    for file in folder.rglob("pid"):
+    """Take away what targets of `glupy fuzz` here have left: bricks, devices of pools, stores.
+
+    ``folder`` is without symbolic links.
+    """
+    for file in folder.glob("*/*/pid"):
         _end(file)
     for image in folder.glob("*/image"):
         for device in (image.parent / "store").glob("pool-*/*"):

@@ -71,6 +71,13 @@ def _words(_context: click.Context, _option: click.Parameter, value: str) -> lis
     "--seed", type=int, metavar="N", help="Of the sequences.  [default: another each time]"
 )
 @click.option(
+    "--dir",
+    "place",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where stores are put.  [default: memory, or /var/tmp if there is little]",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
@@ -87,6 +94,7 @@ def fuzz(
     examples: int | None,
     steps: int,
     seed: int | None,
+    place: Path | None,
     out: Path | None,
 ) -> None:
     """Search TARGET for calls after which data, attributes, names or allocation are wrong.
@@ -104,7 +112,7 @@ def fuzz(
       disperse:4+2:RECIPE    distribute:2:RECIPE    shard:RECIPE
       FILE.vol               a client's volfile, of an empty volume
       volume:NAME            an empty volume of the glusterd on this machine
-      dir:PATH               an empty folder, such as a FUSE mount; on ext4 it is the control
+      dir:PATH               an empty folder, such as a FUSE mount; on ext4 it finds nothing
 
     \b
     FAULTS
@@ -129,16 +137,28 @@ def fuzz(
         raise CommandError("fuzz needs root: it makes stores and bricks", status=2)
     from hypothesis.database import DirectoryBasedExampleDatabase  # noqa: PLC0415
 
-    from glupy.testing.fuzz import Search, TargetError, open_target, report, shell  # noqa: PLC0415
+    from glupy.testing.fuzz import (  # noqa: PLC0415
+        Search,
+        TargetError,
+        open_target,
+        report,
+        shell,
+        targets,
+    )
 
     console = Console()
     seed = random.randrange(1 << 32) if seed is None else seed
     console.print(f"seed {seed}")
     name = "".join(c if c.isalnum() else "-" for c in "-".join([target, against or "", *faults]))
     database = DirectoryBasedExampleDatabase(CACHE.expanduser() / name)
+    in_process = any(targets.runs_in_process(each, faults) for each in (target, against) if each)
+    search: Search | None = None
     try:
         with ExitStack() as stack:
-            parent, over_rpc = stack.enter_context(_sheltered(over_rpc))
+            parent, crash = stack.enter_context(
+                _sheltered(place or targets.roomy(), in_process and not over_rpc)
+            )
+            over_rpc |= crash is not None
             opened = partial(open_target, faults=faults, parent=parent, over_rpc=over_rpc)
             ground = stack.enter_context(opened(target, inserts=inserts))
             other = stack.enter_context(opened(against)) if against else None
@@ -160,10 +180,14 @@ def fuzz(
             except KeyboardInterrupt:  # `main` knows
                 console.print("interrupted")
     except TargetError as error:
-        raise CommandError(str(error), status=2) from error
+        if search is None or search.finding is None:
+            raise CommandError(str(error), status=1 if search else 2) from error
+        console.print(f"and in the end: {str(error).splitlines()[0]}", highlight=False)
     console.print(f"{search.examples:,} sequences, {search.calls:,} calls")
     finding = search.finding
     if finding is None:
+        if crash is not None:
+            raise CommandError(f"{crash.name} in one process, and over RPC nothing is found")
         console.print("nothing found")
         return
     _show(console, finding)
@@ -190,20 +214,19 @@ def fuzz(
 
 
 @contextmanager
-def _sheltered(over_rpc: bool) -> Iterator[tuple[Path, bool]]:
-    """A folder for stores, and whether bricks are processes: they are once this one crashed."""
-    from glupy.testing.fuzz.targets import roomy  # noqa: PLC0415
-
-    made = TemporaryDirectory(prefix="glupy-fuzz-", dir=roomy(), ignore_cleanup_errors=True)
+def _sheltered(place: Path, in_process: bool) -> Iterator[tuple[Path, Signals | None]]:
+    """A folder for stores, and by what a search with its bricks in its own process has crashed."""
+    made = TemporaryDirectory(prefix="glupy-fuzz-", dir=place, ignore_cleanup_errors=True)
     with made as folder:
-        parent = Path(folder)
-        while crash := in_a_child():
-            clear(parent)
-            if over_rpc:
-                raise CommandError(f"the client crashed: {crash.name}")
+        parent = Path(folder).resolve()
+        crash = in_a_child(lambda: clear(parent))
+        if crash and in_process:
             click.echo(f"{crash.name} in the process of the search; once more, over RPC")
-            over_rpc = True
-        yield parent, over_rpc
+            if again := in_a_child(lambda: clear(parent)):
+                raise CommandError(f"the client crashed, too: {again.name}")
+        elif crash:
+            raise CommandError(f"the client crashed: {crash.name}")
+        yield parent, crash
 
 
 @contextmanager

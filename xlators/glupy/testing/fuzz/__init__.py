@@ -11,11 +11,11 @@ from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner, replay
 from glupy.testing.fuzz.targets import (
     GFAPI,
     TargetError,
+    behind_rpc,
     ground_of,
     mapped,
     of_posix,
     open_target,
-    over_rpc,
 )
 
 __all__ = [
@@ -33,10 +33,10 @@ __all__ = [
     "Search",
     "TargetError",
     "XattrRules",
+    "behind_rpc",
     "ground_of",
     "mapped",
     "of_posix",
     "open_target",
-    "over_rpc",
     "replay",
 ]

@@ -38,7 +38,8 @@ class Promises:
     as nothing changes the file. ``handles``: a file's handle in ``.glusterfs`` goes with its last
     name. ``same_names``: a rename from one name of a file to another does nothing. ``nameless``:
     the attributes of an open file can be set when it has no name any more, and ``unlinked``: it can
-    be used at all; ``failed_setattrs``: they need not be. ``copies``:
+    be used at all; ``failed_setattrs``: an attempt may fail
+    without harm. ``copies``:
     copy_file_range works, and ``copy_errnos``: says why it does not.
     ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
     full store may refuse, beside those that take space.

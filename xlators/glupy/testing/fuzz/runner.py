@@ -19,6 +19,8 @@ from glupy.testing.fuzz.trouble import Trouble
 from glupy.testing.gfapi import Reply
 
 READ_SIZE = 1 << 20
+DYING = 5.0
+"""Seconds that a brick may take to end, once its connections have."""
 USER = "user."
 HIDDEN = {".", "..", ".trashcan", ".shard", ".glusterfs", "lost+found"}
 """Names in a root that are not a user's."""
@@ -145,8 +147,7 @@ class Runner:
     def _check_bricks(self, *, lost: bool) -> None:
         """No brick has ended by itself. ``lost``: there is nobody at the other end any more."""
         for side in self.sides:
-            # It is there for as long as it writes its core.
-            if wrong := side.trouble.death(steps.base.PATIENCE if lost else 0):
+            if wrong := side.trouble.death(DYING if lost else 0):
                 raise Mismatch(wrong)
 
     def _check(self, step: Step, plan: Plan, outcome: Outcome) -> None:
@@ -410,7 +411,12 @@ class Runner:
                 raise Mismatch(f"on the brick the handle {file.handle} outlives its last name")
 
     def clean(self) -> None:
-        """Close and remove all, whatever has happened; what is kept is emptied."""
+        """Close and remove all, whatever has happened; what is kept is emptied.
+
+        Raises Mismatch if that cannot be, or if a brick has ended by itself; the target can be used
+        again all the same.
+        """
+        wrong = None
         for side in self.sides:
             side.trouble.be_internal(on=False)
             side.trouble.disarm()
@@ -418,10 +424,21 @@ class Runner:
                 with contextlib.suppress(OSError):
                     file.close()
             side.files.clear()
-            if side.trouble.bricks:
+            try:
+                self._check_bricks(lost=False)
+                if side.trouble.bricks:
+                    steps.Start().call(side)
+                if not self.ground.readonly:
+                    self._empty(side.client(0))
+            except (OSError, Mismatch) as error:
+                lost = isinstance(error, OSError) and error.errno == errno.ENOTCONN
+                wrong = side.trouble.death(DYING if lost else 0) or f"in the end: {error}"
+                if not side.trouble.bricks:
+                    break
+                side.trouble.begin_anew()
                 steps.Start().call(side)
-            if not self.ground.readonly:
-                self._empty(side.client(0))
+        if wrong is not None:
+            raise Mismatch(wrong)
 
     def _empty(self, client: AnyClient) -> None:
         kept = set(self.ground.kept)

@@ -66,7 +66,7 @@ UNKNOWN = replace(
 """Of a volume that was not made here."""
 
 
-def over_rpc(promises: Promises) -> Promises:
+def behind_rpc(promises: Promises) -> Promises:
     """What is left of promises with protocol/client in between."""
     # That of GlusterFS 10 sends another offset than it is asked to.
     why = {
@@ -126,6 +126,26 @@ def open_target(
         raise TargetError(f"{spec}: {error}") from error
 
 
+def _is_recipe(spec: str) -> bool:
+    return not re.match("(dir|volume):", spec) and "/" not in spec and not spec.endswith(".vol")
+
+
+def runs_in_process(spec: str, faults: Collection[str] = ()) -> bool:
+    """Whether the bricks of a target run in this process, unless over RPC is asked for."""
+    # C posix needs a glusterfsd around it; disperse and distribute want what protocol/client
+    # makes of offsets in directories. What replicate has healed it forgets at its fini, when
+    # the locks below have gone, if those are of the same graph (pl_forget: SIGSEGV).
+    heals = "replicate" in spec and "io" in faults
+    leaves = set(re.findall(r"\w*posix\w*", spec)) or {OURS}
+    return (
+        _is_recipe(spec)
+        and leaves == {OURS}
+        and not re.search("disperse|distribute", spec)
+        and "kill" not in faults
+        and not heals
+    )
+
+
 def _ground(
     spec: str,
     stack: contextlib.ExitStack,
@@ -135,7 +155,7 @@ def _ground(
     over_rpc: bool,
 ) -> Ground:
     kind, _, rest = spec.partition(":")
-    is_recipe = kind not in ("dir", "volume") and "/" not in spec and not spec.endswith(".vol")
+    is_recipe = _is_recipe(spec)
     if faults and not is_recipe:
         raise TargetError(f"{spec}: faults happen to recipes only")
     if kind == "dir":
@@ -158,12 +178,11 @@ def _ground(
     ballast = Ballast(store.folder) if "full" in faults else None
     for brick in recipe.bricks:
         stack.enter_context(brick)
-    over_rpc = not recipe.in_process
     clients = _clients(
         stack,
         folder,
-        lambda log: Client(graph, log=log, background_fini=over_rpc),
-        2 if over_rpc else 1,
+        lambda log: Client(graph, log=log, background_fini=not recipe.in_process),
+        1 if recipe.in_process else 2,
     )
     if "shard" in spec:
         stack.callback(_wait_for_shards, store.folder)
@@ -172,7 +191,7 @@ def _ground(
     ground.boundaries = recipe.boundaries
     first = recipe.bricks[:1] if recipe.redundant else recipe.bricks
     orders = recipe.orders[:1] if recipe.redundant else recipe.orders
-    ground.trouble = Trouble(recipe.bricks, first, orders, clients[0], ballast)
+    ground.trouble = Trouble(*(recipe.bricks, first, orders, clients[0], ballast, recipe.folders))
     if "full" in faults:
         wait_until_full(clients[0])
     if "readonly" in faults:
@@ -190,9 +209,7 @@ def _wait_for_shards(store: Path) -> None:
 
 
 def roomy() -> Path:
-    """Where stores go: TMPDIR, or into memory, where a fsync takes no time, if there is enough."""
-    if chosen := os.environ.get("TMPDIR"):
-        return Path(chosen)
+    """Where a store goes: into memory, where a fsync takes no time, if there is enough."""
     memory = Path("/dev/shm")
     if memory.is_dir():
         stat = os.statvfs(memory)
@@ -260,22 +277,13 @@ class Recipe:
         self._text, self._stack, self._folder, self._store = text, stack, folder, store
         self._inserts, self._faults = inserts, faults
         self._count = 0
-        # C posix needs a glusterfsd around it; disperse and distribute want what protocol/client
-        # makes of offsets in directories. What replicate has healed it forgets at its fini, when
-        # the locks below have gone, if those are of the same graph (pl_forget: SIGSEGV).
-        heals = "replicate" in text and "io" in faults
-        leaves = set(re.findall(r"\w*posix\w*", text)) or {OURS}
-        self.in_process = (
-            not over_rpc
-            and leaves == {OURS}
-            and not re.search("disperse|distribute", text)
-            and "kill" not in faults
-            and not heals
-        )
+        self.in_process = not over_rpc and runs_in_process(text, faults)
         self.redundant = bool(re.search("replicate|disperse", text))
         self.backends: tuple[Path, ...] = ()
         self.bricks: list[Brick] = []
         """Not started yet."""
+        self.folders: list[Path] = []
+        """Of bricks and pools."""
         self.orders: list[Path] = []
         """For each leaf the folder in which `failing.Failing` looks for its orders."""
         self.boundaries: tuple[int, ...] = ()
@@ -394,6 +402,7 @@ class Recipe:
     def _mapped(self, leaf: str) -> tuple[volfiles.Graph, Promises]:
         pool = self._store / f"pool-{self._count}"
         pool.mkdir()
+        self.folders.append(pool)
         inserts = [("user/pybd", {"pool": f"loop:{pool}", "map": "*=thin"})]
         backends = self.backends
         graph, promises = self._brick(leaf, inserts=inserts)
@@ -409,6 +418,7 @@ class Recipe:
         self._count += 1
         directory = self._store / name
         directory.mkdir()
+        self.folders.append(directory)
         if self._is_arbiter:
             inserts = [*inserts, ("features/arbiter", {})]
         else:
@@ -431,7 +441,7 @@ class Recipe:
             return volfiles.leaf_graph(directory, name=name, **recipe), promises
         if leaf == "posix":
             promises = of_posix(promises)
-        promises = over_rpc(promises)
+        promises = behind_rpc(promises)
         folder = self._folder / name
         graph = volfiles.brick(directory, socket=folder / "socket", **recipe)
         self.bricks.append(Brick(graph, folder))

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,17 +59,20 @@ class Ballast:
                     linux.fallocate(file.fileno(), 0, size, more)
 
 
-def _place(brick: Brick) -> str:
+def _place(brick: Brick, how: str) -> str:
     """The translator in which a brick crashed, by the stack that GlusterFS left in its log."""
-    stack = brick.log_text().rpartition("package-string")[2]
-    found = re.search(r"/(xlator/[^(\s]+)", stack)
-    return f" in {found[1]}" if found else ""
+    if not re.fullmatch("signal SIG(SEGV|ABRT|BUS|ILL|FPE)", how):
+        return ""
+    _, found, stack = brick.log_text().rpartition("package-string")
+    place = re.search(r"/(xlator/[^(\s]+)", stack) if found else None
+    return f" in {place[1]}" if place else ""
 
 
 class Trouble:
     """Does to a target what steps want, by these folders of orders; and tells what bricks do.
 
-    ``victims`` are those of the bricks that are killed. Without any there is no trouble to make.
+    ``victims`` are those of the bricks that are killed; ``folders`` those that bricks and pools are
+    in. Without any there is no trouble to make.
     """
 
     def __init__(
@@ -78,10 +82,11 @@ class Trouble:
         orders: Sequence[Path] = (),
         client: gfapi.Client | None = None,
         ballast: Ballast | None = None,
+        folders: Sequence[Path] = (),
     ) -> None:
         self.bricks, self._victims = bricks, victims
         self._orders, self._client = orders, client
-        self._ballast = ballast
+        self._ballast, self._folders = ballast, folders
 
     def begin(self) -> None:
         """A sequence begins: a full store is as full as at the last one."""
@@ -104,13 +109,26 @@ class Trouble:
     def death(self, patience: float = 0.0) -> str | None:
         """Which brick has ended by itself, and how. ``patience``: seconds that one may take."""
         deadline = time.monotonic() + patience
-        while True:
+        while self.bricks:
             for brick in self.bricks:
                 if how := brick.ended:
-                    return f"{brick.folder.name} ended by itself: {how}{_place(brick)}"
+                    return f"{brick.folder.name} ended by itself: {how}{_place(brick, how)}"
             if time.monotonic() >= deadline:
-                return None
+                break
             time.sleep(0.01)
+        return None
+
+    def begin_anew(self) -> None:
+        """End all bricks, and empty them from below: by fops that was not possible."""
+        for brick in self.bricks:
+            brick.kill()
+        for folder in self._folders:
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    stores.detach(path)  # if it is a device of a pool
+                    path.unlink()
 
     def inject(self, fop: str, number: int) -> None:
         """The next such fop fails with this errno."""

@@ -33,9 +33,11 @@ class Start(Step):
         return Plan()
 
     def call(self, side: Side) -> None:
-        side.trouble.start()
         deadline = time.monotonic() + base.PATIENCE
-        while not side.answers():
+        while True:
+            side.trouble.start()  # one may be found to have ended as late as this
+            if side.answers():
+                return
             if time.monotonic() > deadline:
                 raise TimeoutError
             time.sleep(0.01)
