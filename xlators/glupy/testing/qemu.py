@@ -51,7 +51,8 @@ class Images:
     def url(self, name: str) -> str:
         """What QEMU calls an image."""
         if isinstance(self._server, Path):
-            return f"gluster+unix:///{self.volume}/{name}?socket={self._server}"
+            # With :/// QEMU 10 calls it invalid: an empty host is one, to its parser of URIs.
+            return f"gluster+unix:/{self.volume}/{name}?socket={self._server}"
         return f"gluster://{self._server}/{self.volume}/{name}"
 
     def command(self, *words: str | Path, status: int = 0) -> str:

@@ -4,7 +4,7 @@ For clients that take their graph from nowhere else, such as QEMU and fio, to re
 glusterd:
 
 >>> with Brick(graph, folder) as brick, serving({"volume": brick.client_graph()}, socket):
-...     stores.run("qemu-img", "info", f"gluster+unix:///volume/image?socket={socket}")
+...     stores.run("qemu-img", "info", f"gluster+unix:/volume/image?socket={socket}")
 """
 
 import errno

@@ -50,6 +50,9 @@ _MEANINGS = (
     (re.compile(r"in use|is used by|busy", re.I), errno.EBUSY),
 )
 
+_CONFIG = "log/report_command_log=0"
+"""Complaints go to stderr: Debian 13's LVM puts them into the report, if that is JSON."""
+
 # Of the page of a SCSI disk that tells of logical block provisioning (SBC-4, 6.6.9)
 _LBPRZ_BYTE, _LBPRZ = 5, 0x04
 
@@ -262,7 +265,7 @@ def _lvm(*words: str) -> str:
     environment["PATH"] = environment.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
     try:
         done = subprocess.run(
-            ["lvm", *words],
+            ["lvm", words[0], "--config", _CONFIG, *words[1:]],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
