@@ -15,10 +15,11 @@ from xml.etree import ElementTree
 import pytest
 
 from glupy import stores
+from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.volumes import Glusterd, Volume
 
-from .leaves import PARTING, client_of, dumped, volume_on
+from .leaves import PARTING, client_of, dumped, volume_on, wait_until
 from .load import FileLoad
 
 LEAVES = "posix", "pyposix"
@@ -147,11 +148,20 @@ def calls(tree: ElementTree.Element) -> list[dict[str, int]]:
     ]
 
 
+def counts(glusterd: Glusterd, volume: Volume, client: Client) -> bool:
+    """All bricks count: they hear of it some time after the command."""
+    client.creat("/probe").close()
+    client.unlink("/probe")
+    tree = glusterd.xml("volume", "profile", volume.name, "info")
+    return all(each.get("UNLINK") for each in calls(tree))
+
+
 def test_profile_counts_the_discards(glusterd: Glusterd, loaded: dict[str, Loaded]) -> None:
     shapes, kinds = {}, {}
     for leaf, (volume, load, _) in loaded.items():
         with load.paused():
             glusterd.gluster("volume", "profile", volume.name, "start")
+            wait_until(lambda v=volume, c=load.client: counts(glusterd, v, c), "bricks that count")
             before = load.discards
         load.go_on(100)
         glusterd.xml("volume", "profile", volume.name, "info")  # the load goes on meanwhile

@@ -65,19 +65,20 @@ def open_in(pid: int, volume: Volume) -> list[Path]:
     return found
 
 
-def wait_until_closed(pid: int, volume: Volume, leaf: str) -> None:
+def is_closed(pid: int, volume: Volume, leaf: str) -> bool:
     """Wait until a process has nothing open any more of the bricks that are being detached from it.
 
     A statedump before that may be its end: it reads translators that are just going
     (gf_proc_dump_xlator_mem_info of 10.3: SIGSEGV).
     """
-
     try:
         wait_until(lambda: not open_in(pid, volume), "the bricks being closed", 10)
     except AssertionError:
         # Of two C bricks one stays like that in about one of ten runs, with all that it has.
         assert leaf == "posix", open_in(pid, volume)
+        return False
     time.sleep(0.5)  # their translators go soon after
+    return True
 
 
 def bricks_in(dump: Statedump, leaf: str) -> set[str]:
@@ -119,17 +120,20 @@ def test_one_volume_is_stopped_and_the_other_unharmed(
             start_load(leaf, leaf)
         pid = process_of(*volumes.values())
         everywhere = {leaf: set(map(str, volume.bricks)) for leaf, volume in volumes.items()}
+        can_dump = True
         for stopped, stays in LEAVES, LEAVES[::-1]:
             for load in loads.values():
                 load.go_on()
-            assert shown(volumes[stays]) == everywhere
+            if can_dump:
+                assert shown(volumes[stays]) == everywhere
             volumes[stopped].stop()
             loads[stopped].join(30)
             with pytest.raises(OSError):
                 loads[stopped].raise_error()
             loads[stays].go_on(200)
-            wait_until_closed(pid, volumes[stopped], stopped)
-            assert shown(volumes[stays]) == {**everywhere, stopped: set()}
+            can_dump = can_dump and is_closed(pid, volumes[stopped], stopped)
+            if can_dump:
+                assert shown(volumes[stays]) == {**everywhere, stopped: set()}
 
             volumes[stopped].start()
             assert process_of(*volumes.values()) == pid
@@ -140,7 +144,8 @@ def test_one_volume_is_stopped_and_the_other_unharmed(
             load.go_on(200)
             with load.paused():
                 load.check(clients[leaf])
-        assert shown(volumes[first]) == everywhere
+        if can_dump:
+            assert shown(volumes[first]) == everywhere
 
 
 class Usage(NamedTuple):

@@ -22,7 +22,7 @@ from glupy import stores
 from glupy.testing.processes import Brick, free_port
 from glupy_tools.failures import CommandError
 from glupy_tools.measure import LEAST_PAIRS, load, pairs, processor_seconds, ratio
-from glupy_tools.volfile import parsed_inserts
+from glupy_tools.volfile import insert_option
 
 if TYPE_CHECKING:
     from glupy.testing.gfapi import Client
@@ -395,14 +395,7 @@ def bench() -> None:
 
 @bench.command()
 @leaf_option
-@click.option(
-    "--insert",
-    "inserts",
-    multiple=True,
-    callback=parsed_inserts,
-    metavar="TYPE[,option=value…]",
-    help="One more translator above our leaf; may be given again.",
-)
+@insert_option("One more translator above our leaf; may be given again.")
 @click.option("--against", default="posix", show_default=True, metavar="TYPE", help="Theirs.")
 @click.option(
     "--op",

@@ -22,7 +22,7 @@ import volfiles
 from glupy.stores import ENDING
 from glupy_tools.crashes import clear, in_a_child
 from glupy_tools.failures import CommandError
-from glupy_tools.volfile import parsed_inserts
+from glupy_tools.volfile import insert_option
 
 if TYPE_CHECKING:
     from glupy.testing.fuzz import Finding, Search
@@ -43,14 +43,7 @@ def _words(_context: click.Context, _option: click.Parameter, value: str) -> lis
     metavar="TARGET",
     help="Do the same there, and compare; without it a model says what is right.",
 )
-@click.option(
-    "--insert",
-    "inserts",
-    multiple=True,
-    callback=parsed_inserts,
-    metavar="TYPE[,option=value…]",
-    help="One more translator above each leaf of a recipe: yours; may be given again.",
-)
+@insert_option("One more translator above each leaf of a recipe: yours; may be given again.")
 @click.option(
     "--faults",
     default="",

@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -31,10 +32,18 @@ def volfile() -> None:
     """
 
 
-def parsed_inserts(
-    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
-) -> list[volfiles.Insert]:
-    return [volfiles.parse_insert(text) for text in texts]
+def insert_option(text: str) -> Callable[[click.decorators.FC], click.decorators.FC]:
+    """`--insert`, which may be given again: `inserts` is a list of volfiles.Insert."""
+
+    def parsed(
+        _context: click.Context, _option: click.Parameter, texts: tuple[str, ...]
+    ) -> list[volfiles.Insert]:
+        return [volfiles.parse_insert(each) for each in texts]
+
+    metavar = "TYPE[,option=value…]"
+    return click.option(
+        "--insert", "inserts", multiple=True, callback=parsed, metavar=metavar, help=text
+    )
 
 
 @volfile.command()
@@ -54,14 +63,7 @@ def parsed_inserts(
     show_default=True,
     help="The port on 127.0.0.1 that the brick listens on.",
 )
-@click.option(
-    "--insert",
-    "inserts",
-    multiple=True,
-    callback=parsed_inserts,
-    metavar="TYPE[,option=value…]",
-    help="One more translator above the leaf; may be given again for the next one above it.",
-)
+@insert_option("One more translator above the leaf; may be given again for the next one above it.")
 def brick(directory: Path, leaf: str, port: int, inserts: list[volfiles.Insert]) -> None:
     """Print the volfile of a brick that serves DIR on the loopback.
 
