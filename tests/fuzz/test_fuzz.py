@@ -180,6 +180,7 @@ def test_c_posix_refuses_a_discard_when_its_reserve_is_used_up() -> None:
     assert search.finding.wrong.startswith("ENOSPC, where")
 
 
+@LONG
 def test_what_fails_in_c_posix_for_want_of_space_leaves_something_behind() -> None:
     too_much = Fallocate(0, 0, 64 << 20)
     with open_target("posix", faults=["full"]) as ground:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -161,7 +162,7 @@ def test_profile_counts_the_discards(glusterd: Glusterd, loaded: dict[str, Loade
     for leaf, (volume, load, _) in loaded.items():
         with load.paused():
             glusterd.gluster("volume", "profile", volume.name, "start")
-            wait_until(lambda v=volume, c=load.client: counts(glusterd, v, c), "bricks that count")
+            wait_until(partial(counts, glusterd, volume, load.client), "bricks that count")
             before = load.discards
         load.go_on(100)
         glusterd.xml("volume", "profile", volume.name, "info")  # the load goes on meanwhile
