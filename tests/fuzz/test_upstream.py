@@ -27,9 +27,10 @@ DEFECTS = defects()
 
 
 def shown(*words: str) -> tuple[int, str]:
-    """The exit status, and the last line."""
+    """The exit status, and the last line; there are no complaints."""
     command = [sys.executable, str(SCRIPT), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
     return done.returncode, done.stdout.splitlines()[-1]
 
 

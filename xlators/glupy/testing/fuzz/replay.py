@@ -42,6 +42,7 @@ def main(
 
 
 def _show(steps: Sequence[Step], runner: Runner) -> int:
+    wrong: Mismatch | None = None
     try:
         for step in steps:
             try:
@@ -50,9 +51,10 @@ def _show(steps: Sequence[Step], runner: Runner) -> int:
                 print(f"{step.fop:12} {step.arguments()} -> {runner.done[-1][1]}")
         runner.verify()
     except Mismatch as error:
-        print(error)
-        return 1
-    finally:
+        wrong = error
+    try:
         runner.clean()
-    print("nothing is wrong")
-    return 0
+    except Mismatch as error:
+        wrong = wrong or error
+    print(wrong or "nothing is wrong")
+    return 1 if wrong else 0

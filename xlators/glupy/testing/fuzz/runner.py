@@ -435,7 +435,8 @@ class Runner:
                 wrong = side.trouble.death(DYING if lost else 0) or f"in the end: {error}"
                 if not side.trouble.bricks:
                     break
-                side.trouble.begin_anew()
+                if not self.ground.readonly:
+                    side.trouble.begin_anew()
                 steps.Start().call(side)
         if wrong is not None:
             raise Mismatch(wrong)

@@ -1,5 +1,6 @@
 """What a step is, and what it should do."""
 
+import abc
 import dataclasses
 import os
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def flag_names(value: int) -> str:
     return "|".join(names) or "O_RDONLY"
 
 
-class Step:
+class Step(abc.ABC):
     """One call."""
 
     takes_space: ClassVar[bool] = False
@@ -50,13 +51,13 @@ class Step:
         """It changes a file or a name, if it succeeds: a read-only store refuses it."""
         return True
 
+    @abc.abstractmethod
     def plan(self, volume: VolumeModel) -> Plan:
         """What should happen; nothing has yet."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def call(self, side: Side) -> Any:
         """Do it: what it returned, a `Reply` if attributes came with that. Raises OSError."""
-        raise NotImplementedError
 
     @property
     def fop(self) -> str:

@@ -38,6 +38,14 @@ class Setxattr(Step):
         return f"name {self.name}, {self.key}={self.value!r}{how[self.flags]}"
 
 
+def _missing(volume: VolumeModel, name: str, key: str) -> int:
+    """The errno of a file that is not there, or has no such xattr; 0: it has."""
+    file = volume.names.get(name)
+    if file is None:
+        return errno.ENOENT
+    return 0 if key in file.xattrs else errno.ENODATA
+
+
 @dataclass(frozen=True)
 class Getxattr(Step):
     modifies = False
@@ -47,11 +55,9 @@ class Getxattr(Step):
     key: str
 
     def plan(self, volume: VolumeModel) -> Plan:
-        file = volume.names.get(self.name)
-        if file is None:
-            return Plan(errno.ENOENT)
-        if self.key not in file.xattrs:
-            return Plan(errno.ENODATA)
+        if missing := _missing(volume, self.name, self.key):
+            return Plan(missing)
+        file = volume.names[self.name]
         return Plan(value=file.xattrs[self.key])
 
     def call(self, side: Side) -> bytes:
@@ -65,11 +71,9 @@ class Removexattr(Step):
     key: str
 
     def plan(self, volume: VolumeModel) -> Plan:
-        file = volume.names.get(self.name)
-        if file is None:
-            return Plan(errno.ENOENT)
-        if self.key not in file.xattrs:
-            return Plan(errno.ENODATA)
+        if missing := _missing(volume, self.name, self.key):
+            return Plan(missing)
+        file = volume.names[self.name]
         return Plan(change=lambda: file.xattrs.pop(self.key))
 
     def call(self, side: Side) -> None:
