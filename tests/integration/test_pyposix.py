@@ -3,10 +3,12 @@
 import concurrent.futures
 import contextlib
 import errno
+import itertools
 import os
 import random
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -56,6 +58,29 @@ def test_machine_over_rpc(brick: Brick, client: Client) -> None:
     backend = Path(next(iter(brick.graph)).options["directory"])
     ground = ground_of([client], behind_rpc(GFAPI), [backend])
     assert (finding := Search(ground).run(examples=60, seed=SEED)) is None, finding
+
+
+@pytest.mark.allow_log(r"error=No such file")
+@pytest.mark.parametrize("leaf", ["posix", "pyposix"])
+def test_a_file_that_is_being_made_is_not_there_yet(
+    leaf: str, brick_dir: Path, make_brick: MakeBrick, connect: Connect
+) -> None:
+    """Another client that looks up a shard meets it before it has its gfid."""
+    client = connect(make_brick(brick_dir, leaf=leaf))
+    for number in itertools.count():
+        made = brick_dir / str(number)
+        made.touch()
+        try:
+            client.stat(f"/{number}")
+        except OSError as error:
+            assert error.errno == errno.ENOENT
+            break
+        # on a machine that was busy for a second: it is not fresh any more
+        assert time.time() - made.stat().st_mtime >= 1
+    assert "trusted.gfid" not in os.listxattr(made)
+    time.sleep(1.1)
+    client.stat(f"/{number}")
+    assert len(os.getxattr(made, "trusted.gfid")) == 16
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -170,6 +171,30 @@ def test_settings_that_went(work: Path) -> None:
         "its settings are gone, by `gluster volume reset`? To have them again: "
         f"gluster volume set vv {SETTING} posix {SETTING}.leaf pyposix"
     )
+    odd = "user/pybd,map=*.img thin,a'b"
+    volume_state.remember("vv", {SETTING: "posix", f"{SETTING}.translators": odd})
+    problem = volume_state.state(reset, work, "id-1").problem
+    assert problem is not None
+    assert shlex.split(problem.partition("again: ")[2])[-1] == odd
+    volume_state.remember("vv", volume_state.written(volfilter.Request()))
+    assert volume_state.state(reset, work, "id-1").problem is None, "they asked for nothing"
+
+
+def test_settings_that_are_seen_are_remembered(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot that is restored has settings that nobody set by `glupy volume`."""
+    path = write(work, "pyposix")
+    seen, reset = volume(started=False), volume(leaf=None, started=False)
+    monkeypatch.setattr(gluster, "own_id", lambda: "id-1")
+    monkeypatch.setattr(gluster, "volumes", lambda _: [seen])
+    assert [state.problem for state in volume_state.states("vv")] == [None]
+    kept = path.with_name("glupy-settings.json")
+    inode = kept.stat().st_ino
+    volume_state.states("vv")
+    assert kept.stat().st_ino == inode, "nothing new is to be written"
+    monkeypatch.setattr(gluster, "volumes", lambda _: [reset])
+    (state,) = volume_state.states("vv")
+    assert state.problem is not None
+    assert state.problem.startswith("its settings are gone")
 
 
 def test_settings_that_make_no_sense(work: Path) -> None:

@@ -14,6 +14,7 @@ import click
 from glupy import stores
 from glupy.testing import guest
 from glupy.testing.processes import Brick
+from glupy.testing.qemu import Images
 from glupy.testing.volfile_server import serving
 from glupy_tools.failures import CommandError
 
@@ -141,13 +142,7 @@ def in_guest(brick: Brick, image: str, folder: Path, disk: Disk) -> Iterator[Use
     folder.mkdir()
     socket = folder / "volfiles"
     module, controller, device, name = DISKS[disk.kind]
-    node = {
-        "driver": "gluster",
-        "node-name": "image",
-        "volume": _VOLUME,
-        "path": image,
-        "server": [{"type": "unix", "path": str(socket)}],
-        "discard": disk.discard,
+    node = Images(_VOLUME, socket).node(image, discard=disk.discard) | {
         "cache": {"direct": True},
         "logfile": str(folder / "gluster.log"),
     }

@@ -21,7 +21,7 @@ from glupy_tools.failures import CommandError
 from glupy_tools.pool import MAPPED, WIDE
 from glupy_tools.pool import Brick as Directory
 from glupy_tools.run import parsed_options
-from glupy_tools.volume_state import SETTING, VolumeState
+from glupy_tools.volume_state import VolumeState
 from volfiles import filter as volfilter
 from volfiles.filter import Request
 
@@ -236,9 +236,7 @@ def _change(before: gluster.Volume, request: Request, *, is_rolling: bool) -> No
         if not is_rolling:
             raise CommandError(f"{name} is started: stop it first, or let --rolling restart bricks")
         rolling.refuse_unfit(before)
-    settings = {SETTING: "posix"} | {
-        f"{SETTING}.{key}": value for key, value in request.options().items()
-    }
+    settings = volume_state.written(request)
     for key, value in settings.items():
         if (length := len(value.encode())) > LONGEST:
             raise CommandError(f"{key}: {length:,} bytes, glusterd takes no more than {LONGEST:,}")

@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,15 +77,23 @@ def request(volume: gluster.Volume) -> volfilter.Request:
     if SETTING not in volume.options:
         return volfilter.Request()
     prefix = f"{SETTING}."
-    options = {
-        key.removeprefix(prefix): value
-        for key, value in volume.options.items()
-        if key.startswith(prefix)
-    }
+    options = {key.removeprefix(prefix): value for key, value in _ours(volume.options).items()}
     try:
         return volfilter.Request.parse(options)
     except volfiles.VolfileError as error:
-        raise CommandError(f"{volume.name}: {prefix}*: {error}: set it right by gluster") from None
+        raise CommandError(
+            f"{volume.name}: {SETTING}.*: {error}: set it right by gluster"
+        ) from None
+
+
+def written(request: volfilter.Request) -> dict[str, str]:
+    """Return the settings that ask for this."""
+    options = request.options()
+    return {SETTING: "posix"} | {f"{SETTING}.{key}": value for key, value in options.items()}
+
+
+def _ours(options: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in options.items() if f"{key}.".startswith(f"{SETTING}.")}
 
 
 def asked(volume: gluster.Volume, brick: gluster.Brick) -> Stack:
@@ -100,9 +109,15 @@ def asked(volume: gluster.Volume, brick: gluster.Brick) -> Stack:
 
 
 def states(name: str | None) -> list[VolumeState]:
-    """Return the states of all volumes, or of the one of this name; CommandError if it is none."""
+    """Return the states of all volumes, or of the one of this name; CommandError if it is none.
+
+    The settings that are seen are remembered: a snapshot that is restored brings its own.
+    """
     volumes = gluster.volumes(name)
     work, here = gluster.working_directory(), gluster.own_id()
+    for volume in volumes:
+        if SETTING in volume.options:
+            remember(volume.name, _ours(volume.options))
     return [state(volume, work, here) for volume in volumes]
 
 
@@ -230,21 +245,31 @@ def installation() -> str | None:
 def remember(volume: str, settings: Mapping[str, str]) -> None:
     """Keep what was set last where a `volume reset` does not reach; it goes with the volume."""
     path = gluster.working_directory() / "vols" / volume / _MEMORY
+    if _remembered(path) == settings:
+        return
     beside = path.with_name(f".{_MEMORY}")
     beside.write_text(json.dumps(dict(settings)) + "\n")
     beside.replace(path)
 
 
 def _wiped(volume: gluster.Volume, folder: Path) -> str | None:
-    if SETTING in volume.options:
+    settings = _remembered(folder / _MEMORY)
+    if SETTING in volume.options or settings is None:
         return None
-    with suppress(OSError, ValueError, AttributeError):
-        settings = json.loads((folder / _MEMORY).read_text())
-        words = " ".join(f"{key} {value}" for key, value in settings.items())
-        return (
-            "its settings are gone, by `gluster volume reset`? "
-            f"To have them again: gluster volume set {volume.name} {words}"
-        )
+    if settings.items() <= written(volfilter.Request()).items():
+        return None  # they asked for nothing
+    words = shlex.join(word for pair in settings.items() for word in pair)
+    return (
+        "its settings are gone, by `gluster volume reset`? "
+        f"To have them again: gluster volume set {volume.name} {words}"
+    )
+
+
+def _remembered(path: Path) -> dict[str, str] | None:
+    with suppress(OSError, ValueError):
+        settings = json.loads(path.read_text())
+        if isinstance(settings, dict):
+            return settings
     return None
 
 

@@ -93,7 +93,7 @@ class Lookup(Brick):
         if file is None:
             changed = buf.ia_ctime + buf.ia_ctime_nsec / 1e9
             if time.time() - changed < FRESH_SECONDS:
-                raise FileNotFoundError
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             wanted = gfid_req(xdata)
             if wanted is None:
                 raise OSError(errno.ENODATA, "no gfid")

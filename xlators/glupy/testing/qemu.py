@@ -91,24 +91,26 @@ class Images:
         self.command("qemu-img", "convert", "-f", "raw", "-O", "raw", self.url(name), copy)
         return copy.read_bytes()
 
-    def _address(self) -> dict[str, str]:
+    def node(self, name: str, *, discard: str = "unmap") -> dict[str, object]:
+        """The block node of an image, as `-blockdev` takes it in JSON; its name is `image`."""
         if isinstance(self._server, Path):
-            return {"type": "unix", "path": str(self._server)}
-        return {"type": "inet", "host": self._server, "port": str(PORT)}
+            address = {"type": "unix", "path": str(self._server)}
+        else:
+            address = {"type": "inet", "host": self._server, "port": str(PORT)}
+        return {
+            "driver": "gluster",
+            "node-name": "image",
+            "volume": self.volume,
+            "path": name,
+            "server": [address],
+            "discard": discard,
+        }
 
     @contextmanager
     def exported(self, name: str, folder: Path) -> Iterator[str]:
         """Have qemu-storage-daemon export a raw image over NBD while the block runs: its URL."""
         socket = folder / "nbd"
-        node = {
-            "driver": "gluster",
-            "node-name": "image",
-            "volume": self.volume,
-            "path": name,
-            "server": [self._address()],
-            "discard": "unmap",
-            "logfile": str(folder / "daemon.log"),
-        }
+        node = self.node(name) | {"logfile": str(folder / "daemon.log")}
         command = [
             *("qemu-storage-daemon", "--blockdev", json.dumps(node)),
             *("--nbd-server", f"addr.type=unix,addr.path={socket}"),

@@ -265,6 +265,14 @@ class Glusterd:
         self._volumes: list[Volume] = []
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it, without a `with` block: it runs on when this process ends.
+
+        ProcessError if one runs already. Volumes that its folder has from earlier are its own.
+        """
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", PORT)) == 0:
                 raise ProcessError(f"a glusterd runs already: port {PORT} is taken")
@@ -274,7 +282,6 @@ class Glusterd:
         volfile = self.folder / "glusterd.vol"
         volfile.write_text(_VOLFILE.format(folder=self.folder, port=PORT))
         self._start()
-        return self
 
     def restart(self) -> None:
         """End glusterd and start it again; bricks run on."""
