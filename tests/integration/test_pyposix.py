@@ -60,7 +60,7 @@ def test_machine_over_rpc(brick: Brick, client: Client) -> None:
     assert (finding := Search(ground).run(examples=60, seed=SEED)) is None, finding
 
 
-@pytest.mark.allow_log(r"error=No such file")
+@pytest.mark.allow_log("error=No such file", "Fresh file: ")
 @pytest.mark.parametrize("leaf", ["posix", "pyposix"])
 def test_a_file_that_is_being_made_is_not_there_yet(
     leaf: str, brick_dir: Path, make_brick: MakeBrick, connect: Connect
