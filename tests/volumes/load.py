@@ -219,6 +219,13 @@ class Image:
             self._chance.choice(self._steps)(target)
         target.fsync()
 
+    def append(self, target: Target) -> None:
+        """Let the file end in a block of data."""
+        data, offset = self._chance.randbytes(BLOCK), len(self.data)
+        assert target.pwrite(data, offset).value == BLOCK
+        self._set(offset, data)
+        target.fsync()
+
     def _write(self, target: Target) -> None:
         offset = self._chance.randrange(self._size // BLOCK) * BLOCK
         data = self._chance.randbytes(BLOCK)
@@ -426,6 +433,13 @@ class Load:
                 yield go_on
             for worker in workers:
                 worker.raise_error()
+
+    def end_in_data(self, mnt: Path) -> None:
+        """Give both images data at their ends: a rebalance of one that was healed and ends in a
+        hole may never end (docs/upstream-defects.md)."""
+        for name, image in {self.MOUNTED: self._mounted, self.GFAPI: self._gfapi}.items():
+            with mounted_file(mnt / name) as file:
+                image.append(file)
 
     def check(self, mnt: Path, client: Client) -> None:
         """Compare all of it with the models, as a mount has it and as gfapi has it."""

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import itertools
 import os
-import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from glupy.testing.volumes import Glusterd, Volume
 from glupy_tools import gluster, volume_state
 
 from . import filter_log
+from .copies import copies, differences
 from .leaves import PARTING, client_of, glupy, wait_until
 from .load import BLOCK, MIB, Image, Load, digest, mounted_file, whole
 
@@ -78,6 +78,8 @@ KINDS = {
     "distributed-replicate": Kind("replica 3", 6, 3, 1),
     "sharded": Kind("replica 3", 3, 3, 1, sharded=True),
 }
+EAGER_LOCK = 1
+"""Seconds for which cluster/disperse keeps a new size to itself: disperse.eager-lock-timeout."""
 SHARDING = "features.shard", "on", "features.shard-block-size", "4MB"
 PYTHON, MIXED = "python", "mixed"
 CASES = [
@@ -167,6 +169,8 @@ class Case:
 
     def check(self, folder: Path) -> None:
         """All that the load has written is there, for new clients."""
+        if self.kind.fragments > 1:
+            time.sleep(1 + EAGER_LOCK)
         with self.clients(folder) as (mnt, client):
             self.load.check(mnt, client)
 
@@ -230,75 +234,6 @@ def logged(case: Case, logs: LogChecker, tmp_path: Path) -> Iterator[None]:
         logs.watch(part)
 
 
-# What is on bricks
-
-
-class Copy(NamedTuple):
-    """What a brick has of a file or folder; its copies are the same."""
-
-    mode: int
-    size: int | None
-    contents: str | None
-    xattrs: dict[str, bytes]
-
-
-# Each brick has its own, or counts by itself. Records of names (gfid2path) are not healed: a kill
-# may come before one is made, and C posix keeps some of names that are gone (docs/differences.md).
-_OWN = (
-    "trusted.gfid2path.",
-    "trusted.glusterfs.volume-id",
-    "trusted.glusterfs.mdata",
-    "trusted.glusterfs.quota.",
-    "trusted.bit-rot.",
-)
-_PENDING = "trusted.afr.", "trusted.ec.dirty"
-
-
-_VERSION = "trusted.ec.version"  # zeros are as good as none
-
-
-def copies(brick: Path, *, data: bool) -> dict[str, Copy]:
-    """All that a brick has. AssertionError if it says that something is to be healed."""
-    found = {}
-    for path in sorted(brick.rglob("*")):
-        name = path.relative_to(brick)
-        # with what is healed there, by names of its own
-        if name.parts[0].startswith((".glusterfs", ".trashcan")):
-            continue
-        status = path.lstat()
-        xattrs = {
-            key: os.getxattr(path, key, follow_symlinks=False)
-            for key in os.listxattr(path, follow_symlinks=False)
-        }
-        pending = {key: value for key, value in xattrs.items() if key.startswith(_PENDING)}
-        assert not any(map(any, pending.values())), f"{path}: {pending}"
-        is_file = stat.S_ISREG(status.st_mode)
-        found[str(name)] = Copy(
-            status.st_mode,
-            status.st_size if is_file else None,
-            digest(path.read_bytes()) if is_file and data else None,
-            {
-                key: value
-                for key, value in xattrs.items()
-                if not key.startswith(_OWN + _PENDING) and (key != _VERSION or any(value))
-            },
-        )
-    return found
-
-
-def differences(first: dict[str, Copy], other: dict[str, Copy]) -> list[str]:
-    """What two bricks have otherwise, a line each."""
-    found = [f"{name}: on one of them only" for name in sorted(first.keys() ^ other.keys())]
-    for name in sorted(first.keys() & other.keys()):
-        one, two = (
-            copy._asdict() | copy.xattrs | {"xattrs": None} for copy in (first[name], other[name])
-        )
-        for key in one.keys() | two.keys():
-            if one.get(key) != two.get(key):
-                found.append(f"{name}: {key}: {one.get(key)!r}, {two.get(key)!r}")
-    return found
-
-
 def check_copies(case: Case) -> None:
     """The bricks of each group have the same; of dispersed files, fragments of the same size."""
     for group in case.groups():
@@ -338,7 +273,18 @@ def heal(case: Case) -> None:
 
 
 CHANGED, ROTTEN, DISCARDED = "changed", "rotten", "discarded"
-BAD, SIGNATURE = "trusted.bit-rot.bad-file", "trusted.bit-rot.signature"
+BAD = "trusted.bit-rot.bad-file"
+SIGNATURE, VERSION = "trusted.bit-rot.signature", "trusted.bit-rot.version"
+
+
+def is_signed(path: Path) -> bool:
+    """Whether a file on a brick is signed as it is now; an older signature is made anew later.
+
+    bit-rot-object-version.h: a byte, then the version that was signed; the version of the file.
+    """
+    if not {SIGNATURE, VERSION} <= set(os.listxattr(path)):
+        return False
+    return os.getxattr(path, SIGNATURE)[1:9] == os.getxattr(path, VERSION)[:8]
 
 
 def gfid(path: Path) -> uuid.UUID:
@@ -363,8 +309,7 @@ def test_bitrot_finds_what_was_changed_on_a_brick(case: Case, tmp_path: Path) ->
         return [path for path in paths if path.exists()]
 
     def unsigned() -> list[Path]:
-        paths = on_bricks(CHANGED, ROTTEN, DISCARDED)
-        return [path for path in paths if SIGNATURE not in os.listxattr(path)]
+        return [path for path in on_bricks(CHANGED, ROTTEN, DISCARDED) if not is_signed(path)]
 
     # features/changelog may lose the connection of bitd while it is made, on C bricks too, and
     # then nothing of that brick is signed: changelog_ev_connector puts a client that is connected
