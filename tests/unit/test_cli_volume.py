@@ -228,7 +228,7 @@ def test_a_brick_that_does_not_come_back_ends_it(
     monkeypatch.setattr(gluster, "run", run)
     monkeypatch.setattr(volume_state, "_BRICK_LOGS", work)
     restarted = rolling.restart("vv", "id-1")
-    assert next(restarted) == BRICK.name, "the one that is down is first"
+    assert next(restarted) == f"restarting {BRICK.name}", "the one that is down is first"
     with pytest.raises(
         CommandError, match=r"bricks/one does not start: there is no log .*-one\.log"
     ):
@@ -250,13 +250,14 @@ def test_a_brick_is_restarted_when_all_others_are_well(monkeypatch: pytest.Monke
     )
     monkeypatch.setattr(gluster, "pending", lambda _: left.pop(0))
     monkeypatch.setattr(gluster, "run", lambda *words: healed.append(words))
-    rolling._settle(well)
+    monkeypatch.setattr(rolling, "TELL_INTERVAL", 0)
+    assert list(rolling._settle(well)) == ["3 entries are to be healed", "waiting for heal"]
     assert len(counts) == 1
     assert left == []
     assert healed == [("volume", "heal", "vv")] * 2
     monkeypatch.setattr(gluster, "pids", lambda _: {names[0]: 1})
     with pytest.raises(CommandError, match=r"^host1:/bricks/1 is down: nothing more is restarted$"):
-        rolling._settle(well)
+        list(rolling._settle(well))
 
 
 def test_uninstall_is_refused_while_volumes_need_it(

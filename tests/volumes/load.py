@@ -120,6 +120,15 @@ class Files:
             for root in folder, self.model:
                 step(root)
 
+    def end_in_data(self, folder: Path) -> None:
+        """Let each file end in data, not in a hole."""
+        for root in folder, self.model:
+            for path in sorted(root.rglob("*")):
+                if path.is_file() and not path.is_symlink():
+                    with path.open("r+b") as file:
+                        file.seek(0, os.SEEK_END)
+                        file.write(b"end")
+
     def _step(self, keeps_links: bool) -> Callable[[Path], object]:
         """One change, as a function of the folder that it is made in."""
         chance = self._chance
@@ -435,8 +444,9 @@ class Load:
                 worker.raise_error()
 
     def end_in_data(self, mnt: Path) -> None:
-        """Give both images data at their ends: a rebalance of one that was healed and ends in a
-        hole may never end (docs/upstream-defects.md)."""
+        """Let all files end in data: a rebalance of one that was healed and ends in a hole may
+        never end (docs/upstream-defects.md)."""
+        self._files.end_in_data(mnt / self.FILES)
         for name, image in {self.MOUNTED: self._mounted, self.GFAPI: self._gfapi}.items():
             with mounted_file(mnt / name) as file:
                 image.append(file)

@@ -84,10 +84,12 @@ COMMANDS = [
     "status clients",
     "heal info",
     "heal info summary",
+    "heal info split-brain",
     "top open",
     "top read",
     "top write",
     "top opendir",
+    "top readdir",
 ]
 # Of these GlusterFS 10.3 prints XML of the first brick only, or none.
 AS_TEXT = ["status mem", "status callpool", "status inode", "status fd", "heal statistics"]

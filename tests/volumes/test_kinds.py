@@ -536,6 +536,8 @@ def test_a_new_brick_takes_the_place_of_an_old_one(case: Case, tmp_path: Path) -
 def test_rebalance_moves_files_to_new_bricks(case: Case, tmp_path: Path) -> None:
     with case.clients(tmp_path) as (mnt, client):
         case.load.change(mnt, client, 20)
+        if case.kind.redundancy:
+            case.load.end_in_data(mnt)
     new = [case.volume.bricks[0].with_name(f"more-{n}") for n in range(case.kind.group)]
     case.volume.add_bricks(*new)
     case.leaves |= dict.fromkeys(new, PY)

@@ -21,6 +21,7 @@ from glupy.testing.pytest_plugin import MakeBrick
 from glupy.testing.qemu import Images, hurried
 from glupy.testing.volfile_server import serving
 from glupy.testing.volumes import Glusterd, Volume
+from glupy_tools import image_users
 
 from .leaves import KIB, MIB, PARTING, volume_on, wait_until
 
@@ -347,3 +348,22 @@ def test_a_file_system_on_a_loop_device(
                 lambda: max(b - a for a, b in zip(empty, now(), strict=True)) <= little,
                 "blocks that are given back",
             )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", VOLUMES)
+def test_a_guest(kind: str, serve: Serve, tmp_path: Path) -> None:
+    """The well-known walkthrough: a virtual machine removes a file, every brick has its blocks."""
+    served, size = serve(kind), 40 * MIB
+    served.images.create("image", 64 * MIB)
+    disk = image_users.disk("virtio-scsi", "unmap")
+    with image_users.in_guest(served.images, "image", tmp_path / "guest", disk) as user:
+        empty = served.blocks()
+        file = user.folder / "file"
+        user.run("dd", f"if={user.source}", f"of={file}", "bs=1M", "count=40", "conv=fsync")
+        full = served.blocks()
+        assert min(b - a for a, b in zip(empty, full, strict=True)) >= size // 512
+        user.run("rm", file)
+        user.run("sync", "--file-system", user.folder)
+        left = max(b - a for a, b in zip(empty, served.blocks(), strict=True))
+        assert left <= size // 512 // 20

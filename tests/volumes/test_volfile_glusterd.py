@@ -28,6 +28,7 @@ CREATED: dict[str, tuple[int, list[str], dict[str, str]]] = {
     "volfile-distributed": (3, [], {"cluster.nufa": "on"}),
     "volfile-arbiter": (3, ["replica", "3", "arbiter", "1"], {"debug.trace": "posix"}),
     "volfile-dispersed": (6, ["disperse", "6", "redundancy", "2"], {}),
+    "volfile-distributed-dispersed": (6, ["disperse", "3", "redundancy", "1"], {}),
     "volfile-both": (
         6,
         ["replica", "3"],

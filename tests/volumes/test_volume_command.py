@@ -182,6 +182,41 @@ def test_a_replica_volume_goes_to_pyposix_under_load_and_back(
         assert (mnt / "old").read_text() == "old"
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["replica 3", "replica 2 arbiter 1", "disperse 6 redundancy 2"])
+def test_all_bricks_are_restarted_one_after_the_other(
+    kind: str, make: Make, glusterd: Glusterd, tmp_path: Path
+) -> None:
+    number = 6 if "disperse" in kind else 3
+    volume = make(number, *kind.split())
+    name, hello = volume.name, "features/glupy"
+
+    def change(*words: str) -> None:
+        output = done("volume", words[0], name, *words[1:], "--rolling").splitlines()
+        bricks = [glusterd.brick(brick) for brick in volume.bricks]
+        told = [line for line in output if "to be healed" not in line]
+        assert told == [*(f"{name}: restarting {brick}" for brick in bricks), f"{name}: done"]
+
+    with volume.mounted(tmp_path / "mnt") as mnt, writer(mnt / "file") as writing:
+        (mnt / "old").write_text("old")
+        change("use", "--leaf", "pyposix")
+        assert running(volume) == [PY] * number
+        change("add", hello, "-o", f"module={HELLO}:Hello")
+        assert running(volume) == [[*PY, hello]] * number
+        volume.replace_brick(volume.bricks[0], volume.bricks[0].with_name("new"))
+        volume.heal()
+        more = [volume.bricks[0].with_name(f"more-{n}") for n in range(number)]
+        volume.add_bricks(*more)
+        volume.set("storage.reserve", "2")
+        assert running(volume) == [[*PY, hello]] * 2 * number
+        change("remove", hello)
+        change("use", "--leaf", "posix")
+        assert running(volume) == [C] * 2 * number
+        assert (mnt / "old").read_text() == "old"
+    writing.raise_error()
+    assert writing.rounds > 20
+
+
 def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path) -> None:
     volume = make(2)
     name = volume.name

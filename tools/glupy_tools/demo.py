@@ -23,6 +23,8 @@ from rich.table import Table
 
 import volfiles
 from glupy import stores
+from glupy.testing.qemu import Images
+from glupy.testing.volfile_server import serving
 from glupy_tools import image_users
 from glupy_tools.failures import CommandError
 from glupy_tools.served import Served, served
@@ -32,6 +34,7 @@ STORE_SIZE = 1024 * MIB
 IMAGE_SIZE = 450 * MIB
 WRITTEN = 400 * MIB
 IMAGE = "image"
+_VOLUME = "demo"
 CAME_BACK = 0.95
 """The share of the written blocks that must come back to call it so."""
 STAYED = 0.05
@@ -187,18 +190,19 @@ class Walk:
                 pool.mkdir(mode=0o700)
                 inserts = [("user/pybd", {"pool": f"loop:{pool}", "map": f"{IMAGE}=thin"})]
             leaf = self._report.leaf
-            serving = served(
-                directory, mountpoint, folder, leaf=leaf, inserts=inserts, cached=False
+            self._served = undo.enter_context(
+                served(directory, mountpoint, folder, leaf=leaf, inserts=inserts, cached=False)
             )
-            self._served = undo.enter_context(serving)
             self._folders.insert(0, mountpoint)
         with self._step("image"):
             self._image = mountpoint / IMAGE
             stores.run("truncate", f"--size={IMAGE_SIZE}", self._image)
         with self._step("mkfs"):
             if disk := self._way.disk:
-                brick = self._served.brick
-                using = image_users.in_guest(brick, IMAGE, folder / "guest", disk)
+                socket = folder / "volfiles"
+                undo.enter_context(serving({_VOLUME: self._served.brick.client_graph()}, socket))
+                images = Images(_VOLUME, socket)
+                using = image_users.in_guest(images, IMAGE, folder / "guest", disk)
             else:
                 using = image_users.by_loop(self._image, folder / "guest")
             user = undo.enter_context(using)

@@ -13,9 +13,7 @@ import click
 
 from glupy import stores
 from glupy.testing import guest
-from glupy.testing.processes import Brick
 from glupy.testing.qemu import Images
-from glupy.testing.volfile_server import serving
 from glupy_tools.failures import CommandError
 
 DISKS = {
@@ -24,7 +22,6 @@ DISKS = {
 }
 """Of each kind of disk: the guest's module, QEMU's controller and device, the guest's device."""
 
-_VOLUME = "demo"
 # As on the host's file systems: nothing is left to do in the background.
 _WHOLE = "-E", "lazy_itable_init=0,lazy_journal_init=0"
 _BOOTS_WITHIN = 300.0
@@ -134,15 +131,14 @@ class Guest:
 
 
 @contextmanager
-def in_guest(brick: Brick, image: str, folder: Path, disk: Disk) -> Iterator[User]:
-    """Have an image of the brick used in a guest for as long as the block runs.
+def in_guest(images: Images, image: str, folder: Path, disk: Disk) -> Iterator[User]:
+    """Have an image of a volume used in a guest for as long as the block runs.
 
     `folder` is made, for the guest's files and its QEMU's log.
     """
     folder.mkdir()
-    socket = folder / "volfiles"
     module, controller, device, name = DISKS[disk.kind]
-    node = Images(_VOLUME, socket).node(image, discard=disk.discard) | {
+    node = images.node(image, discard=disk.discard) | {
         "cache": {"direct": True},
         "logfile": str(folder / "gluster.log"),
     }
@@ -151,17 +147,14 @@ def in_guest(brick: Brick, image: str, folder: Path, disk: Disk) -> Iterator[Use
         devices += ["-device", controller]
     devices += ["-device", f"{device},drive=image"]
     try:
-        with (
-            serving({_VOLUME: brick.client_graph()}, socket),
-            guest.machine(
-                folder,
-                cwd=Path("/"),
-                modules=[module],
-                memory=_GIB,
-                disk=_GIB,
-                devices=devices,
-            ) as machine,
-        ):
+        with guest.machine(
+            folder,
+            cwd=Path("/"),
+            modules=[module],
+            memory=_GIB,
+            disk=_GIB,
+            devices=devices,
+        ) as machine:
             user = Guest(machine)
             user.run("true", timeout=_BOOTS_WITHIN)
             user.run("mkfs.ext4", "-q", *_WHOLE, name)

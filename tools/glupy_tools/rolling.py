@@ -17,6 +17,8 @@ END_TIMEOUT = 30.0
 START_TIMEOUT = 60.0
 CLIENT_TIMEOUT = 120.0
 """Clients try again every few seconds."""
+TELL_INTERVAL = 10.0
+"""Seconds between lines that say what is left to be healed."""
 _POLL = 0.5
 _MULTIPLEX = "cluster.brick-multiplex"
 
@@ -31,8 +33,9 @@ def refuse_unfit(volume: gluster.Volume) -> None:
 
 
 def restart(name: str, here: str) -> Iterator[str]:
-    """Restart this host's bricks that do not run what their settings ask for; yield their names.
+    """Restart this host's bricks that do not run what their settings ask for.
 
+    Yields what is done, a line each; heal may take hours, so what is left is told now and then.
     CommandError, with the reason from its log, if one does not come back: the others are left
     as they are.
     """
@@ -40,13 +43,14 @@ def restart(name: str, here: str) -> Iterator[str]:
     todo = [brick for brick in volume.bricks if brick.host == here and _differs(volume, brick)]
     # One that is down already costs nothing more.
     for brick in sorted(todo, key=lambda brick: brick.pid is not None):
-        yield brick.name
         if brick.pid is not None:
-            _settle(volume)
+            yield from _settle(volume)
+        yield f"restarting {brick.name}"
+        if brick.pid is not None:
             _end(brick.pid)
         _start(name, brick)
     if todo:
-        _settle(volume)
+        yield from _settle(volume)
 
 
 def _differs(volume: gluster.Volume, brick: gluster.Brick) -> bool:
@@ -75,9 +79,10 @@ def _start(name: str, brick: gluster.Brick) -> None:
     raise CommandError(f"{brick.name} does not start: {volume_state.why(brick)}")
 
 
-def _settle(volume: gluster.Volume) -> None:
+def _settle(volume: gluster.Volume) -> Iterator[str]:
     """Wait until all bricks have all clients, and nothing is to be healed."""
     name = volume.name
+    tell = time.monotonic() + TELL_INTERVAL
 
     def has_clients() -> bool:
         running = gluster.pids(name)
@@ -91,10 +96,15 @@ def _settle(volume: gluster.Volume) -> None:
     while True:
         _wait(has_clients, CLIENT_TIMEOUT, f"{name}: clients have not come back to all bricks")
         # A daemon that has just started cannot tell, or heal.
+        left = None
         with suppress(stores.StoreError, CommandError):
-            if gluster.pending(name) == 0:
+            left = gluster.pending(name)
+            if left == 0:
                 return
             gluster.run("volume", "heal", name)
+        if time.monotonic() > tell:
+            yield "waiting for heal" if left is None else f"{left} entries are to be healed"
+            tell = time.monotonic() + TELL_INTERVAL
         time.sleep(_POLL)
 
 

@@ -254,8 +254,8 @@ def _change(before: gluster.Volume, request: Request, *, is_rolling: bool) -> No
     if live and not is_rolling:
         click.echo(f"{name}: its bricks take the options as they run")
         return
-    for brick_name in rolling.restart(name, here):
-        click.echo(f"{name}: restarting {brick_name}")
+    for line in rolling.restart(name, here):
+        click.echo(f"{name}: {line}")
     elsewhere = [brick.name for brick in after.bricks if brick.host != here]
     if elsewhere:
         click.echo(f"{name}: run the same on the hosts of {', '.join(elsewhere)}")

@@ -155,10 +155,13 @@ class Volume:
         self._glusterd.gluster("volume", "replace-brick", self.name, *words, "commit", "force")
         self.bricks[self.bricks.index(old)] = new
 
-    def rebalance(self) -> None:
-        """Move files to where they belong, and wait for that. ProcessError if one fails."""
+    def rebalance(self, timeout: float = HEAL_TIMEOUT) -> None:
+        """Move files to where they belong, and wait for that.
+
+        ProcessError if one fails, or it takes more than `timeout` seconds: it is ended then.
+        """
         self._glusterd.gluster("volume", "rebalance", self.name, "start", "force")
-        deadline, complaint = time.monotonic() + HEAL_TIMEOUT, ""
+        deadline, complaint = time.monotonic() + timeout, ""
         while time.monotonic() < deadline:
             try:
                 tree = self._glusterd.xml("volume", "rebalance", self.name, "status")
@@ -172,6 +175,8 @@ class Volume:
                         raise ProcessError(f"{failures} files were not moved")
                     return
             time.sleep(_POLL)
+        for pidfile in self._glusterd.folder.glob(f"work/vols/{self.name}/rebalance/*.pid"):
+            os.kill(int(pidfile.read_text()), signal.SIGKILL)
         raise ProcessError(f"rebalance does not end{complaint}")
 
     def enable_quota(self) -> None:

@@ -1,0 +1,51 @@
+"""What volumes of stock GlusterFS do, with C posix under all bricks: why tests here avoid it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from glupy import stores
+from glupy.testing.logs import LogChecker
+from glupy.testing.processes import ProcessError
+from glupy.testing.volumes import Glusterd
+
+from .leaves import MIB, PARTING, volume_on
+from .load import mounted_file
+
+FILES = 20
+LONG = 20.0  # seconds; a rebalance of these files takes about 3
+
+
+@pytest.mark.long
+@pytest.mark.allow_log(*PARTING)
+def test_a_rebalance_of_healed_files_that_end_in_a_hole_never_ends(
+    glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
+) -> None:
+    """docs/upstream-defects.md; and what docs/volumes.md says against it."""
+    with (
+        volume_on("posix", glusterd, store, logs, 3, "replica", "3") as volume,
+        volume.mounted(tmp_path / "mnt") as mnt,
+    ):
+        paths = [mnt / str(number) for number in range(FILES)]
+        for path in paths:
+            path.write_bytes(os.urandom(MIB))
+        volume.kill(volume.bricks[1])
+        for path in paths:
+            with mounted_file(path) as file:
+                file.discard(MIB // 2, MIB // 2)
+        volume.start_bricks()
+        volume.heal()
+        ends = [(brick / "0").stat().st_blocks for brick in volume.bricks]
+        assert ends[1] > ends[0] == ends[2], "heal writes zeros where the others have a hole"
+
+        volume.add_bricks(*(volume.bricks[0].with_name(f"more-{n}") for n in range(3)))
+        with pytest.raises(ProcessError, match="rebalance does not end"):
+            volume.rebalance(LONG)
+        for path in paths:
+            with path.open("ab") as at_end:
+                at_end.write(b"data")
+        volume.rebalance(LONG)
+        assert any(path.is_file() and path.stat().st_size for path in volume.bricks[3].iterdir())
