@@ -8,7 +8,9 @@ import pytest
 from glupy.testing import guest
 
 CHECKOUT = Path(__file__).parents[2]
-INSIDE = [f"tests/guest/on_lvm/{name}.py" for name in ("thin", "thick", "luns", "life")]
+INSIDE = [
+    f"tests/guest/on_lvm/{name}.py" for name in ("thin", "thick", "luns", "life", "snapshots")
+]
 
 
 def in_guest(*arguments: str, timeout: float) -> None:
