@@ -123,6 +123,8 @@ def test_a_filter_that_failed_is_told_with_its_reason(
     monkeypatch.setattr(volume_state, "installation", lambda: "GlusterFS was upgraded")
     problem = brick(volume(started=False), work).problem
     assert problem == "the filter has not done its work: GlusterFS was upgraded"
+    problem = brick(volume(), work).problem
+    assert problem == "does not run: the filter has not done its work: GlusterFS was upgraded"
 
 
 def test_a_brick_that_is_down(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

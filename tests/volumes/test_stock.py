@@ -24,9 +24,13 @@ LONG = 20.0  # seconds; a rebalance of these files takes about 3
 def test_a_rebalance_of_healed_files_that_end_in_a_hole_never_ends(
     glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
 ) -> None:
-    """docs/upstream-defects.md; and what docs/volumes.md says against it."""
+    """docs/upstream-defects.md; and what docs/volumes.md says against it.
+
+    Where a file's hole is, is asked of the brick that is read: this one is no healed one.
+    """
+    first = {"cluster.read-subvolume-index": "0", "cluster.choose-local": "off"}
     with (
-        volume_on("posix", glusterd, store, logs, 3, "replica", "3") as volume,
+        volume_on("posix", glusterd, store, logs, 3, "replica", "3", options=first) as volume,
         volume.mounted(tmp_path / "mnt") as mnt,
     ):
         paths = [mnt / str(number) for number in range(FILES)]

@@ -152,12 +152,13 @@ def _brick(
         problem = f"{path} cannot be read: {error}"
     has = stack([xlator.type for xlator in graph], wanted.translators) if graph else None
     runs = running(brick, wanted.translators) if is_here else None
+    unfiltered = None
     if graph and any(volfilter.asking(graph)):
-        problem = f"the filter has not done its work: {filter_failure(path)}"
+        problem = unfiltered = f"the filter has not done its work: {filter_failure(path)}"
     elif has and not has.same(wanted):
         problem = f"its volfile has {has}"
     if volume.started and brick.pid is None:
-        problem = f"does not run: {why(brick)}" if is_here else "does not run"
+        problem = f"does not run: {unfiltered or why(brick)}" if is_here else "does not run"
     elif problem is None and runs and not runs.same(wanted):
         problem = f"runs {runs} until it is restarted"
     return BrickState(brick.name, brick.pid is not None, wanted, has, runs, problem)
