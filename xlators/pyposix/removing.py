@@ -80,17 +80,6 @@ class Removing(Brick):
         ):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
-    def _name_gone(self, frame: Frame, file: File, inode: Inode | None, last: bool) -> None:
-        """A name of the file was removed: its handle follows the last one."""
-        if not last:
-            self._metadata.touch(frame, file, self._handles.path(file.gfid))
-        elif _is_open(inode, file):
-            file.orphan = True
-            with contextlib.suppress(FileNotFoundError):
-                self._handles.keep_orphan(file.gfid)
-        else:
-            self._handles.remove(file.gfid)
-
     def _unlinked(self, xdata: Dict | None, buf: Iatt) -> Dict:
         answers = Dict()
         if xdata is not None:
@@ -138,7 +127,7 @@ class Removing(Brick):
         # Two names of one file: rename(2) has left both.
         if file is None or lost is None or file.gfid != lost.gfid:
             if victim is not None and lost is not None:
-                self._victim_gone(frame, newloc, victim, lost, new_parent.gfid, new_name)
+                self._victim_gone(newloc, victim, lost, new_parent.gfid, new_name)
             if file is not None and not is_directory:
                 self._gfid2path.remove(new_path, old_parent.gfid, old_name)
                 self._gfid2path.add(new_path, new_parent.gfid, new_name)
@@ -168,16 +157,24 @@ class Removing(Brick):
                 raise FileExistsError
 
     def _victim_gone(
-        self, frame: Frame, newloc: Loc, victim: Iatt, lost: File, parent: bytes, name: bytes
+        self, newloc: Loc, victim: Iatt, lost: File, parent: bytes, name: bytes
     ) -> None:
+        """What had the new name has lost it: its handle follows the last name.
+
+        While it has others its ctime stays as it was, as with C posix (and not with unlink): each
+        brick of cluster/disperse must have the same mdata, or it heals nothing.
+        """
         if victim.c.ia_type == DIRECTORY:
             self._handles.remove(lost.gfid)
-            return
-        last = victim.ia_nlink <= 1
-        if not last:
+        elif victim.ia_nlink > 1:
             self._gfid2path.remove(self._handles.path(lost.gfid), parent, name)
             self._link_counts.remove(lost, self._handles.path(lost.gfid), parent)
-        self._name_gone(frame, lost, newloc.inode, last)
+        elif _is_open(newloc.inode, lost):
+            lost.orphan = True
+            with contextlib.suppress(FileNotFoundError):
+                self._handles.keep_orphan(lost.gfid)
+        else:
+            self._handles.remove(lost.gfid)
 
 
 def _is_open(inode: Inode | None, file: File) -> bool:
