@@ -116,14 +116,15 @@ class Case:
         self.leaves = dict.fromkeys(volume.bricks, PY)
         if name.endswith(MIXED):
             self.leaves |= dict.fromkeys(volume.bricks[::2], C)
-        # cluster/disperse has no zerofill; under shard a discard past the end makes a file longer,
-        # and what is appended after a truncate is misplaced.
-        sharded = self.kind.sharded
+        # cluster/disperse has no zerofill, and does not heal a file in which a discard went past
+        # the end; under shard that makes it longer, and what is appended after a truncate is
+        # misplaced (docs/upstream-defects.md).
+        sharded, dispersed = self.kind.sharded, self.kind.fragments > 1
         self.load = Load(
             model,
             name,
-            zerofill=self.kind.fragments == 1,
-            past_end=not sharded,
+            zerofill=not dispersed,
+            past_end=not (sharded or dispersed),
             appends=not sharded,
         )
         self.logs = dict.fromkeys(map(volume.log, volume.bricks), 0)

@@ -53,3 +53,36 @@ def test_a_rebalance_of_healed_files_that_end_in_a_hole_never_ends(
                 at_end.write(b"data")
         volume.rebalance(LONG)
         assert any(path.is_file() and path.stat().st_size for path in volume.bricks[3].iterdir())
+
+
+@pytest.mark.long
+@pytest.mark.allow_log(*PARTING)
+def test_a_dispersed_file_with_a_discard_past_its_end_is_not_healed(
+    glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
+) -> None:
+    """docs/upstream-defects.md: its fragments are longer than its size says, until a truncate."""
+    kind = "disperse", "6", "redundancy", "2"
+    with (
+        volume_on("posix", glusterd, store, logs, 6, *kind) as volume,
+        volume.mounted(tmp_path / "mnt") as mnt,
+    ):
+        paths = [mnt / "inside", mnt / "past"]
+        for path, length in zip(paths, (1000, MIB), strict=True):
+            path.write_bytes(b"A" * 10_000)
+            with mounted_file(path) as file:
+                file.discard(9_000, length)
+        volume.kill(volume.bricks[1])
+        for path in paths:
+            with mounted_file(path) as file:
+                file.pwrite(b"B" * 4096, 0)
+                file.fsync()
+        volume.start_bricks()
+        with pytest.raises(ProcessError, match="is not healed"):
+            volume.heal(LONG)
+        listed = glusterd.gluster("volume", "heal", volume.name, "info")
+        assert "/past" in listed
+        assert "/inside" not in listed
+        os.truncate(mnt / "past", 10_000)
+        volume.heal(LONG)
+        for path in paths:
+            assert path.read_bytes() == b"B" * 4096 + b"A" * 4904 + bytes(1000)

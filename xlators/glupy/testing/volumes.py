@@ -120,9 +120,12 @@ class Volume:
                     raise
                 time.sleep(_POLL)
 
-    def heal(self, *, full: bool = False) -> None:
-        """Heal, and wait until `heal info` lists nothing any more."""
-        deadline = time.monotonic() + HEAL_TIMEOUT
+    def heal(self, timeout: float = HEAL_TIMEOUT, *, full: bool = False) -> None:
+        """Heal, and wait until `heal info` lists nothing any more.
+
+        ProcessError if it still does after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
         while True:
             with contextlib.suppress(stores.StoreError):  # until the daemon is connected
                 self._glusterd.gluster("volume", "heal", self.name, *(["full"] if full else []))
