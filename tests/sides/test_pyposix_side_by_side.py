@@ -1105,6 +1105,63 @@ def reserving(side: Side) -> None:
     changing_names(side)
 
 
+# ---- options ----
+
+
+OPTIONS = {
+    "create-mask": "0750",
+    "force-create-mode": "0040",
+    "create-directory-mask": "0750",
+    "force-directory-mode": "0040",
+    "max-hardlinks": "2",
+    "o-direct": "on",
+    "brick-uid": "1000",
+    "brick-gid": "1001",
+    "fips-mode-rchecksum": "on",
+    "shared-brick-count": "0",
+    "export-statfs-size": "off",
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options(option: str, brick_dir: Path, tmp_path: Path) -> None:
+    folders = {leaf: brick_dir / PLACES[leaf] for leaf in LEAVES}
+    with pair(folders, tmp_path, options={option: OPTIONS[option]}) as sides:
+        check(compared(sides.values(), "options", with_options))
+
+
+def with_options(side: Side) -> None:
+    zoo(side)
+    side.do("stat", "/")
+    for number in range(4):
+        side.do("link", "file", f"link {number}")
+    file, directory = side.opened("file", os.O_RDWR), side.opened_dir("directory")
+    for mode in 0o777, 0o7070, 0:
+        side.do("setattr", "file", with_mode(mode), MODE)
+        side.do("setattr", "directory", with_mode(mode), MODE)
+        side.do("fsetattr", file, with_mode(mode), MODE)
+        side.do("fsetattr", directory, with_mode(mode), MODE)
+    for length in 10, BLOCK:
+        side.do("writev", file, b"w" * length, 1, 0, 0, None)
+        side.do("readv", file, length, 0, 0)
+    side.do("rchecksum", file, 0, 2 * BLOCK)
+    side.do("statfs", "/", keep=functools.partial(sizes, side))
+
+
+def sizes(side: Side, reply: Any) -> None:
+    """Note what of the file system's sizes does not change meanwhile, and whether there is room."""
+    told = reply.buf
+    side.note("sizes", (told.f_blocks, told.f_files))
+    side.note("room", [number > 0 for number in (told.f_bfree, told.f_bavail, told.f_ffree)])
+
+
+@pytest.mark.parametrize("count", ["2", "3"])
+def test_bricks_that_share_a_file_system(count: str, brick_dir: Path, tmp_path: Path) -> None:
+    folders = {leaf: brick_dir / PLACES[leaf] for leaf in LEAVES}
+    with pair(folders, tmp_path, options={"shared-brick-count": count}) as sides:
+        check(compared(sides.values(), "options", with_options))
+
+
 # ---- what C does not survive ----
 
 

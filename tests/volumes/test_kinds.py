@@ -151,6 +151,10 @@ class Case:
                 stack.enter_context(client_of(self.volume, self.glusterd, log)),
             )
 
+    def connected(self) -> bool:
+        """Whether all bricks have all clients."""
+        return len(set(gluster.clients(self.volume.name).values())) == 1
+
     def volfiles(self) -> dict[Path, volfiles.Graph]:
         """The volfiles of its bricks."""
         (volume,) = gluster.volumes(self.volume.name)
@@ -504,6 +508,7 @@ def test_bricks_that_were_away_are_healed(case: Case, tmp_path: Path) -> None:
     for away in rounds:
         with case.clients(tmp_path) as (mnt, client), case.load.running(mnt, client) as go_on:
             go_on()
+            wait_until(case.connected, "clients at all bricks")
             for group in case.groups():
                 for brick in group[away]:
                     case.volume.kill(brick)
