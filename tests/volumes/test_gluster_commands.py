@@ -191,13 +191,17 @@ def test_statedump_has_a_section_of_each_leaf(
     glusterd: Glusterd, loaded: dict[str, Loaded]
 ) -> None:
     kinds: dict[str, list[set[str]]] = {}
+    told: dict[str, set[str]] = {}
     for leaf, (volume, load, folder) in loaded.items():
         glusterd.gluster("volume", "statedump", volume.name)
         load.go_on(5)
         kinds[leaf] = []
         for brick in volume.bricks:
             dump = dumped(folder, volume.pid(brick))
-            assert dump[f"storage/{leaf}.{volume.name}-posix"]["base_path"] == str(brick)
+            section = dump[f"storage/{leaf}.{volume.name}-posix"]
+            assert section["base_path"] == str(brick)
+            assert int(section["max_write"]) >= load.SIZE // 2, "bytes since the start"
+            told[leaf] = set(section)
             names = re.findall(
                 rf"^(\w+/\w+)\.{volume.name}-[\w-]+$",
                 "\n".join(section.name for section in dump.sections),
@@ -205,6 +209,7 @@ def test_statedump_has_a_section_of_each_leaf(
             )
             kinds[leaf].append(set(names) - {f"storage/{leaf}"})
     assert kinds["posix"] == kinds["pyposix"]
+    assert told["posix"] <= told["pyposix"]
 
 
 def test_heal_tells_what_a_brick_missed(glusterd: Glusterd, loaded: dict[str, Loaded]) -> None:

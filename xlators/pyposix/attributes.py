@@ -79,7 +79,9 @@ class Attributes(Brick):
         kind = before.c.ia_type
         # Linux has no modes of symbolic links: asked to change one, a brick says yes.
         if valid & GF_SET_ATTR_MODE and kind != SYMLINK:
-            what = "directory-" if kind == DIRECTORY else ""
+            # As C posix has it: by an fd the options for files count for directories, too.
+            by_path = not isinstance(target, int)
+            what = "directory-" if kind == DIRECTORY and by_path else ""
             mask = self.option(f"create-{what}mask")
             forced = self.option(f"force-{what or 'create-'}mode")
             mode = stbuf.mode & 0o7777

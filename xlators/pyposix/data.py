@@ -55,6 +55,7 @@ class Data(Brick):
         iobuf, stbuf = self._stats.pread(opened, size, offset)
         self._metadata.touch(frame, opened.file, number, stbuf)
         done = iobuf.length
+        self._read_bytes += done
         at_end = errno.ENOENT if offset + done >= stbuf.ia_size else 0
         return fops.Readv(iobuf, 1, stbuf, None, answers, done, at_end)
 
@@ -103,6 +104,7 @@ class Data(Brick):
             after = self._stats.of_fd(number, file)
         else:
             before, after, done = self._stats.pwritev(opened, vector, offset)
+        self._written_bytes += done
         self._metadata.touch(frame, file, number, after)
         return before, after, done
 
@@ -186,6 +188,7 @@ class Data(Brick):
         with gate.alone() if self._asked(xdata, keys.UPDATE_ATOMIC) else gate:
             before = self._stats.of_fd(target.number, target.file)
             done = os.copy_file_range(source.number, target.number, len, off_in, off_out)
+            self._written_bytes += done
             after = self._stats.of_fd(target.number, target.file)
         stbuf = self._stats.of_fd(source.number, source.file)
         self._metadata.touch_copy(

@@ -114,12 +114,11 @@ class Space(Brick):
         buf = linux.statvfs(path)
         self._reserve.reduce(buf)
         c = buf.c
-        shares = self.option("shared-brick-count")
-        if not self.option("export-statfs-size"):
-            shares = 0
-        if shares != 1:
+        shares = self.option("shared-brick-count")  # 0 in volfiles of other hosts' bricks
+        shown = self.option("export-statfs-size")
+        if shares > 1 or not shown:
             for field in "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail":
-                setattr(c, field, getattr(c, field) // shares if shares > 1 else 0)
+                setattr(c, field, getattr(c, field) // max(shares, 1) if shown else 0)
         return fops.Statfs(buf)
 
 
