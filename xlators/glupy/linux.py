@@ -47,19 +47,17 @@ def times(mdata: Mdata | None = None) -> Any:
     return ffi.new("struct mdata_iatt *", mdata)
 
 
-def touch(times: Any, frame: Frame, flags: int, stub: Iatt | None) -> None:
+def touch(times: Any, frame: Frame, flags: int) -> None:
     """Have ``times`` become those of a fop, none of them earlier than before.
 
-    The time is the client's (``frame.ctime``), or else now: as file systems have it, and not before
-    what they have just set at the ``stub``. ``flags`` (``MDATA_*``) are the times
-    that it sets, unless the client says which (``frame.flags``); with any of them ctime is set. A
-    fop of GlusterFS's own (pid < 0: heal, rebalance) changes nothing.
+    The time is the client's (``frame.ctime``), or else now, as file systems have it: not before
+    any time that they have shown, and later ones are not before it. ``flags`` (``MDATA_*``) are the
+    times that it sets, unless the client says which (``frame.flags``); with any of them ctime is
+    set. A fop of GlusterFS's own (pid < 0: heal, rebalance) changes nothing.
     """
     c = frame.c  # the stack's root, or once something was awaited a copy, of another type
     when = c.ctime
-    lib.quick_touch(
-        times, NULL if stub is None else stub._c, c.pid, c.flags, when.tv_sec, when.tv_nsec, flags
-    )
+    lib.quick_touch(times, c.pid, c.flags, when.tv_sec, when.tv_nsec, flags)
 
 
 def show_over(

@@ -408,15 +408,9 @@ class Base(Translator):
             blocks = self.blocks(file)
         linux.show_over(iatt, iatt, size, file.times.c, blocks=blocks)
 
-    def touch(
-        self, frame: Frame, file: File, flags: int = MODIFIED, *, after: Iatt | None = None
-    ) -> None:
-        """Set the times that a fop sets; the stub is told of them later.
-
-        ``after`` are the stub's attributes if posix has just set times of it. They are told to the
-        client, and a store of older times may be on its way to the stub.
-        """
-        linux.touch(file.times.c, frame, flags, after or file.stub)
+    def touch(self, frame: Frame, file: File, flags: int = MODIFIED) -> None:
+        """Set the times that a fop sets; the stub is told of them later."""
+        linux.touch(file.times.c, frame, flags)
 
     async def store_times(
         self, file: File, wind: Callable[[Iatt, int], Awaitable[Any]], frame: Frame | None = None

@@ -11,7 +11,7 @@ from typing import Any
 from glupy import PASS, IoBuffer, Pass, fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.constants import MDATA_ATIME
-from glupy.views import Dict, Fd, Frame, Iatt, Iobref, Loc, Vector
+from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
 from pybd.base import LATER, MOST, Base, failed, may_be_mapped, on_fd
 from pybd.device import Device
 from pybd.files import PLAIN, File
@@ -75,7 +75,7 @@ class Data(Base):
                 after = (await self.child.fstat(fd)).buf
                 change(after)
             file.size = 0
-            self.touch(frame, file, after=after)
+            self.touch(frame, file)
             with contextlib.suppress(OSError):  # a missing device has been told of
                 self.trim(file, self.device(file))
         return reply
@@ -194,35 +194,31 @@ class Data(Base):
             before = self.shown(file)
             self.show(file, before, size=old, blocks=blocks)
             # First: if that fails, no byte of the file has changed.
-            stub = await self.set_size(file, fd, end)
+            await self.set_size(file, fd, end)
             done = 0
             try:
                 done = write(device.number, offset)
             finally:
                 if done < length and end > old:
                     with contextlib.suppress(OSError):
-                        stub = await self.resize(file, fd, max(old, offset + done))
+                        await self.resize(file, fd, max(old, offset + done))
             if (flags | fd.flags) & _SYNC or (xdata is not None and keys.UPDATE_ATOMIC in xdata):
                 device.sync(data_only=True)
-            self.touch(frame, file, after=stub)
+            self.touch(frame, file)
             after = self.shown(file)
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
 
-    async def set_size(self, file: File, fd: Fd, size: int) -> Iatt | None:
-        """Have the stub be as long as a file that has grown: ``resizing`` is held.
+    async def set_size(self, file: File, fd: Fd, size: int) -> None:
+        """Have the stub be as long as a file that has grown: ``resizing`` is held."""
+        if size > file.size:
+            await self.resize(file, fd, size)
 
-        Return its attributes, None if the file has not grown."""
-        if size <= file.size:
-            return None
-        return await self.resize(file, fd, size)
-
-    async def resize(self, file: File, fd: Fd, size: int) -> Iatt | None:
+    async def resize(self, file: File, fd: Fd, size: int) -> None:
         """Have the stub be so long, whatever it was: ``resizing`` is held."""
         with self.changes(file) as change:
             reply = await self.child.ftruncate(fd, size)
             change(reply.postbuf)
         file.size = size
-        return reply.postbuf
 
     async def truncate(
         self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None
@@ -269,7 +265,7 @@ class Data(Base):
                 if size < old:
                     self.trim(file, device)
                 self.show(file, reply.prebuf, size=old, blocks=blocks)
-                self.touch(frame, file, after=reply.postbuf)
+                self.touch(frame, file)
                 self.show(file, reply.postbuf)
                 if fd.anonymous:  # no release of it will come
                     with contextlib.suppress(OSError):

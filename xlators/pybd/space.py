@@ -96,14 +96,14 @@ class Space(Data, Base):
             end = offset + length
             old, blocks = file.size, self.blocks(file)
             grows = grow and end > old
-            before, stub = self.shown(file), None
+            before = self.shown(file)
             self.show(file, before, size=old, blocks=blocks)
             if zero:
                 self.check_room(device, offset, length)
                 if grows:
                     self.make_room(file, device, offset, end)
                     # First: if that fails, no byte of the file has changed.
-                    stub = await self.set_size(file, fd, end)
+                    await self.set_size(file, fd, end)
                 try:
                     device.zero(offset, end if grow else min(end, old))
                 except OSError:
@@ -116,8 +116,8 @@ class Space(Data, Base):
             else:
                 self._allocate(file, device, offset, length, grows=grows)
                 if grows:
-                    stub = await self.set_size(file, fd, end)
-            self.touch(frame, file, after=stub)
+                    await self.set_size(file, fd, end)
+            self.touch(frame, file)
             after = self.shown(file)
         return (fops.Zerofill if zero else fops.Fallocate)(before, after)
 

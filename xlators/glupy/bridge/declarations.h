@@ -168,8 +168,8 @@ int quick_fstat(int fd, struct iatt *iatt, const unsigned char *gfid,
 int glupy_fstatat(int dirfd, const char *path, int flags, struct iatt *iatt,
                   const unsigned char *gfid, const struct mdata_iatt *times);
 void quick_show_times(struct iatt *iatt, const struct mdata_iatt *times);
-void quick_touch(struct mdata_iatt *times, const struct iatt *stub, pid_t pid, int client_flags,
-                 int64_t seconds, long nanoseconds, int flags);
+void quick_touch(struct mdata_iatt *times, pid_t pid, int client_flags, int64_t seconds,
+                 long nanoseconds, int flags);
 int quick_show_over(struct iatt *iatt, const struct iatt *stub, uint64_t size, uint64_t blocks,
                     int fd, const struct mdata_iatt *times);
 int glupy_look(const char *path, struct iatt *iatt);

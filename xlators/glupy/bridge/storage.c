@@ -39,38 +39,33 @@ static void set_later(int64_t *seconds, uint32_t *nanoseconds, int64_t s, uint32
     }
 }
 
-static int is_later(int64_t s, uint32_t n, const struct timespec *than)
+/* Now, as file systems' own times: coarse, but since Linux 6.13 not before what somebody has seen of
+   any file, whose clock user space cannot read (timekeeping.c: ktime_get_coarse_real_ts64_mg). So a
+   file in memory is asked. The GIL is held. */
+static struct timespec file_system_time(void)
 {
-    return s > than->tv_sec || (s == than->tv_sec && n > than->tv_nsec);
-}
-
-/* Now, as file systems' own times: coarse, but since Linux 6.13 not before what somebody has seen
-   (fs/inode.c: inode_set_ctime_current). What the stub has of the future, somebody has set. */
-static struct timespec file_system_time(const struct iatt *stub)
-{
-    struct timespec now, when;
+    static int file = -1;
+    struct timespec when;
+    struct stat stat;
+    if (file < 0)
+        file = memfd_create("glupy-clock", MFD_CLOEXEC);
+    if (file >= 0 && !futimens(file, NULL) && !fstat(file, &stat))
+        return stat.st_mtim;
     clock_gettime(CLOCK_REALTIME_COARSE, &when);
-    if (stub && is_later(stub->ia_mtime, stub->ia_mtime_nsec, &when)) {
-        clock_gettime(CLOCK_REALTIME, &now);
-        if (!is_later(stub->ia_mtime, stub->ia_mtime_nsec, &now)) {
-            when.tv_sec = stub->ia_mtime;
-            when.tv_nsec = stub->ia_mtime_nsec;
-        }
-    }
     return when;
 }
 
 /* Have times become a fop's: the client's, or else now; none goes back. `flags` (MDATA_*) are those
    that it sets if the client does not say so. GlusterFS's own clients set times by themselves. */
-static void quick_touch(struct mdata_iatt *times, const struct iatt *stub, pid_t pid,
-                        int client_flags, int64_t seconds, long nanoseconds, int flags)
+static void quick_touch(struct mdata_iatt *times, pid_t pid, int client_flags, int64_t seconds,
+                        long nanoseconds, int flags)
 {
     const int all = MDATA_CTIME | MDATA_MTIME | MDATA_ATIME;
     struct timespec when = {.tv_sec = seconds, .tv_nsec = nanoseconds};
     if (pid < 0)
         return;
     if (!when.tv_sec)
-        when = file_system_time(stub);
+        when = file_system_time();
     else if (client_flags & all)
         flags = client_flags & all;
     if (flags & MDATA_ATIME)
