@@ -15,10 +15,10 @@ from glupy.testing.fuzz.steps import Create, Discard, Link, Rename, Step, Trunca
 from glupy.testing.logs import LogChecker
 from glupy.testing.volumes import Glusterd
 
-from .leaves import volume_on
+from .leaves import PARTING, volume_on
 
 # What is refused, and the fuzzer tries just that, C logs as an error; ours has no MSGID.
-pytestmark = pytest.mark.allow_log(r"\[MSGID: \d+\] \[(server-rpc-fops_v2|posix)")
+pytestmark = pytest.mark.allow_log(*PARTING, r"\[MSGID: \d+\] \[(server-rpc-fops_v2|posix)")
 
 GLUPY = Path(sys.executable).with_name("glupy")
 GROUND = Ground([], Promises(blocks=False), 4096)
