@@ -3,14 +3,14 @@
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from glupy import stores
 
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
+_AWAITED = {*stores.ENDING, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -22,16 +22,21 @@ def in_a_child(undo: Callable[[], object]) -> signal.Signals | None:
     ended the child ``undo`` is called, as it could not do that itself. No threads may run yet.
     """
     parent = os.getpid()
+    # Blocked from before the fork on: whenever one comes, `_end_of` gets it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     child = os.fork()
     if child == 0:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if os.getppid() != parent:
             raise SystemExit(128 + signal.SIGTERM)
         return None
-    with _handed_on(child) as received:
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        status, received = _end_of(child)
         if status < 0:
             undo()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if -status in CRASHES and not received:
         return signal.Signals(-status)
     if status < 0 and received:
@@ -39,20 +44,17 @@ def in_a_child(undo: Callable[[], object]) -> signal.Signals | None:
     raise SystemExit(128 - status if status < 0 else status)
 
 
-@contextmanager
-def _handed_on(child: int) -> Iterator[list[int]]:
-    """Send the child what would end us; yield a list of what that was."""
+def _end_of(child: int) -> tuple[int, list[int]]:
+    """Wait for the child; send it what would end us. Return its exit code, and what that was."""
     received: list[int] = []
-
-    def hand_on(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        with suppress(ProcessLookupError):
-            os.kill(child, number)
-
-    handlers = {number: signal.signal(number, hand_on) for number in stores.ENDING}
-    yield received
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status), received
+        number = signal.sigwait(_AWAITED)
+        if number != signal.SIGCHLD:
+            received.append(number)
+            os.kill(child, number)  # it has not been waited for: the number is still its own
 
 
 def clear(folder: Path) -> None:
