@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +20,14 @@ class Copy(NamedTuple):
     xattrs: dict[str, bytes]
 
 
+_TIMES = "trusted.glusterfs.mdata"
+
 # Each brick has its own, or counts by itself. Records of names (gfid2path) are not healed: a kill
 # may come before one is made, and C posix keeps some of names that are gone (docs/differences.md).
 _OWN = (
     "trusted.gfid2path.",
     "trusted.glusterfs.volume-id",
-    "trusted.glusterfs.mdata",
+    _TIMES,
     "trusted.glusterfs.quota.",
     "trusted.bit-rot.",
 )
@@ -74,3 +77,15 @@ def differences(first: dict[str, Copy], other: dict[str, Copy]) -> list[str]:
             if one.get(key) != two.get(key):
                 found.append(f"{name}: {key}: {one.get(key)!r}, {two.get(key)!r}")
     return found
+
+
+def times_differ(bricks: Sequence[Path], name: str | Path) -> bool:
+    """Whether bricks have other times for clients of a file or folder."""
+    paths = [brick / name for brick in bricks]
+    times = {
+        os.getxattr(path, _TIMES, follow_symlinks=False)
+        if _TIMES in os.listxattr(path, follow_symlinks=False)
+        else None
+        for path in paths
+    }
+    return len(times) > 1
