@@ -1,5 +1,6 @@
 """Every call of the gfapi client, compared with what the brick's folder shows (stock C posix)."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -374,6 +375,24 @@ def test_the_graph_may_be_a_path_or_text(brick: Brick, tmp_path: Path) -> None:
     for source in (graph, str(graph), path):
         with Client(source, background_fini=True) as client:
             assert client.stat("/").st_ino == 1
+
+
+@pytest.mark.parametrize("asked", [{}, {"event-threads": "2"}])
+def test_event_threads(asked: dict[str, str], brick: Brick) -> None:
+    """One, which glfs_fini waits for, unless more are asked for."""
+
+    def event_threads() -> set[Path]:
+        found = set()
+        for task in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):  # clients before this one end
+                if "epoll" in (task / "comm").read_text():
+                    found.add(task)
+        return found
+
+    before = event_threads()
+    with Client(brick.client_graph(options=asked), background_fini=True) as client:
+        client.stat("/")
+        assert len(event_threads() - before) == int(asked.get("event-threads", 1))
 
 
 def test_a_client_that_cannot_start(brick: Brick, tmp_path: Path) -> None:

@@ -264,7 +264,8 @@ def brick_client(
         brick = Brick(graph, folder / name)
         undo.push(brick)
         brick.start()
-        yield brick, undo.enter_context(Client(brick.client_graph(), background_fini=True))
+        client_graph = brick.client_graph(options={"event-threads": "2"})  # as of GlusterFS itself
+        yield brick, undo.enter_context(Client(client_graph, background_fini=True))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Clients: what has a path, and what opens files."""
 
 import contextlib
+import dataclasses
 import errno
 import os
 import tempfile
@@ -69,6 +70,10 @@ class Client:
     waits instead and `close` returns once the connections are gone, so that a brick may go after
     it; nothing leaks, and the end of the process does not wait. A graph without protocol/client
     needs no such help.
+
+    A protocol/client of `graph` has one event thread unless its option ``event-threads`` says
+    otherwise, not two: glfs_fini waits for the end of the first alone, and another may log by a
+    context that was freed (event-epoll.c; SIGSEGV). It answers all replies, one after the other.
     """
 
     def __init__(
@@ -85,7 +90,7 @@ class Client:
             graph = volfiles.parse(str(graph))
         with tempfile.TemporaryDirectory() as folder:
             volfile = Path(folder, "client.vol")
-            graph.write(volfile)
+            _with_one_event_thread(graph).write(volfile)
             self._start(
                 "gfapi",
                 lambda fs: check(lib.glfs_set_volfile(fs, os.fsencode(volfile)), volfile),
@@ -291,6 +296,17 @@ class Client:
     def removexattr(self, path: StrPath, name: str, *, follow: bool = True) -> None:
         call = lib.glfs_removexattr if follow else lib.glfs_lremovexattr
         check(call(self._handle, os.fsencode(path), os.fsencode(name)), path)
+
+
+def _with_one_event_thread(graph: volfiles.Graph) -> volfiles.Graph:
+    return volfiles.Graph(
+        [
+            dataclasses.replace(each, options={"event-threads": "1", **each.options})
+            if each.type == "protocol/client"
+            else each
+            for each in graph
+        ]
+    )
 
 
 def _sockets() -> set[str]:
