@@ -89,3 +89,16 @@ def times_differ(bricks: Sequence[Path], name: str | Path) -> bool:
         for path in paths
     }
     return len(times) > 1
+
+
+def told_of(path: Path) -> str:
+    """What a brick has of a file or folder, for who reads of a heal that failed."""
+    try:
+        status = path.lstat()
+        xattrs = {
+            key: os.getxattr(path, key, follow_symlinks=False).hex()
+            for key in os.listxattr(path, follow_symlinks=False)
+        }
+    except OSError as error:
+        return str(error)
+    return f"{stat.filemode(status.st_mode)}, {status.st_size} bytes, {xattrs}"

@@ -25,11 +25,12 @@ from glupy import stores
 from glupy.testing import qemu
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
+from glupy.testing.processes import ProcessError
 from glupy.testing.volumes import Glusterd, Volume
 from glupy_tools import gluster, volume_state
 
 from . import filter_log
-from .copies import copies, differences, times_differ
+from .copies import copies, differences, times_differ, told_of
 from .leaves import PARTING, client_of, glupy, wait_until
 from .load import BLOCK, MIB, Image, Load, digest, mounted_file, whole
 
@@ -271,9 +272,15 @@ def heal(case: Case, folder: Path) -> None:
             return False
         return True
 
-    with contextlib.suppress(AssertionError):
-        wait_until(healed, "equal copies")
-    assert case.volume.pending() == 0
+    try:
+        with contextlib.suppress(AssertionError):
+            wait_until(healed, "equal copies")
+        assert not case.volume.pending()
+    except ProcessError as error:
+        for entry in case.volume.pending():
+            for brick in case.volume.bricks:
+                error.add_note(f"{brick.name}{entry}: {told_of(brick / entry.lstrip('/'))}")
+        raise
     check_copies(case)
     if case.kind.fragments > 1:
         set_times_that_differ(case, folder)

@@ -350,6 +350,8 @@ def test_a_file_system_on_a_loop_device(
             )
 
 
+# features/shard unlocks what a client that ends had locked
+@pytest.mark.allow_log(r"unlock on .* attempted but no matching lock found", "server4_entrylk_cbk")
 @pytest.mark.long
 @pytest.mark.parametrize("kind", VOLUMES)
 def test_a_guest(kind: str, serve: Serve, tmp_path: Path) -> None:
@@ -365,5 +367,9 @@ def test_a_guest(kind: str, serve: Serve, tmp_path: Path) -> None:
         assert min(b - a for a, b in zip(empty, full, strict=True)) >= size // 512
         user.run("rm", file)
         user.run("sync", "--file-system", user.folder)
-        left = max(b - a for a, b in zip(empty, served.blocks(), strict=True))
-        assert left <= size // 512 // 20
+        wait_until(  # it discards some time after its journal's commit
+            lambda: (
+                max(b - a for a, b in zip(empty, served.blocks(), strict=True)) <= size // 512 // 20
+            ),
+            "blocks that are given back",
+        )

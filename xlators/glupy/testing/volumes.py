@@ -133,18 +133,18 @@ class Volume:
                 if not self.pending():
                     return
             if time.monotonic() > deadline:
-                raise ProcessError(f"{self.name} is not healed: {self.pending()} entries are left")
+                left = ", ".join(self.pending())
+                raise ProcessError(f"{self.name} is not healed: left are {left}")
             time.sleep(_POLL)
 
-    def pending(self) -> int:
-        """How many entries `heal info` lists. ProcessError if a brick cannot tell."""
-        total = 0
+    def pending(self) -> list[str]:
+        """What `heal info` lists: paths, or gfids. ProcessError if a brick cannot tell."""
+        found: set[str] = set()
         for brick in self._glusterd.xml("volume", "heal", self.name, "info").iter("brick"):
-            number = brick.findtext("numberOfEntries") or "-"
-            if not number.isdigit():
+            if not (brick.findtext("numberOfEntries") or "-").isdigit():
                 raise ProcessError(f"{brick.findtext('name')}: {brick.findtext('status')}")
-            total += int(number)
-        return total
+            found |= {entry.text or "" for entry in brick.iter("file")}
+        return sorted(found)
 
     def add_bricks(self, *bricks: Path) -> None:
         """Add bricks."""
