@@ -241,14 +241,15 @@ class Image:
         self._steps = [self._write] * 4 + [self._discard] * 3 + [self._truncate]
         self._steps += [self._zerofill] * 2 if zerofill else []
 
-    def change(self, target: Target, times: int) -> None:
-        """Change the file `times` times."""
+    def change(self, target: Target, times: int, *, truncates: bool = True) -> None:
+        """Change the file `times` times, without truncates if need be."""
         if not self.data:
             self.data += self._chance.randbytes(self._size)
             for offset in range(0, self._size, MIB):
                 target.pwrite(bytes(self.data[offset : offset + MIB]), offset)
+        steps = [step for step in self._steps if truncates or step != self._truncate]
         for _ in range(times):
-            self._chance.choice(self._steps)(target)
+            self._chance.choice(steps)(target)
         target.fsync()
 
     def append(self, target: Target) -> None:
@@ -413,8 +414,17 @@ class Load:
     FILES, MOUNTED, GFAPI = "files", "mounted.img", "gfapi.img"
 
     def __init__(
-        self, model: Path, seed: object, *, zerofill: bool, past_end: bool, appends: bool
+        self,
+        model: Path,
+        seed: object,
+        *,
+        zerofill: bool,
+        past_end: bool,
+        appends: bool,
+        truncates_healing: bool,
     ) -> None:
+        """`truncates_healing`: images are truncated while bricks may go and come, too."""
+        self._truncates_healing = truncates_healing
         self._files = Files(model, seed, appends=appends)
         # FUSE has no zerofill.
         self._mounted = Image(f"{seed} 1", zerofill=False, past_end=past_end)
@@ -422,7 +432,7 @@ class Load:
 
     @contextmanager
     def _works(
-        self, mnt: Path, client: Client, *, keeps_links: bool = False
+        self, mnt: Path, client: Client, *, keeps_links: bool = False, truncates: bool = True
     ) -> Iterator[list[Callable[[int], None]]]:
         """What changes each part of it some times. Files stay open for the whole block."""
         (mnt / self.FILES).mkdir(exist_ok=True)
@@ -432,8 +442,8 @@ class Load:
         ):
             yield [
                 functools.partial(self._files.change, mnt / self.FILES, keeps_links=keeps_links),
-                functools.partial(self._mounted.change, mounted),
-                functools.partial(self._gfapi.change, file),
+                functools.partial(self._mounted.change, mounted, truncates=truncates),
+                functools.partial(self._gfapi.change, file, truncates=truncates),
             ]
 
     def change(self, mnt: Path, client: Client, times: int = 60) -> None:
@@ -451,7 +461,10 @@ class Load:
         removes the first one there (docs/upstream-defects.md), so it loses none.
         """
         with ExitStack() as stack:
-            works = stack.enter_context(self._works(mnt, client, keeps_links=True))
+            truncates = self._truncates_healing
+            works = stack.enter_context(
+                self._works(mnt, client, keeps_links=True, truncates=truncates)
+            )
             pause = 0.1  # all of it is to be healed
             workers = [Worker(nullcontext(functools.partial(work, 5)), pause) for work in works]
 

@@ -118,8 +118,8 @@ class Case:
         if name.endswith(MIXED):
             self.leaves |= dict.fromkeys(volume.bricks[::2], C)
         # cluster/disperse has no zerofill, and does not heal a file in which a discard went past
-        # the end; under shard that makes it longer, and what is appended after a truncate is
-        # misplaced (docs/upstream-defects.md).
+        # the end; under shard that makes it longer, what is appended after a truncate is misplaced,
+        # and a truncate may be lost while bricks come back (docs/upstream-defects.md).
         sharded, dispersed = self.kind.sharded, self.kind.fragments > 1
         self.load = Load(
             model,
@@ -127,6 +127,7 @@ class Case:
             zerofill=not dispersed,
             past_end=not (sharded or dispersed),
             appends=not sharded,
+            truncates_healing=not sharded,
         )
         self.logs = dict.fromkeys(map(volume.log, volume.bricks), 0)
         """How much of each brick's log was checked."""

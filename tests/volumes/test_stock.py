@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ from glupy import stores
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import ProcessError
 from glupy.testing.volumes import Glusterd
+from glupy_tools import gluster
 
 from .copies import times_differ
-from .leaves import MIB, PARTING, volume_on
-from .load import mounted_file
+from .leaves import MIB, PARTING, client_of, volume_on, wait_until
+from .load import Image, Worker, mounted_file, whole
 
 FILES = 20
 LONG = 20.0  # seconds; a rebalance of these files takes about 3
@@ -128,3 +131,56 @@ def test_a_dispersed_folder_that_changes_in_its_heal_is_not_healed_the_next_time
             os.utime(folder)
         volume.heal()
         assert not any(times_differ(volume.bricks, folder.name) for folder in folders)
+
+
+SHARDED = {"features.shard": "on", "features.shard-block-size": "4MB"}
+ROUNDS = 25
+
+
+@pytest.mark.long
+@pytest.mark.allow_log(
+    *PARTING,
+    r"Matching lock not found for unlock|unlock on .* attempted but no matching lock found",
+    r"server4_\w+_cbk\] ",
+    r"posix_\w+\] .*(No such file or directory|File exists)|Failed to get anonymous fd",
+    r"buf->ia_gfid is null for .*/\.shard/",
+)
+def test_truncates_of_sharded_files_may_be_lost(
+    glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
+) -> None:
+    """docs/upstream-defects.md: while bricks come back, what was cut off is there again.
+
+    In 1 of 1 to 11 rounds; without truncates in none of 13.
+    """
+    images = [Image(number, zerofill=False, past_end=False) for number in range(4)]
+
+    def a_round(brick: Path) -> bool:
+        """A brick goes and comes back while images are changed; say whether one is wrong then."""
+        with client_of(volume, glusterd, tmp_path / "log") as client, ExitStack() as stack:
+            workers = []
+            for number, image in enumerate(images):
+                file = stack.enter_context(client.creat(f"/{number}", os.O_RDWR))
+                work = nullcontext(functools.partial(image.change, file, 5))
+                workers.append(stack.enter_context(Worker(work, 0.02)))
+
+            def go_on() -> None:
+                for worker in workers:
+                    worker.go_on(3)
+
+            go_on()
+            wait_until(connected, "the client at all bricks")
+            volume.kill(brick)
+            go_on()
+            volume.start_bricks()
+            go_on()
+        for worker in workers:
+            worker.raise_error()
+        volume.heal()
+        with client_of(volume, glusterd, tmp_path / "log") as client:
+            return any(whole(client, f"/{n}") != image.data for n, image in enumerate(images))
+
+    def connected() -> bool:
+        return len(set(gluster.clients(volume.name).values())) == 1
+
+    with volume_on("posix", glusterd, store, logs, 3, "replica", "3", options=SHARDED) as volume:
+        assert any(a_round(volume.bricks[number % 3]) for number in range(ROUNDS))

@@ -14,9 +14,8 @@ class Gate:
     """Whoever changes a file's bytes or size passes through; whoever must not be disturbed waits
     until all have left and has the file alone.
 
-    Alone are the fops that come with ``glusterfs.write-update-atomic``, whose attributes before and
-    after must differ by what they did and nothing else; and those that can fail half-way and are
-    undone then. What passes through costs two atomic list operations, no lock.
+    Alone is what can fail half-way and is undone then, or must not be seen half done. What passes
+    through costs two atomic list operations, no lock.
     """
 
     __slots__ = ("_closed", "_inside")

@@ -14,7 +14,7 @@ from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, IoBuffer, Loc, Vec
 from pyposix import cloudsync, xattrs
 from pyposix.batch_fsync import Mode
 from pyposix.brick import Brick
-from pyposix.files import OpenFile
+from pyposix.files import OpenFile, one_at_a_time
 from pyposix.iatt import SYMLINK
 from pyposix.reserve import no_space, overwrites
 
@@ -85,8 +85,7 @@ class Data(Brick):
             cloudsync.check(xdata, number)
             self._check_protection(opened, xdata)
             append = keys.WRITE_IS_APPEND in xdata
-            alone = append or keys.UPDATE_ATOMIC in xdata
-            with opened.file.gate.alone() if alone else opened.file.gate:
+            with one_at_a_time(opened.file, xdata, append=append), opened.file.gate:
                 before, after, done = self._write(frame, opened, vector, offset)
             at_end = append and (before.ia_size == offset or bool(fd.flags & os.O_APPEND))
             answers = counts(xdata, fd.inode, at_end)
@@ -184,8 +183,7 @@ class Data(Brick):
             self._check_protection(target, xdata)
         if flags:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        gate = target.file.gate
-        with gate.alone() if self._asked(xdata, keys.UPDATE_ATOMIC) else gate:
+        with one_at_a_time(target.file, xdata), target.file.gate:
             before = self._stats.of_fd(target.number, target.file)
             done = os.copy_file_range(source.number, target.number, len, off_in, off_out)
             self._written_bytes += done

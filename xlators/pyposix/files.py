@@ -6,11 +6,16 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from glupy import keys
 from glupy.gate import Gate
+from glupy.views import Dict
 from pyposix.metadata import Times
+
+_NOTHING: AbstractContextManager[object] = contextlib.nullcontext()
 
 
 class File:
@@ -18,21 +23,27 @@ class File:
 
     It is an inode's context. ``times`` are those of its mdata xattr, None if it has none; ``shown``
     is the same for ``linux.fstat``, and None until the xattr was read. ``lock`` protects both, and
-    whoever reads an xattr and writes it back. ``orphan`` says that its last name is gone while it
-    was open: it lives in .glusterfs/unlink. ``handle`` is the path of its handle, once it was asked
-    for. ``mapped``: its bytes are on a block device (user/pybd); None until that was asked.
+    xattrs of ours that are read and written back; ``counters`` those that xattrop changes;
+    ``renames`` keeps what is recorded of its name in step with the name; ``updates`` has those
+    changes of its bytes one at a time whose attributes must not show others of them; the gate lets
+    others pass, unless one may have to be undone. ``orphan`` says that its last name is gone while
+    it was open: it lives in .glusterfs/unlink. ``handle`` is the path of its handle, once it was
+    asked for. ``mapped``: its bytes are on a block device (user/pybd); None until that was asked.
     """
 
     __slots__ = (
         "__weakref__",
+        "counters",
         "gate",
         "gfid",
         "handle",
         "lock",
         "mapped",
         "orphan",
+        "renames",
         "shown",
         "times",
+        "updates",
     )
 
     def __init__(self, gfid: bytes) -> None:
@@ -41,9 +52,21 @@ class File:
         self.times: Times | None = None
         self.shown: Any = None
         self.lock: Final = threading.Lock()
+        self.counters: Final = threading.Lock()
+        self.renames: Final = threading.Lock()
+        self.updates: Final = threading.Lock()
         self.gate: Final = Gate()
         self.orphan = False
         self.mapped: bool | None = None
+
+
+def one_at_a_time(
+    file: File, xdata: Dict | None, *, append: bool = False
+) -> AbstractContextManager[object]:
+    """Keep other updates out that must be atomic, as ``glusterfs.write-update-atomic`` in ``xdata``
+    asks, or that append. To be entered before the gate."""
+    asked = append or (xdata is not None and keys.UPDATE_ATOMIC in xdata)
+    return file.updates if asked else _NOTHING
 
 
 class Files:

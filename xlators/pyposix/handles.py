@@ -13,12 +13,12 @@ import logging
 import os
 import re
 import stat
-import threading
 from collections.abc import Iterator
 
 from glupy import keys, linux
 from glupy.views import Gfid
 from pyposix import xattrs
+from pyposix.files import File
 
 _ROOT = bytes(Gfid.ROOT)
 # As loosely as GlusterFS reads them: ../../xx/yy/GFID/NAME.
@@ -40,7 +40,6 @@ class Handles:
         self._landfill = self.folder + b"/landfill"
         self._orphans = self.folder + b"/unlink"
         self._log = log
-        self._moving = threading.Lock()
 
     def set_up(self) -> None:
         """Make what is missing of .glusterfs, and empty what a crash left in unlink."""
@@ -131,15 +130,16 @@ class Handles:
 
     # ---- making and removing ----
 
-    def ensure(self, gfid: bytes, path: bytes, parent: bytes, name: bytes, mode: int) -> None:
+    def ensure(self, file: File, path: bytes, parent: bytes, name: bytes, mode: int) -> None:
         """The same as ``add`` where most probably nothing is missing."""
+        gfid = file.gfid
         is_directory = stat.S_ISDIR(mode)
         with contextlib.suppress(OSError):
             if linux.same(self.path(gfid), path, follow=is_directory):
                 return
         self.add(gfid, path, parent, name, mode)
         if is_directory:
-            with self._moving:
+            with file.renames:
                 if self._leads_astray(gfid) and xattrs.find(path, keys.GFID) == gfid:
                     self._log.warning("the handle of %r led elsewhere: a rename was cut off", path)
                     with self._leading(gfid, parent, name):
@@ -184,9 +184,11 @@ class Handles:
     def rename_directory(
         self, gfid: bytes, path: bytes, new_path: bytes, parent: bytes, name: bytes
     ) -> None:
-        """Rename a directory, and have its handle lead to where it is then."""
-        # The kernel has directories of a file system renamed one at a time, too.
-        with self._moving, self._leading(gfid, parent, name):
+        """Rename a directory, and have its handle lead to where it is then.
+
+        The caller sees to it that nobody else renames it meanwhile.
+        """
+        with self._leading(gfid, parent, name):
             os.rename(path, new_path)
 
     @contextlib.contextmanager

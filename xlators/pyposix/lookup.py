@@ -100,7 +100,7 @@ class Lookup(Brick):
             xattrs.put(entry.path, keys.GFID, wanted, os.XATTR_CREATE)
             file = self._files[wanted]
         try:
-            self._handles.ensure(file.gfid, entry.path, entry.parent.gfid, entry.name, buf.mode)
+            self._handles.ensure(file, entry.path, entry.parent.gfid, entry.name, buf.mode)
         except OSError as error:
             self.log.warning("%r: no handle for it: %s", entry.path, error)
         return file

@@ -120,19 +120,22 @@ class Removing(Brick):
             victim, lost = None, None
         self._check_victim(newloc, victim)
         is_directory = old.c.ia_type == DIRECTORY
-        if is_directory and file is not None:
-            self._handles.rename_directory(file.gfid, old_path, new_path, new_parent.gfid, new_name)
-        else:
-            os.rename(old_path, new_path)
-        # Two names of one file: rename(2) has left both.
-        if file is None or lost is None or file.gfid != lost.gfid:
-            if victim is not None and lost is not None:
-                self._victim_gone(newloc, victim, lost, new_parent.gfid, new_name)
-            if file is not None and not is_directory:
-                self._gfid2path.remove(new_path, old_parent.gfid, old_name)
-                self._gfid2path.add(new_path, new_parent.gfid, new_name)
-                self._link_counts.remove(file, new_path, old_parent.gfid)
-                self._link_counts.add(file, new_path, new_parent.gfid)
+        # Two names of one file: rename(2) leaves both.
+        same = file is not None and lost is not None and file.gfid == lost.gfid
+        with contextlib.nullcontext() if file is None else file.renames:
+            if is_directory and file is not None:
+                self._handles.rename_directory(
+                    file.gfid, old_path, new_path, new_parent.gfid, new_name
+                )
+            else:
+                os.rename(old_path, new_path)
+                if file is not None and not same:
+                    self._gfid2path.remove(new_path, old_parent.gfid, old_name)
+                    self._gfid2path.add(new_path, new_parent.gfid, new_name)
+                    self._link_counts.remove(file, new_path, old_parent.gfid)
+                    self._link_counts.add(file, new_path, new_parent.gfid)
+        if victim is not None and lost is not None and not same:
+            self._victim_gone(newloc, victim, lost, new_parent.gfid, new_name)
         if file is None:
             buf = self._stats.look(new_path)[0]
         else:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 
-from glupy import fops, keys, linux
+from glupy import fops, linux
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
 from pyposix import cloudsync, extents
 from pyposix.brick import Brick
-from pyposix.files import OpenFile
+from pyposix.files import OpenFile, one_at_a_time
 from pyposix.reserve import no_space, overwrites
 
 _PUNCH = linux.FALLOC_FL_PUNCH_HOLE | linux.FALLOC_FL_KEEP_SIZE
@@ -43,7 +42,7 @@ class Space(Brick):
         if xdata is None:
             return self._punch(frame, opened, offset, len)
         answers = cloudsync.check(xdata, opened.number)
-        with opened.file.gate.alone() if keys.UPDATE_ATOMIC in xdata else contextlib.nullcontext():
+        with one_at_a_time(opened.file, xdata):
             return self._punch(frame, opened, offset, len)._replace(xdata=answers)
 
     def _punch(self, frame: Frame, opened: OpenFile, offset: int, length: int) -> fops.Discard:
@@ -69,7 +68,7 @@ class Space(Brick):
         opened = self._opened(fd)
         number, file = opened.number, opened.file
         answers = None if xdata is None else cloudsync.check(xdata, number)
-        with file.gate.alone():
+        with one_at_a_time(file, xdata), file.gate.alone():
             before = self._stats.of_fd(number, file)
             extents.allocate(number, offset, len, keep_size=bool(keep_size))
             after = self._stats.of_fd(number, file)
@@ -90,7 +89,7 @@ class Space(Brick):
         if self._reserve.applies(frame, xdata) and not overwrites(number, offset, len):
             raise no_space()
         answers = None if xdata is None else cloudsync.check(xdata, number)
-        with file.gate.alone():
+        with one_at_a_time(file, xdata), file.gate.alone():
             before = self._stats.of_fd(number, file)
             extents.zero(number, offset, len)
             if opened.sync:

@@ -67,7 +67,7 @@ class XattrOps(Brick):
         results = Dict()
         for name in given:
             operand = given.get_bytes(name) or b""
-            with file.lock:
+            with file.counters:
                 old = xattrs.find(target, name)
                 if optype == GF_XATTROP_GET_AND_SET:
                     xattrs.put(target, name, operand)
