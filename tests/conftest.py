@@ -1,7 +1,11 @@
 """What holds for all tests."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +18,24 @@ def umask() -> Iterator[None]:
     os.umask(before)
     yield
     os.umask(before)
+
+
+@pytest.fixture
+def strace(tmp_path: Path) -> Callable[..., AbstractContextManager[Path]]:
+    """`with strace(pid, "fsync,syncfs", error="EIO") as trace:` a process's calls are in that file;
+    with ``error`` they fail with that, as on a disk that is broken, and are not carried out."""
+
+    @contextlib.contextmanager
+    def tracing(pid: int, calls: str, *, error: str | None = None) -> Iterator[Path]:
+        trace = tmp_path / "trace"
+        inject = ["-e", f"inject={calls}:error={error}"] if error else []
+        command = ["strace", "-f", "-e", f"trace={calls}", *inject, "-o", str(trace), "-p"]
+        with subprocess.Popen([*command, str(pid)], stderr=subprocess.PIPE) as tracer:
+            try:
+                assert tracer.stderr is not None
+                tracer.stderr.readline()  # attached
+                yield trace
+            finally:
+                tracer.terminate()
+
+    return tracing

@@ -23,14 +23,15 @@ def plain(value: Any) -> Any:
 class Asking(Translator):
     """Adds ``fill``'s keys to the xdata of every fop, and keeps each reply's dicts in ``answers``.
 
-    ``rmdir`` takes whole trees if ``trees`` says so. The xattr ``ask.ancestry`` of an open file is
-    a readdirp of it.
+    ``replies`` has its attributes and numbers, too. ``rmdir`` takes whole trees if ``trees`` says
+    so. The xattr ``ask.ancestry`` of an open file is a readdirp of it.
     """
 
     def init(self) -> None:
         self.fill: Fill | None = None
         self.trees = False
         self.answers: list[tuple[str, Mapping[str, Any]]] = []
+        self.replies: list[tuple[str, Mapping[str, Any]]] = []
 
     async def wind(self, fop: fops.Fop, arguments: tuple[Any, ...]) -> Any:
         *given, xdata = arguments
@@ -46,13 +47,17 @@ class Asking(Translator):
         return reply
 
     def keep(self, fop: fops.Fop, reply: Any) -> None:
-        if self.fill is not None:
-            dicts = {
-                name: plain(value)
-                for name, value in reply._asdict().items()
-                if isinstance(value, Dict)
-            }
-            self.answers.append((fop.name, dicts))
+        if self.fill is None:
+            return
+        fields = reply._asdict()
+        dicts = [name for name, value in fields.items() if isinstance(value, Dict)]
+        kept = {
+            name: plain(value)
+            for name, value in fields.items()
+            if value is None or isinstance(value, (Dict, Iatt, int))
+        }
+        self.replies.append((fop.name, kept))
+        self.answers.append((fop.name, {name: kept[name] for name in dicts}))
 
     async def rmdir(self, frame: Frame, loc: Loc, xflags: int, xdata: Dict | None) -> fops.Rmdir:
         return await self.child.rmdir(loc, int(self.trees), xdata)
