@@ -23,13 +23,18 @@ def umask() -> Iterator[None]:
 @pytest.fixture
 def strace(tmp_path: Path) -> Callable[..., AbstractContextManager[Path]]:
     """`with strace(pid, "fsync,syncfs", error="EIO") as trace:` a process's calls are in that file;
-    with ``error`` they fail with that, as on a disk that is broken, and are not carried out."""
+    with ``error`` they fail with that, as on a disk that is broken, and are not carried out. With
+    ``path`` only those of that file."""
 
     @contextlib.contextmanager
-    def tracing(pid: int, calls: str, *, error: str | None = None) -> Iterator[Path]:
+    def tracing(
+        pid: int, calls: str, *, error: str | None = None, path: Path | None = None
+    ) -> Iterator[Path]:
         trace = tmp_path / "trace"
-        inject = ["-e", f"inject={calls}:error={error}"] if error else []
-        command = ["strace", "-f", "-e", f"trace={calls}", *inject, "-o", str(trace), "-p"]
+        what = ["-e", f"trace={calls}"]
+        what += ["-e", f"inject={calls}:error={error}"] if error else []
+        what += ["-P", str(path)] if path else []
+        command = ["strace", "-f", *what, "-o", str(trace), "-p"]
         with subprocess.Popen([*command, str(pid)], stderr=subprocess.PIPE) as tracer:
             try:
                 assert tracer.stderr is not None

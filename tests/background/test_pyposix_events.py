@@ -151,24 +151,37 @@ def test_a_file_system_without_acls(make_brick: MakeBrick, tmp_path: Path, event
     assert told == Told(lib.EVENT_POSIX_ACL_NOT_SUPPORTED, "brick=here:BRICK")
 
 
+@pytest.mark.parametrize(
+    "replaced, op",
+    [("by a folder", "open_for_write"), ("by /dev/null", "aio_read_buf")],
+)
+@pytest.mark.parametrize("leaf", LEAVES)
 @pytest.mark.allow_log(r".*")
 def test_a_brick_that_fails_its_health_check(
-    make_brick: MakeBrick, brick_dir: Path, events: Events
+    make_brick: MakeBrick, brick_dir: Path, events: Events, leaf: str, replaced: str, op: str
 ) -> None:
-    """The names of what failed in the check differ: C names its calls of aio."""
-    for leaf, folder in folders(brick_dir).items():
-        options = {"health-check-interval": "1", "hostname": "here"}
-        make_brick(folder, leaf=leaf, options=options)
-        file = folder / ".glusterfs" / "health_check"
-        file.unlink(missing_ok=True)
+    """C posix names its call that has failed, and has more behind the brick's name."""
+    folder = brick_dir / leaf
+    folder.mkdir()
+    make_brick(folder, leaf=leaf, options={"health-check-interval": "1", "hostname": "here"})
+    file = folder / ".glusterfs" / "health_check"
+    file.unlink(missing_ok=True)
+    if replaced == "by a folder":
         file.mkdir()
-        (told,) = events.wait()
-        assert told.event == lib.EVENT_POSIX_HEALTH_CHECK_FAILED
-        fields = dict(field.split("=", 1) for field in told.text.split(";"))
-        assert fields.pop("op"), leaf
-        place = fields.pop("brick").removesuffix(" timeout is 20")  # C's, without a separator
-        assert place == f"here:{folder}"
-        assert fields == {"path": str(file), "error": os.strerror(errno.EISDIR)}
+    else:
+        file.symlink_to("/dev/null")
+    (told,) = events.wait()
+    assert told.event == lib.EVENT_POSIX_HEALTH_CHECK_FAILED
+    fields = dict(field.split("=", 1) for field in told.text.split(";"))
+    print(fields)
+    error = fields.pop("error")
+    if replaced == "by a folder":
+        assert error == os.strerror(errno.EISDIR)
+    assert fields == {
+        "path": str(file),
+        "op": op if leaf == "posix" else "write_and_read",
+        "brick": f"here:{folder}" + " timeout is 20" * (leaf == "posix"),
+    }
 
 
 @pytest.mark.allow_log(r".*")

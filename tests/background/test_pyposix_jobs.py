@@ -1,4 +1,7 @@
-"""What a brick does beside its fops: health check, janitor, batched fsyncs; C posix beside it."""
+"""What a brick does beside its fops: health check, janitor, batched fsyncs; C posix beside it.
+
+Many rows of docs/differences.md name these tests: they show what C posix does, too.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ import contextlib
 import ctypes
 import errno
 import functools
+import itertools
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +29,22 @@ from glupy._bridge import ffi
 from glupy.testing import stock
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
-from glupy.testing.processes import Brick, ProcessError, free_port
+from glupy.testing.processes import Brick, FuseMount, ProcessError, free_port
 from glupy.views import Dict
 from pyposix.batch_fsync import BatchFsync, Mode
 from pyposix.files import File, OpenFile
 
 LEAVES = "posix", "pyposix"
+# Where they are to differ, as docs/differences.md says, a test is of each leaf by itself.
+OF_10_3 = pytest.mark.skipif(stock.version() >= (11,), reason="docs/differences.md is about 10.3")
+POSIX = pytest.param("posix", marks=OF_10_3)
+EACH = pytest.mark.parametrize("leaf", [POSIX, "pyposix"])
 ASKING = Path(__file__).parents[1] / "integration" / "translators" / "asking.py"
 DOWN = "health-check failed, going down"
 
 MakeBrick = Callable[..., Brick]
 Connect = Callable[..., Client]
+Strace = Callable[..., AbstractContextManager[Path]]
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -53,8 +64,40 @@ def is_empty(folder: Path) -> bool:
     return not list(folder.iterdir())
 
 
-def has_logged(brick: Brick, text: str) -> bool:
+def has_logged(brick: Brick | FuseMount, text: str) -> bool:
     return text in brick.log_text()
+
+
+class Multiplexed(Brick):
+    """A process with several bricks, as with cluster.brick-multiplex; their health is checked."""
+
+    def __init__(self, brick: Path, folder: Path, leaf: str = "pyposix") -> None:
+        self._port, self._leaf, self._socket = free_port(), leaf, folder / "attach.sock"
+        super().__init__(self._graph_of(brick), folder, arguments=["-S", str(self._socket)])
+
+    def _graph_of(self, brick: Path) -> volfiles.Graph:
+        options = {"health-check-interval": "1"}
+        return volfiles.brick(
+            brick, leaf=self._leaf, port=self._port, name=str(brick), options=options
+        )
+
+    def attach(self, brick: Path) -> None:
+        volfile = self.folder / f"{brick.name}.vol"
+        self._graph_of(brick).write(volfile)
+        command: list[Path | str] = ["gf_attach", self._socket, volfile]
+        subprocess.run(command, check=True, timeout=60, capture_output=True)
+
+    def client(self, brick: Path) -> Client:
+        graph = volfiles.client(port=self._port, brick=str(brick))
+        return Client(graph, background_fini=True)
+
+
+def mount_of(brick: Path, leaf: str, folder: Path) -> FuseMount:
+    """Return a mount of a leaf in its own process, whose health is checked."""
+    mountpoint = folder.with_name(f"{folder.name}-mount")
+    mountpoint.mkdir()
+    options = {"health-check-interval": "1"}
+    return FuseMount(volfiles.leaf_graph(brick, leaf=leaf, options=options), mountpoint, folder)
 
 
 def is_gone(client: Client) -> bool:
@@ -116,11 +159,10 @@ def break_health(folder: Path) -> None:
 
 
 @pytest.mark.allow_log(r".*")
-def test_a_brick_that_fails_its_health_check_ends(
+def test_a_brick_that_fails_its_health_check_goes_down(
     make_brick: MakeBrick, connect: Connect, brick_dir: Path
 ) -> None:
-    """First its clients are told; the process goes 30 s later. Both leaves, side by side."""
-    ends = {}
+    """Both leaves, side by side."""
     bricks = {}
     for leaf in LEAVES:
         folder = brick_dir / leaf
@@ -134,29 +176,94 @@ def test_a_brick_that_fails_its_health_check_ends(
         cut = leaf == "posix" and stock.version() >= (11,)
         assert re.fullmatch(r"\d{4}-\d" if cut else whole, written), leaf
         break_health(folder)
-    start = time.monotonic()
     for leaf in LEAVES:
         brick = bricks[leaf]
         wait_for(functools.partial(has_logged, brick, DOWN))
         (line,) = [line for line in brick.log_text().splitlines() if DOWN in line]
         assert "] M [" in line, leaf
         assert (brick_dir / leaf / "d").is_dir()
-    for leaf in LEAVES:
-        ends[leaf] = bricks[leaf].wait(45)
-        assert time.monotonic() - start > 25, leaf
-        assert "still alive! -> SIGTERM" in bricks[leaf].log_text()
-    assert ends["pyposix"] == ends["posix"]
 
 
 @pytest.mark.allow_log(r".*")
-def test_a_file_system_that_hangs(make_brick: MakeBrick, brick_dir: Path) -> None:
+def test_what_ends_with_a_sick_brick(tmp_path: Path, brick_dir: Path, logs: LogChecker) -> None:
+    """Its process, 30 s later, if it is a brick's, and has no other brick by then.
+
+    C posix ends it if it is a mount's, too, and if it has got another brick in the 30 s.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def sick(leaf: str, kind: str) -> Brick | FuseMount:
+            folder = brick_dir / f"{leaf}-{kind}"
+            folder.mkdir()
+            process = (
+                mount_of(folder, leaf, tmp_path / folder.name)
+                if kind == "mount"
+                else Multiplexed(folder, tmp_path / folder.name, leaf)
+            )
+            logs.watch(process.log)
+            stack.enter_context(process)
+            break_health(folder)
+            return process
+
+        kinds = "alone", "mount", "another"
+        processes = {(leaf, kind): sick(leaf, kind) for leaf in LEAVES for kind in kinds}
+        start = time.monotonic()
+        for (leaf, kind), process in processes.items():
+            wait_for(functools.partial(has_logged, process, DOWN))
+            if isinstance(process, Multiplexed) and kind == "another":
+                other = brick_dir / f"{leaf}-other"
+                other.mkdir()
+                process.attach(other)
+        ending = [*(("posix", kind) for kind in kinds), ("pyposix", "alone")]
+        for key in ending:
+            assert processes[key].wait(50) == signal.SIGTERM, key
+            assert time.monotonic() - start > 25, key
+            assert has_logged(processes[key], "still alive! -> SIGTERM")
+        alive = processes["pyposix", "another"]
+        assert isinstance(alive, Multiplexed)
+        wait_for(lambda: has_logged(alive, "detached: the process has other bricks"))
+        with alive.client(brick_dir / "pyposix-other") as client:
+            client.mkdir("/the-other-lives")
+        mount = processes["pyposix", "mount"]
+        time.sleep(2)
+        assert mount.ended is None and not has_logged(mount, "still alive")
+
+
+@EACH
+@pytest.mark.allow_log(r".*")
+def test_a_file_system_that_hangs(make_brick: MakeBrick, brick_dir: Path, leaf: str) -> None:
     """A FIFO without a reader hangs whoever opens it, as a disk that is gone may."""
     (brick_dir / ".glusterfs").mkdir()
     os.mkfifo(brick_dir / ".glusterfs" / "health_check")
     options = {"health-check-interval": "1", "health-check-timeout": "1"}
     brick = make_brick(brick_dir, options=options)
-    wait_for(functools.partial(has_logged, brick, DOWN))
-    assert "no answer after 1 s" in brick.log_text()
+    if leaf == "posix":
+        time.sleep(4)
+        tasks = Path(f"/proc/{brick.pid}/task").iterdir()
+        (checking,) = [task for task in tasks if "posixhc" in (task / "comm").read_text()]
+        assert (checking / "wchan").read_text() == "wait_for_partner", "in open of the FIFO"
+        assert not has_logged(brick, DOWN)
+    else:
+        wait_for(functools.partial(has_logged, brick, DOWN))
+        assert "no answer after 1 s" in brick.log_text()
+
+
+@pytest.mark.parametrize("calls", ["write,pwrite64", "read,pread64"])
+@EACH
+@pytest.mark.allow_log(r".*")
+def test_errors_of_the_health_check(
+    make_brick: MakeBrick, brick_dir: Path, leaf: str, calls: str, strace: Strace
+) -> None:
+    """Of the write and the read themselves."""
+    brick = make_brick(brick_dir, options={"health-check-interval": "1"})
+    file = brick_dir / ".glusterfs" / "health_check"
+    with strace(brick.pid, calls, error="EIO", path=file) as trace:
+        if leaf == "posix":  # not even when it has happened again
+            wait_for(lambda: text_of(trace).count("EIO") > 2)
+        else:
+            wait_for(functools.partial(has_logged, brick, DOWN))
+    assert "Input/output error" in brick.log_text()
+    assert has_logged(brick, DOWN) == (leaf == "pyposix")
 
 
 def test_the_interval_of_a_running_brick(running: Callable[..., Running], brick_dir: Path) -> None:
@@ -193,32 +300,70 @@ def small(tmp_path: Path) -> Iterator[Path]:
         yield store.folder
 
 
-@pytest.mark.expect_log("health check of .* No space left on device")
+@pytest.mark.parametrize("file", ["is there", "is yet to be made"])
+@EACH
+@pytest.mark.allow_log(r".*")
 def test_a_full_brick_is_not_a_sick_one(
-    small: Path, make_brick: MakeBrick, connect: Connect
+    small: Path, make_brick: MakeBrick, connect: Connect, leaf: str, file: str
 ) -> None:
+    """C posix takes it for one if the check's file cannot be made."""
     folder = small / "brick"
     folder.mkdir()
-    brick = make_brick(folder)
+    brick = make_brick(folder, options={"health-check-interval": "1"} if file == "is there" else {})
     client = connect(brick)
-    with client.creat("/f") as file:
-        file.pwrite(b"x" * (1 << 20), 0)
+    with client.creat("/f") as opened:
+        opened.pwrite(b"x" * (1 << 20), 0)
     client.close()
+    if file == "is there":
+        wait_for((folder / ".glusterfs" / "health_check").exists)
     brick.stop()
-    with (small / "ballast").open("wb", buffering=0) as ballast:
+    fill(small, inodes=True)
+    brick = make_brick(folder, options={"health-check-interval": "1"})
+    if leaf == "posix" and file != "is there":
+        wait_for(functools.partial(has_logged, brick, DOWN))
+        assert has_logged(brick, "error is No space left on device")
+        return
+    if file != "is there":
+        wait_for(functools.partial(has_logged, brick, "No space left on device"))
+    client = connect(brick)
+    time.sleep(2.5)
+    assert not has_logged(brick, DOWN)
+    with client.open("/f") as opened:
+        opened.discard(0, 1 << 20)
+        opened.pwrite(b"the brick lives", 0)
+
+
+def fill(folder: Path, *, inodes: bool) -> None:
+    """Leave no space to a file system of ext4, nor inodes."""
+    ballast = folder / "ballast"
+    ballast.mkdir()
+    with contextlib.suppress(OSError):
+        for number in itertools.count() if inodes else range(1):
+            (ballast / f"{number}").touch()
+    with (ballast / "0").open("wb", buffering=0) as file:
         for size in 1 << 20, 4096, 1024:
             with contextlib.suppress(OSError):
                 while True:
-                    ballast.write(bytes(size))
-        os.fsync(ballast.fileno())
-    brick = make_brick(folder, options={"health-check-interval": "1"})
-    wait_for(functools.partial(has_logged, brick, "No space left on device"))
-    client = connect(brick)
-    time.sleep(1.5)
-    assert not has_logged(brick, DOWN)
-    with client.open("/f") as file:
-        file.discard(0, 1 << 20)
-    client.mkdir("/the-brick-lives")
+                    file.write(bytes(size))
+        os.fsync(file.fileno())
+
+
+@EACH
+@pytest.mark.allow_log(r".*")
+def test_a_create_that_finds_no_room_for_the_handle(
+    small: Path, make_brick: MakeBrick, connect: Connect, leaf: str
+) -> None:
+    """C posix leaves a name that nobody can open."""
+    folder = small / "brick"
+    folder.mkdir()
+    client = connect(make_brick(folder, options={"reserve": "0"}))
+    fill(small, inodes=False)
+    with pytest.raises(OSError) as failure:
+        client.creat("/f")
+    assert failure.value.errno == errno.ENOSPC
+    assert (folder / "f").exists() == (leaf == "posix")
+    with pytest.raises(FileNotFoundError):
+        client.open("/f")
 
 
 @pytest.mark.allow_log(r".*")
@@ -226,26 +371,16 @@ def test_only_the_sick_brick_of_a_process_goes(
     tmp_path: Path, brick_dir: Path, logs: LogChecker
 ) -> None:
     """As with cluster.brick-multiplex."""
-    port, socket = free_port(), tmp_path / "attach.sock"
     well, sick = brick_dir / "well", brick_dir / "sick"
-    graphs = {}
     for folder in well, sick:
         folder.mkdir()
-        graphs[folder] = volfiles.brick(
-            folder, port=port, name=str(folder), options={"health-check-interval": "1"}
-        )
-    process = Brick(graphs[well], tmp_path / "brick", arguments=["-S", str(socket)])
+    process = Multiplexed(well, tmp_path / "brick")
     logs.watch(process.log)
     with process:
-        volfile = tmp_path / "sick.vol"
-        graphs[sick].write(volfile)
-        subprocess.run(["gf_attach", socket, volfile], check=True, timeout=60, capture_output=True)
-        clients = {}
-        for folder in well, sick:
-            clients[folder] = Client(
-                volfiles.client(port=port, brick=str(folder)), background_fini=True
-            )
-            clients[folder].mkdir("/before")
+        process.attach(sick)
+        clients = {folder: process.client(folder) for folder in (well, sick)}
+        for client in clients.values():
+            client.mkdir("/before")
         break_health(sick)
         wait_for(functools.partial(has_logged, process, DOWN))
         wait_for(functools.partial(is_gone, clients[sick]))
@@ -313,7 +448,11 @@ def test_the_landfill_is_purged(
     assert left == {"posix": 1, "pyposix": 1}
 
 
-def test_a_tree_that_is_deeper_than_a_path_is_long(make_brick: MakeBrick, brick_dir: Path) -> None:
+@EACH
+@pytest.mark.allow_log(r".*")
+def test_a_tree_that_is_deeper_than_a_path_is_long(
+    make_brick: MakeBrick, brick_dir: Path, leaf: str
+) -> None:
     landfill = brick_dir / ".glusterfs" / "landfill"
     deep = landfill / "deep"
     deep.mkdir(parents=True)
@@ -324,8 +463,17 @@ def test_a_tree_that_is_deeper_than_a_path_is_long(make_brick: MakeBrick, brick_
         os.close(here)
         here = below
     os.close(here)
-    make_brick(brick_dir, options={"janitor-sleep-duration": "1"})
-    wait_for(functools.partial(is_empty, landfill))
+    options = {"janitor-sleep-duration": "1"}
+    if leaf == "pyposix":
+        make_brick(brick_dir, options=options)
+        wait_for(functools.partial(is_empty, landfill))
+        return
+    brick = make_brick(brick_dir, options=options, log_level="TRACE")
+    # When it begins for the second time, the first is over.
+    wait_for(lambda: brick.log_text().count("janitor cleaning out") > 1)
+    assert [path.name for path in landfill.iterdir()] == ["deep"]
+    brick.stop()
+    subprocess.run(["rm", "-r", deep], check=True)  # too deep for shutil.rmtree, too
 
 
 @pytest.mark.expect_log("landfill will not be purged")
@@ -441,33 +589,34 @@ def test_a_sync_that_fails(
     assert [getattr(error, "errno", None) == errno.EIO for error in outcomes] == failed
 
 
+def batching(xdata: Dict) -> None:
+    xdata.set_int("batch-fsync", 1)
+
+
 @pytest.mark.parametrize("mode", [mode.value for mode in Mode])
+@EACH
 def test_batches_over_rpc(
-    mode: str, make_brick: MakeBrick, asking: Callable[[Brick], tuple[Client, Any]]
+    mode: str,
+    leaf: str,
+    make_brick: MakeBrick,
+    asking: Callable[[Brick], tuple[Client, Any]],
+    strace: Strace,
 ) -> None:
     """What a client sees is the same in each mode; strace sees what the brick does."""
     options = {"batch-fsync-mode": mode, "batch-fsync-delay-usec": "50000"}
     brick = make_brick(options=options)
     client, translator = asking(brick)
-
-    def fill(xdata: Dict) -> None:
-        xdata.set_int("batch-fsync", 1)
-
     files = [client.creat(f"/f{number}") for number in range(4)]
     for file in files:
         file.pwrite(b"x", 0)
-    translator.fill = fill
-    trace = brick.folder / "trace"
-    command = ["strace", "-f", "-e", "trace=fsync,fdatasync,syncfs", "-o", str(trace), "-p"]
-    with subprocess.Popen([*command, str(brick.pid)], stderr=subprocess.PIPE) as tracer:
-        try:
-            assert tracer.stderr is not None
-            tracer.stderr.readline()  # attached
-            with concurrent.futures.ThreadPoolExecutor(4) as pool:
-                for _ in pool.map(lambda file: file.fsync(), files):
-                    pass
-        finally:
-            tracer.terminate()
+    translator.fill = batching
+    with (
+        strace(brick.pid, "fsync,fdatasync,syncfs") as trace,
+        concurrent.futures.ThreadPoolExecutor(4) as pool,
+    ):
+        for _ in pool.map(lambda file: file.fsync(), files):
+            pass
+    translator.fill = None
     for file in files:
         file.close()
     calls = re.findall(r" (\w+)\(\d+", trace.read_text())
@@ -476,6 +625,61 @@ def test_batches_over_rpc(
     assert calls.count("fsync") == (
         4 if mode in ("none",) or "reverse" in mode else calls.count("fsync")
     )
+    attributes = [(reply["prebuf"], reply["postbuf"]) for _, reply in translator.replies]
+    if leaf == "posix" and mode != Mode.NONE:
+        assert attributes == [(("INVAL", 0, 0),) * 2] * 4
+    else:
+        assert attributes == [(("IFREG", 1, 1),) * 2] * 4
+
+
+@EACH
+def test_who_comes_within_the_delay(
+    leaf: str, make_brick: MakeBrick, asking: Callable[[Brick], tuple[Client, Any]]
+) -> None:
+    """C posix has picked the batch by then, and begins the next one a delay later."""
+    options = {"batch-fsync-mode": "reverse-fsync", "batch-fsync-delay-usec": "1000000"}
+    client, translator = asking(make_brick(options=options))
+    files = [client.creat(f"/f{number}") for number in range(2)]
+    translator.fill = batching
+
+    def sync(file: Any) -> float:
+        file.fsync()
+        return time.monotonic()
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(sync, files[0])
+        time.sleep(0.3)
+        second = pool.submit(sync, files[1])
+    between = second.result() - first.result()
+    assert (between > 0.9) == (leaf == "posix")
+    for file in files:
+        file.close()
+
+
+@pytest.mark.parametrize("mode", [mode.value for mode in Mode if mode.startswith("syncfs")])
+@EACH
+@pytest.mark.allow_log(r".*")
+def test_a_syncfs_that_fails(
+    mode: str,
+    leaf: str,
+    make_brick: MakeBrick,
+    asking: Callable[[Brick], tuple[Client, Any]],
+    strace: Strace,
+) -> None:
+    brick = make_brick(options={"batch-fsync-mode": mode})
+    client, translator = asking(brick)
+    with client.creat("/f") as file:
+        file.pwrite(b"x", 0)
+        translator.fill = batching
+        with strace(brick.pid, "syncfs", error="EIO") as trace:
+            try:
+                file.fsync()
+            except OSError as error:
+                assert (leaf, error.errno) == ("pyposix", errno.EIO)
+            else:
+                assert leaf == "posix"
+        translator.fill = None
+    assert trace.read_text().count("EIO") == 1
 
 
 def test_batches_one_after_the_other() -> None:
@@ -494,19 +698,49 @@ def test_batches_one_after_the_other() -> None:
 # ---- options that do nothing, or too much ----
 
 
-@pytest.mark.expect_log("linux-aio has no effect", "linux-io_uring has no effect")
-def test_aio_is_accepted(make_brick: MakeBrick, connect: Connect) -> None:
-    client = connect(make_brick(options={"linux-aio": "on", "linux-io_uring": "on"}))
-    with client.creat("/f") as file:
+@pytest.mark.parametrize(
+    "option, call", [("linux-aio", "io_submit"), ("linux-io_uring", "io_uring_enter")]
+)
+@EACH
+@pytest.mark.allow_log(r"io_getevents\(\) returned -4")  # strace has come
+def test_aio_is_accepted(
+    option: str,
+    call: str,
+    leaf: str,
+    make_brick: MakeBrick,
+    connect: Connect,
+    strace: Strace,
+) -> None:
+    """By C posix with effect, if it was built for it: Debian's is not for io_uring."""
+    brick = make_brick(options={option: "on"})
+    synchronous = "pwrite64", "pwritev", "pread64", "preadv"
+    with (
+        connect(brick).creat("/f") as file,
+        strace(brick.pid, ",".join([*synchronous, call])) as trace,
+    ):
         file.pwrite(b"x" * 10, 0)
         assert file.pread(10, 0).value == b"x" * 10
+    used = set(re.findall(r" (\w+)\(", trace.read_text()))
+    if leaf == "posix" and not has_logged(brick, "not available at build-time"):
+        assert used == {call}
+    else:
+        assert used and call not in used
+    assert has_logged(brick, f"{option} has no effect") == (leaf == "pyposix")
 
 
-@pytest.mark.expect_log("gfid2path-separator: 'longer-than-7' is longer than 7")
+@EACH
+@pytest.mark.expect_log("longer-than-7")
 @pytest.mark.allow_log(r".*")
-def test_a_separator_that_is_too_long(make_brick: MakeBrick) -> None:
-    with pytest.raises(ProcessError):
-        make_brick(options={"gfid2path-separator": "longer-than-7"})
+def test_a_separator_that_is_too_long(make_brick: MakeBrick, connect: Connect, leaf: str) -> None:
+    """C posix begins without the options that it has not come to: new files have no mode."""
+    options = {"gfid2path-separator": "longer-than-7"}
+    if leaf == "pyposix":
+        with pytest.raises(ProcessError, match="is longer than 7"):
+            make_brick(options=options)
+        return
+    client = connect(make_brick(options=options))
+    client.creat("/f", mode=0o644).close()
+    assert client.stat("/f").st_mode & 0o777 == 0
 
 
 @pytest.mark.expect_log("there is no glusterd-uuid")
