@@ -48,5 +48,13 @@ def test_data_fops_are_refused(
     there.close()
     without.stop()
 
+    stock = make_brick(backend, leaf="posix")  # serves zeros, and takes writes
+    there = connect(stock)
+    assert read(there, "/g") == bytes(len(b"precious"))
+    write(there, "/g", b"lost")
+    assert read(there, "/g")[:4] == b"lost"
+    there.close()
+    stock.stop()
+
     again = connect(make_bd(backend))
     assert read(again, "/g") == b"precious"
