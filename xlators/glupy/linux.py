@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from glupy._bridge import ffi, lib
 from glupy.errors import os_error
-from glupy.views.base import NULL, encoded
+from glupy.views.base import NULL, encoded, encoded_name
 from glupy.views.data import ALIGNMENT, IoBuffer, Vector
 from glupy.views.dict import Mdata
 from glupy.views.dirents import Dirents
@@ -109,7 +109,7 @@ def fstatat(
 def look(path: bytes, *, seen: bool = False) -> Iatt:
     """lstat(2), as an Iatt with the gfid that xattr ``trusted.gfid`` says, as a brick shows it.
 
-    Without the xattr the gfid is NULL, and the inode number all ones.
+    Without the xattr the gfid is NULL, and the inode number all ones. A link is missing even so.
     """
     iatt = Iatt()
     call = lib.quick_look if seen else lib.glupy_look
@@ -318,7 +318,7 @@ def fill_entries(entries: Dirents, folder: Inode, path: bytes, *, with_times: bo
 
     ``path`` is the directory's, with a slash behind it; ``with_times`` shows those of xattr
     ``trusted.glusterfs.mdata``. An entry that GlusterFS has an inode of is taken to be that file;
-    what cannot be seen stays without attributes and inode, as do ``.`` and ``..`` without inode.
+    what cannot be seen stays without attributes and inode. ``.`` and ``..`` get none that is new.
     """
     lib.glupy_fill_entries(entries._c, folder.c, path, with_times)
 
@@ -343,6 +343,11 @@ def syncfs(fd: int) -> None:
     """syncfs(2): have all of the fd's file system on the disk."""
     if lib.syncfs(fd):
         raise _failed()
+
+
+def matches(pattern: str, name: str) -> bool:
+    """fnmatch(3) without flags, of the names of xattrs."""
+    return bool(lib.quick_matches(encoded_name(pattern), encoded_name(name)))
 
 
 def acl_text(target: int | bytes, default: bool) -> str:

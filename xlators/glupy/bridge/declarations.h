@@ -172,6 +172,7 @@ void quick_touch(struct mdata_iatt *times, pid_t pid, int client_flags, int64_t 
                  long nanoseconds, int flags);
 int quick_show_over(struct iatt *iatt, const struct iatt *stub, uint64_t size, uint64_t blocks,
                     int fd, const struct mdata_iatt *times);
+int quick_matches(const char *pattern, const char *name);
 int glupy_look(const char *path, struct iatt *iatt);
 int glupy_look_in(const char *path, struct iatt *iatt, const char *folder, struct iatt *parent,
                   const unsigned char *gfid, const struct mdata_iatt *times);

@@ -1,6 +1,8 @@
 /* What a storage translator asks of the kernel. Whoever gives the GIL away may have to wait for it
    afterwards, so what a fop needs is one call wherever that can be. It stands behind bridge.c. */
 
+#include <fnmatch.h>
+
 #include <glusterfs/syscall.h> /* compat.h makes lgetxattr() one that follows links */
 
 static void quick_show_times(struct iatt *iatt, const struct mdata_iatt *times)
@@ -24,7 +26,7 @@ static void glupy_show(struct iatt *iatt, const struct stat *stat, const unsigne
         memcpy(iatt->ia_gfid, gfid, 16);
         iatt->ia_ino = gfid_to_ino(iatt->ia_gfid);
         iatt->ia_flags |= IATT_GFID | IATT_INO;
-        if (!S_ISDIR(stat->st_mode))
+        if (iatt->ia_nlink && !S_ISDIR(stat->st_mode)) /* 0: open, without names */
             iatt->ia_nlink--;
     }
     if (times)
@@ -138,10 +140,11 @@ static int glupy_stored_times(const char *path, struct mdata_iatt *times)
     return 1;
 }
 
-/* Attributes of whatever is at a path, with the gfid that its xattr says; it stays NULL, and the
-   inode number is invalid, if there is none. */
+/* Attributes of whatever is at a path, with the gfid that its xattr says; that is 0, and the inode
+   number is invalid, if there is none. */
 static int glupy_look(const char *path, struct iatt *iatt)
 {
+    static const unsigned char none[16];
     struct stat stat;
     unsigned char gfid[16];
     ssize_t size = sys_lgetxattr(path, "trusted.gfid", gfid, sizeof gfid);
@@ -149,9 +152,11 @@ static int glupy_look(const char *path, struct iatt *iatt)
         return -1;
     if (fstatat(AT_FDCWD, path, &stat, AT_SYMLINK_NOFOLLOW))
         return -1;
-    glupy_show(iatt, &stat, size == sizeof gfid ? gfid : NULL, NULL);
-    if (size != sizeof gfid)
+    glupy_show(iatt, &stat, size == sizeof gfid ? gfid : none, NULL);
+    if (size != sizeof gfid) {
         iatt->ia_ino = ~0ULL;
+        iatt->ia_flags &= ~IATT_INO;
+    }
     return 0;
 }
 
@@ -343,13 +348,19 @@ static int glupy_list(int fd, off_t offset, size_t room, const char *hidden, int
     return count;
 }
 
+/* fnmatch(3): patterns of xattrs. */
+static int quick_matches(const char *pattern, const char *name)
+{
+    return !fnmatch(pattern, name, 0);
+}
+
 static int is_dots(const char *name)
 {
     return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-/* Give the entries their attributes and, but for the dots, their inodes: those that GlusterFS has,
-   or new ones. What has gone meanwhile stays without. `path` is the folder's, with a slash. */
+/* Give the entries their attributes and their inodes: those that GlusterFS has, or (not to the dots)
+   new ones. What has gone meanwhile stays without. `path` is the folder's, with a slash. */
 static void glupy_fill_entries(gf_dirent_t *head, inode_t *folder, const char *path, int with_times)
 {
     gf_dirent_t *entry;
@@ -377,8 +388,8 @@ static void glupy_fill_entries(gf_dirent_t *head, inode_t *folder, const char *p
         }
         if (with_times && !gf_uuid_is_null(iatt.ia_gfid) && glupy_stored_times(full, &times))
             quick_show_times(&iatt, &times);
-        if (!inode && !dots && !gf_uuid_is_null(iatt.ia_gfid) &&
-            !(inode = inode_find(folder->table, iatt.ia_gfid)))
+        if (!inode && !gf_uuid_is_null(iatt.ia_gfid) &&
+            !(inode = inode_find(folder->table, iatt.ia_gfid)) && !dots)
             inode = inode_new(folder->table);
         entry->d_stat = iatt;
         entry->d_ino = iatt.ia_ino;
