@@ -12,7 +12,7 @@ import socketserver
 import struct
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import volfiles
@@ -29,11 +29,11 @@ _LAST = 1 << 31
 def serving(graphs: Mapping[str, volfiles.Graph], socket: Path) -> Iterator[None]:
     """Serve the graphs of volumes by their names on a Unix socket for as long as the block runs.
 
-    A name that is not there is ENOENT for the client. Who may connect is up to the socket's folder.
+    ``graphs`` may change meanwhile: whoever asks gets what it has then. A name that is not there is
+    ENOENT for the client. Who may connect is up to the socket's folder.
     """
-    specs = {name: str(graph).encode() for name, graph in graphs.items()}
     with _Server(str(socket), _Connection) as server:
-        server.specs = specs
+        server.graphs = graphs
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         try:
             thread.start()
@@ -44,7 +44,7 @@ def serving(graphs: Mapping[str, volfiles.Graph], socket: Path) -> Iterator[None
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
-    specs: Mapping[str, bytes]
+    graphs: Mapping[str, volfiles.Graph]
     daemon_threads = True
     block_on_close = False  # a client keeps its connection
 
@@ -53,6 +53,10 @@ class _Connection(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
+        with suppress(ConnectionError):  # a client that ends takes it along
+            self._answer_all()
+
+    def _answer_all(self) -> None:
         while len(mark := self.rfile.read(4)) == 4:
             call = _Xdr(self.rfile.read(int.from_bytes(mark) & ~_LAST))
             xid, _, _, *procedure = (call.number() for _ in range(6))
@@ -69,9 +73,10 @@ class _Connection(socketserver.StreamRequestHandler):
 
     def _spec(self, name: str) -> bytes:
         """The gf_getspec_rsp: op_ret (the length), op_errno, the volfile, no xdata."""
-        spec = self.server.specs.get(name)
-        if spec is None:
+        graph = self.server.graphs.get(name)
+        if graph is None:
             return struct.pack(">iiII", -1, errno.ENOENT, 0, 0)
+        spec = str(graph).encode()
         padding = bytes(-len(spec) % 4)
         return struct.pack(">iiI", len(spec), 0, len(spec)) + spec + padding + bytes(4)
 
