@@ -35,7 +35,7 @@ def get(target: Target, name: str, kind: int) -> str:
 def put(path: bytes, name: str, text: bytes, kind: int) -> None:
     """Set an ACL from text. EINVAL if it is none; otherwise as ``get``."""
     _refuse_symlink(kind)
-    linux.set_acl_text(path, _is_default(name), text)
+    linux.set_acl_text(path, _is_default(name), text.partition(b"\0")[0])
 
 
 def _refuse_symlink(kind: int) -> None:

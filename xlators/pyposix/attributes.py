@@ -15,6 +15,7 @@ from glupy.constants import (
     GF_SET_ATTR_UID,
 )
 from glupy.views import Dict, Fd, Frame, Iatt, Loc
+from pyposix import cloudsync
 from pyposix.brick import Brick
 from pyposix.files import File
 from pyposix.iatt import DIRECTORY, SYMLINK
@@ -32,7 +33,7 @@ class Attributes(Brick):
         """Return the attributes of a file, found by its gfid."""
         path, file = self._locate(loc)
         buf = self._stats.of_path(path, file)
-        return fops.Stat(buf, self._requests.answer(xdata, path, loc.inode, buf))
+        return fops.Stat(buf, self._requests.looked(xdata, path, loc.inode, buf))
 
     def fstat(self, frame: Frame, fd: Fd, xdata: Dict | None) -> fops.Fstat:
         """Return the attributes of an open file."""
@@ -41,7 +42,7 @@ class Attributes(Brick):
         buf = self._stats.of_fd(number, opened.file)
         if xdata is None:
             return fops.Fstat(buf)
-        return fops.Fstat(buf, self._requests.answer(xdata, number, fd.inode, buf))
+        return fops.Fstat(buf, self._requests.looked(xdata, number, fd.inode, buf))
 
     def setattr(
         self, frame: Frame, loc: Loc, stbuf: Iatt, valid: int, xdata: Dict | None
@@ -53,6 +54,7 @@ class Attributes(Brick):
         after = self._stats.of_path(path, file)
         self._metadata.touch(frame, file, path, after)
         answers = self._requests.answer(xdata, path, loc.inode, after)
+        cloudsync.show_size(xdata, path, before, after)
         return fops.Setattr(before, after, answers)
 
     def fsetattr(

@@ -330,7 +330,7 @@ class Brick(Translator):
         handle = file.handle
         if handle is None:
             handle = file.handle = self._handles.path(file.gfid)
-        if kind == _INVALID and _is_directory_handle(handle):
+        if kind == _INVALID and is_directory_handle(handle):
             return self._handles.directory(file.gfid), file
         return handle, file
 
@@ -445,7 +445,7 @@ def _raw(c: Any) -> bytes:
     return ffi.string(c) if c else b""
 
 
-def _is_directory_handle(handle: bytes) -> bool:
+def is_directory_handle(handle: bytes) -> bool:
     """Say whether a handle is a directory's symbolic link; a symlink's own has a second link."""
     try:
         return os.path.islink(handle) and os.lstat(handle).st_nlink == 1

@@ -27,35 +27,36 @@ class State(IntFlag):
     ERROR = 16
 
 
-ASKED = frozenset([keys.CS_STATUS, keys.CS_REPAIR])
-"""What a client that uses this has in the xdata of its fops."""
-
-
-def answer(answers: Dict, xdata: Dict, target: Target, iatt: Iatt) -> None:
-    """Add the state of a file, and show its attributes as they were before it was moved."""
+def tell(answers: Dict, xdata: Dict, target: Target) -> None:
+    """Add the state of a file to the answers of a fop that needs no data."""
     if keys.CS_STATUS in xdata:
-        _tell(answers, target, _state(target, iatt.ia_size))
-        _show_size(target, iatt)
+        _tell(answers, target, _state(target))
     elif keys.CS_REPAIR in xdata:
-        _tell(answers, target, _repaired(target, iatt.ia_size))
+        _tell(answers, target, _repaired(target))
 
 
-def check(xdata: Dict, target: Target) -> Dict | None:
+def is_asked(xdata: Dict) -> bool:
+    """Say whether a client that uses this asks for the state."""
+    return keys.CS_STATUS in xdata or keys.CS_REPAIR in xdata
+
+
+def check(xdata: Dict | None, target: Target, *before: Iatt) -> Dict | None:
     """Before a fop on a file's data: return the answer for its xdata, None if nothing was asked.
 
-    Refuse the fop with EIO, and the state, unless the state is LOCAL.
+    Refuse the fop with EIO, and the state, unless the state is LOCAL. Attributes in ``before`` show
+    the size that the file had before it was moved.
     """
-    if keys.CS_STATUS not in xdata and keys.CS_REPAIR not in xdata:
+    if xdata is None or not is_asked(xdata):
         return None
-    size = os.stat(target).st_size
     answers = Dict()
     if keys.CS_STATUS in xdata:
-        state = _state(target, size)
+        state = _state(target)
         _tell(answers, target, state)
         if state != State.LOCAL:
             raise FopError(errno.EIO, xdata=answers)
     if keys.CS_REPAIR in xdata:
-        _tell(answers, target, _repaired(target, size))
+        _tell(answers, target, _repaired(target))
+    show_size(xdata, target, *before)
     return answers
 
 
@@ -66,7 +67,7 @@ def moved(path: bytes, before: Iatt, uploaded_at: bytes, remote: bytes) -> Dict:
     if it was changed since, or its data is not here.
     """
     answers = Dict()
-    state = _state(path, before.ia_size)
+    state = _state(path)
     if state != State.LOCAL:
         _tell(answers, path, state)
         raise FopError(errno.EINVAL, xdata=answers)
@@ -85,26 +86,30 @@ def moved(path: bytes, before: Iatt, uploaded_at: bytes, remote: bytes) -> Dict:
     return answers
 
 
-def _state(target: Target, size: int) -> State:
+def _state(target: Target) -> State:
     try:
         remote = xattrs.find(target, keys.CS_REMOTE) is not None
         downloading = xattrs.find(target, keys.CS_DOWNLOADING) is not None
+        if remote:
+            return State.REPAIR if downloading or _size(target) else State.REMOTE
     except OSError:
         return State.ERROR
-    if remote:
-        return State.REPAIR if downloading or size else State.REMOTE
     return State.DOWNLOADING if downloading else State.LOCAL
 
 
-def _repaired(target: Target, size: int) -> State:
+def _size(target: Target) -> int:
+    return os.stat(target, follow_symlinks=isinstance(target, int)).st_size
+
+
+def _repaired(target: Target) -> State:
     """Return the state, after what was cut short has been undone: the data is in the cloud."""
-    state = _state(target, size)
+    state = _state(target)
     if state != State.REPAIR:
         return state
     try:
         if xattrs.find(target, keys.CS_DOWNLOADING) is not None:
             xattrs.remove(target, keys.CS_DOWNLOADING)
-        if size:
+        if _size(target):
             os.truncate(target, 0)
     except OSError:
         return State.ERROR
@@ -117,6 +122,13 @@ def _tell(answers: Dict, target: Target, state: State) -> None:
         remote = xattrs.find(target, keys.CS_REMOTE)
         if remote is not None:
             answers[keys.CS_REMOTE] = remote.decode("utf-8", "surrogateescape")
+
+
+def show_size(xdata: Dict | None, target: Target, *shown: Iatt) -> None:
+    """Show attributes as they were before the file was moved, if its state is asked for."""
+    if xdata is not None and keys.CS_STATUS in xdata:
+        for iatt in shown:
+            _show_size(target, iatt)
 
 
 def _show_size(target: Target, iatt: Iatt) -> None:

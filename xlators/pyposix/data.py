@@ -39,7 +39,11 @@ class Data(Brick):
         number = os.open(path, flags | self._direct, self.option("force-create-mode"))
         fd.ctx = OpenFile(file, number, flags | self._direct)
         self._metadata.touch(frame, file, number)
-        return fops.Open(fd)
+        answers = None
+        if xdata is not None:
+            answers = Dict()
+            cloudsync.tell(answers, xdata, number)
+        return fops.Open(fd, answers)
 
     def readv(
         self, frame: Frame, fd: Fd, size: int, offset: int, flags: int, xdata: Dict | None
@@ -82,11 +86,14 @@ class Data(Brick):
                 before, after, done = self._write(frame, opened, vector, offset)
             answers = None
         else:
-            cloudsync.check(xdata, number)
             self._check_protection(opened, xdata)
             append = keys.WRITE_IS_APPEND in xdata
             with one_at_a_time(opened.file, xdata, append=append), opened.file.gate:
+                looked = cloudsync.is_asked(xdata) and self._stats.of_fd(number, opened.file)
+                if looked:
+                    cloudsync.check(xdata, number, looked)
                 before, after, done = self._write(frame, opened, vector, offset)
+                before = looked or before
             at_end = append and (before.ia_size == offset or bool(fd.flags & os.O_APPEND))
             answers = counts(xdata, fd.inode, at_end)
         if flags & _SYNC:
@@ -111,8 +118,11 @@ class Data(Brick):
         """Rebalance marks a file that clients write to; then its own copying is refused."""
         if keys.PROTECT_WRITES in xdata:
             value = xdata.get_bytes(keys.PROTECT_WRITES) or b""
-            with opened.file.lock:
-                xattrs.put(opened.number, keys.PROTECT_WRITES, value)
+            try:
+                with opened.file.lock:
+                    xattrs.put(opened.number, keys.PROTECT_WRITES, value)
+            except OSError:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from None
         elif keys.AVOID_OVERWRITE in xdata:
             with opened.file.lock:
                 marked = xattrs.find(opened.number, keys.PROTECT_WRITES) is not None
@@ -122,10 +132,10 @@ class Data(Brick):
     def truncate(self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None) -> fops.Truncate:
         """Set the size of a file, found by its gfid."""
         path, file = self._locate(loc)
-        answers = None if xdata is None else cloudsync.check(xdata, path)
         self._refuse_mapped(file, path)
         with file.gate:
             before = self._stats.of_path(path, file)
+            answers = cloudsync.check(xdata, path, before)
             os.truncate(path, offset)
             after = self._stats.of_path(path, file)
         self._metadata.touch(frame, file, path, after)
@@ -135,9 +145,9 @@ class Data(Brick):
         """Set the size of an open file."""
         opened = self._opened(fd)
         number, file = opened.number, opened.file
-        answers = None if xdata is None else cloudsync.check(xdata, number)
         with file.gate:
             before = self._stats.of_fd(number, file)
+            answers = cloudsync.check(xdata, number, before)
             os.ftruncate(number, offset)
             after = self._stats.of_fd(number, file)
         self._metadata.touch(frame, file, number, after)
@@ -179,12 +189,12 @@ class Data(Brick):
         _refuse_device(fd_out.inode)
         source, target = self._opened(fd_in), self._opened(fd_out)
         if xdata is not None:
-            cloudsync.check(xdata, target.number)
             self._check_protection(target, xdata)
-        if flags:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         with one_at_a_time(target.file, xdata), target.file.gate:
             before = self._stats.of_fd(target.number, target.file)
+            cloudsync.check(xdata, target.number)
+            if flags:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             done = os.copy_file_range(source.number, target.number, len, off_in, off_out)
             self._written_bytes += done
             after = self._stats.of_fd(target.number, target.file)

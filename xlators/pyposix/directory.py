@@ -6,14 +6,13 @@ import errno
 import os
 
 from glupy import fops, keys, linux
-from glupy.views import Dict, Dirent, Fd, Frame, Gfid, Inode, Loc
+from glupy.views import Dict, Dirent, Fd, Frame, Gfid, Loc
 from glupy.views.base import encoded
-from pyposix import ancestry
+from pyposix import ancestry, cloudsync, xattrs
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
 
 _ROOT = bytes(Gfid.ROOT)
-_DOTS = (".", "..")
 
 
 class Directories(Brick):
@@ -50,11 +49,10 @@ class Directories(Brick):
             above = ancestry.entries(self, fd.inode, xdata)
             return fops.Readdirp(above, None, len(above))
         entries, count, at_end = self._read(fd, size, offset, xdata)
-        folder = fd.inode
-        path = self._handles.directory(folder.gfid).rstrip(b"/") + b"/"
-        linux.fill_entries(entries, folder, path, with_times=self._metadata.enabled)
-        if xdata is not None and len(xdata):
-            entries.answer(lambda entry: self._answers(entry, folder, path, xdata))
+        path = self._handles.directory(fd.inode.gfid).rstrip(b"/") + b"/"
+        linux.fill_entries(entries, fd.inode, path, with_times=self._metadata.enabled)
+        if xdata is not None:
+            entries.answer(lambda entry: self._answers(entry, path, xdata))
         return fops.Readdirp(entries, None, count, errno.ENOENT if at_end else 0)
 
     def _read(self, fd: Fd, size: int, offset: int, xdata: Dict | None) -> linux.Listing:
@@ -63,7 +61,7 @@ class Directories(Brick):
         if number < 0:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         hidden = encoded(keys.HIDDEN) if fd.inode.gfid == _ROOT else None
-        files_only = bool(xdata is not None and xdata.get(keys.SKIP_DIRECTORIES))
+        files_only = bool(xattrs.number(xdata, keys.SKIP_DIRECTORIES))
         try:
             with opened.lock:  # the position is the fd's, and an anonymous fd is everybody's
                 return linux.list_directory(
@@ -72,10 +70,10 @@ class Directories(Brick):
         except NotADirectoryError:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
 
-    def _answers(self, entry: Dirent, folder: Inode, path: bytes, xdata: Dict) -> Dict | None:
-        iatt, inode, name = entry.d_stat, entry.inode, entry.d_name
+    def _answers(self, entry: Dirent, path: bytes, xdata: Dict) -> Dict | None:
+        iatt = entry.d_stat
         if iatt is None or not iatt.c.ia_type:
             return None  # gone in the meantime; the client looks it up by its name
-        if inode is None and name in _DOTS:
-            inode = folder.find(iatt.ia_gfid)
-        return self._requests.answer(xdata, path + encoded(name), inode, iatt)
+        path += encoded(entry.d_name)
+        cloudsync.show_size(xdata, path, iatt)
+        return self._requests.answer(xdata, path, entry.inode, iatt)

@@ -22,9 +22,8 @@ _ABSOLUTE = -1  # the paths are, so no directory fd is looked at
 
 
 def is_linkto(iatt: Iatt) -> bool:
-    """Say whether it looks like a link file of DHT: a regular file with the sticky bit alone."""
-    mode = iatt.mode
-    return stat.S_ISREG(mode) and stat.S_IMODE(mode) == stat.S_ISVTX
+    """Say whether it looks like a link file of DHT, which has the sticky bit alone."""
+    return stat.S_IMODE(iatt.mode) == stat.S_ISVTX
 
 
 def _is_seen(file: File | None) -> bool:

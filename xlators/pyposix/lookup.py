@@ -13,7 +13,7 @@ from pyposix import xattrs
 from pyposix.brick import Brick, Entry
 from pyposix.files import File
 from pyposix.iatt import DIRECTORY
-from pyposix.xattrs import gfid_req
+from pyposix.xattrs import gfid_req, number
 
 FRESH_SECONDS = 1.0
 """A file without a gfid that is younger is still being created."""
@@ -37,19 +37,17 @@ class Lookup(Brick):
             # Without the directory its handle is stale.
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
         inode = loc.inode
-        number, buf, file, parent = looked
-        if number:
-            return fops.Lookup(inode, None, None, parent, -1, number)
+        wrong, buf, file, parent = looked
+        if wrong:
+            return fops.Lookup(inode, None, None, parent, -1, wrong)
         # A new inode: the file may be from before it was a brick's, or have lost its handle.
         if xdata is not None and inode is not None and not inode.gfid:
-            try:
-                healed = self._heal(entry, buf, file, xdata)
-                if healed is not file or not buf.ia_nlink:  # its handle is new: one link more
-                    file = healed
-                    buf = self._stats.of_path(entry.path, file)
-            except OSError as error:
-                raise FopError(error.errno or errno.EIO, postparent=parent) from None
-        if file is None and not self._asked(xdata, keys.GFIDLESS_LOOKUP):
+            if file is None and _is_fresh(buf):
+                raise FopError(errno.ENOENT, postparent=parent)
+            self._heal(entry, buf, file, xdata)
+            if file is None or not buf.ia_nlink:  # its gfid may be new, and its handle: a link more
+                buf, file = self._stats.look(entry.path)
+        if file is None and not number(xdata, keys.GFIDLESS_LOOKUP):
             raise OSError(errno.ENODATA, "no gfid")
         if self._link_counts.enabled and file is not None and buf.c.ia_type != DIRECTORY:
             self._link_counts.ensure(file, entry.path, entry.parent.gfid)
@@ -61,7 +59,7 @@ class Lookup(Brick):
             buf = self._stats.of_path(path, file)
         except OSError as error:
             if error.errno == errno.ENOENT:
-                if self._asked(xdata, keys.UNLINKED_LOOKUP):
+                if number(xdata, keys.UNLINKED_LOOKUP):
                     buf = self._stats.of_path(self._handles.orphan(file.gfid), file)
                     buf.ia_nlink = 0
                     return fops.Lookup(loc.inode, buf, None, Iatt())
@@ -82,25 +80,26 @@ class Lookup(Brick):
             self._remembered(inode, file.gfid)
         answers = None
         if xdata is not None and len(xdata):
-            answers = self._requests.answer(xdata, path, inode, buf)
+            answers = self._requests.looked(xdata, path, inode, buf)
             if keys.CLEAN_WRITE_PROTECTION in xdata:
                 with contextlib.suppress(OSError):
                     xattrs.remove(path, keys.PROTECT_WRITES)
         return fops.Lookup(inode, buf, answers, postparent)
 
-    def _heal(self, entry: Entry, buf: Iatt, file: File | None, xdata: Dict) -> File:
+    def _heal(self, entry: Entry, buf: Iatt, file: File | None, xdata: Dict) -> None:
         """Give a file its gfid, if it has none, and its handle, if that is missing."""
-        if file is None:
-            changed = buf.ia_ctime + buf.ia_ctime_nsec / 1e9
-            if time.time() - changed < FRESH_SECONDS:
-                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-            wanted = gfid_req(xdata)
-            if wanted is None:
-                raise OSError(errno.ENODATA, "no gfid")
-            xattrs.put(entry.path, keys.GFID, wanted, os.XATTR_CREATE)
-            file = self._files[wanted]
         try:
+            if file is None:
+                wanted = gfid_req(xdata)
+                if wanted is None:
+                    return
+                xattrs.put(entry.path, keys.GFID, wanted, os.XATTR_CREATE)
+                file = self._files[wanted]
             self._handles.ensure(file, entry.path, entry.parent.gfid, entry.name, buf.mode)
         except OSError as error:
-            self.log.warning("%r: no handle for it: %s", entry.path, error)
-        return file
+            self.log.warning("%r: no gfid or no handle for it: %s", entry.path, error)
+
+
+def _is_fresh(iatt: Iatt) -> bool:
+    changed: float = iatt.ia_ctime + iatt.ia_ctime_nsec / 1e9
+    return time.time() - changed < FRESH_SECONDS

@@ -13,8 +13,8 @@ from glupy import FopError, fops, keys, linux
 from glupy.constants import EVENT_POSIX_SAME_GFID, GF_SERVER_PID_TRASH
 from glupy.views import Dict, Fd, Frame, Gfid, Iatt, Iobref, Loc, Vector
 from glupy.views.base import encoded
-from pyposix import xattrs
-from pyposix.brick import Brick, Entry
+from pyposix import acl_text, xattrs
+from pyposix.brick import Brick, Entry, is_directory_handle
 from pyposix.data import write_all
 from pyposix.files import File, OpenFile
 from pyposix.gfid2path import MOST_LINKS
@@ -23,7 +23,7 @@ from pyposix.iatt import is_linkto
 from pyposix.xattrs import gfid_req
 
 _CREATE_ONLY = os.O_CREAT | os.O_EXCL
-_NOT_GIVEN = frozenset([keys.GFID, keys.VOLUME_ID, keys.MDATA])
+_NOT_GIVEN = frozenset([keys.GFID, keys.VOLUME_ID, keys.MDATA, *keys.PATHINFO])
 
 
 @dataclass(slots=True)
@@ -250,6 +250,7 @@ class Making(Brick):
             if xdata is not None:
                 self._store_given(new, entry.path, xdata)
             file = self._tie(new)
+            self._take_times(new, file, entry.path, xdata)
             buf = self._stats.of_path(entry.path, file)
             postparent = self._stats.of_path(entry.folder, entry.parent)
         else:
@@ -285,6 +286,9 @@ class Making(Brick):
             self._gfid2path.unrecorded(record[1], error)
         file = self._tie(new)
         self._metadata.begin(file)
+        if self._asked(xdata, keys.MDATA):
+            self._take_times(new, file, target, xdata)
+            buf = self._stats.of_path(path, file)
         return file, buf, postparent
 
     def _touch_folder(self, frame: Frame, new: _New, postparent: Iatt) -> None:
@@ -293,18 +297,32 @@ class Making(Brick):
     def _store_given(self, new: _New, target: xattrs.Target, xdata: Dict) -> None:
         """Store the xattrs that come with a new file: ACLs, and what translators above keep."""
         for key in xdata:
-            if not key.startswith(keys.NAMESPACES) or key in _NOT_GIVEN:
+            is_text = acl_text.is_key(key)
+            if key in _NOT_GIVEN or not (is_text or key.startswith(keys.NAMESPACES)):
                 continue
             if key.startswith(keys.GFID2PATH_PREFIX):
                 continue
+            value = xdata.get_bytes(key) or b""
             acl = key in (keys.ACL_ACCESS, keys.ACL_DEFAULT)
             try:
-                value = xdata.get_bytes(key) or b""
-                xattrs.put(target, key, value, 0 if acl else os.XATTR_CREATE)
+                if is_text:
+                    kind = self._stats.look(new.entry.path)[0].c.ia_type
+                    acl_text.put(new.entry.path, key, value, kind)
+                else:
+                    xattrs.put(target, key, value, 0 if acl else os.XATTR_CREATE)
             except FileExistsError:
                 pass
             except OSError as error:
                 self.log.error("%s: xattr %s was not stored: %s", new.loc.path, key, error)
+
+    def _take_times(self, new: _New, file: File, target: xattrs.Target, xdata: Dict | None) -> None:
+        """Heal and rebalance give a file the times that it has elsewhere."""
+        value = None if xdata is None else xdata.get_bytes(keys.MDATA)
+        if value is not None:
+            try:
+                self._metadata.merge_stored(file, target, value)
+            except OSError as error:
+                self.log.error("%s: its times were not stored: %s", new.loc.path, error)
 
     def _tie(self, new: _New) -> File:
         inode = new.loc.inode
@@ -331,7 +349,10 @@ class Making(Brick):
         if expected is None:
             return
         del xdata[key]
-        if xattrs.get(new.entry.folder, key) != expected:
+        stored = None
+        with contextlib.suppress(OSError):
+            stored = xattrs.get(new.entry.folder, key)
+        if stored != expected:
             failed = Dict()
             failed.set_int(keys.PREOP_FAILED, 1)
             raise FopError(errno.EIO, xdata=failed)
@@ -354,6 +375,8 @@ class Making(Brick):
     def _link_existing(self, new: _New) -> bool:
         """Make the new entry a link of the file that has its gfid, if there is one."""
         handle = self._handles.path(new.gfid)
+        if is_directory_handle(handle):
+            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
         try:
             os.link(handle, new.entry.path, follow_symlinks=False)
         except FileExistsError:

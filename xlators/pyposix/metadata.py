@@ -7,7 +7,9 @@ the brick keeps them in an xattr. A file without it shows the times of the file 
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -177,6 +179,13 @@ class Metadata:
             xattrs.put(target, keys.MDATA, new.encode())
             self._remember(file, new)
 
+    def merge_stored(self, file: File, target: Target, value: bytes) -> None:
+        """Take over times as the xattr has them. EINVAL if they are none."""
+        times = Times.decode(value)
+        if times is None:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self.merge(file, target, times)
+
     @staticmethod
     def begin(file: File) -> None:
         """The file is new: it has no times of its own yet."""
@@ -195,10 +204,9 @@ class Metadata:
             self._remember(file, None if value is None else Times.decode(value))
         return file.times
 
-    @staticmethod
-    def _remember(file: File, times: Times | None) -> None:
+    def _remember(self, file: File, times: Times | None) -> None:
         file.times = times
-        file.shown = NULL if times is None else linux.times(times.mdata())
+        file.shown = linux.times(times.mdata()) if times is not None and self.enabled else NULL
 
     def _write(self, file: File, target: Target, times: Times) -> None:
         self._remember(file, times)

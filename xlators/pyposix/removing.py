@@ -51,9 +51,13 @@ class Removing(Brick):
             postparent = linux.remove(path, handle, orphan, folder, parent.gfid, times)
             if not last and file is not None:
                 self._metadata.touch(frame, file, self._handles.path(file.gfid))
-            answers = None if xdata is None else self._unlinked(xdata, buf)
-            if xdata is not None and answers is not None and keys.GET_BLOCK_COUNT in xdata:
-                answers.set_uint(keys.GET_BLOCK_COUNT, buf.ia_blocks, 64)
+            answers = None
+            if xdata is not None:
+                # As C posix counts: by then the handle has gone, or, of an open file, was moved.
+                links = 0 if last and not orphan else buf.ia_nlink
+                answers = self._unlinked(xdata, buf, links)
+                if keys.GET_BLOCK_COUNT in xdata:
+                    answers.set_uint(keys.GET_BLOCK_COUNT, buf.ia_blocks, 64)
             if answers is not None and asked and number >= 0 and file is not None:
                 after = self._stats.of_fd(number, file)
                 answers[keys.DHT_IATT] = answers[keys.POSTSTAT] = after
@@ -71,20 +75,18 @@ class Removing(Brick):
         """DHT: EBUSY for a file that is open, or that is no link file (any more)."""
         if xdata is None:
             return
-        if inode is not None and inode.fd_count and xdata.get(keys.UNLINK_NOT_OPEN):
+        if inode is not None and inode.fd_count and xattrs.number(xdata, keys.UNLINK_NOT_OPEN):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-        if (
-            keys.UNLINK_ONLY_LINKTO in xdata
-            and xdata[keys.UNLINK_ONLY_LINKTO]
-            and not (is_linkto(buf) and xattrs.find(path, keys.DHT_LINKTO))
+        if xattrs.number(xdata, keys.UNLINK_ONLY_LINKTO) and not (
+            is_linkto(buf) and xattrs.find(path, keys.DHT_LINKTO)
         ):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
-    def _unlinked(self, xdata: Dict | None, buf: Iatt) -> Dict:
+    def _unlinked(self, xdata: Dict | None, buf: Iatt, links: int) -> Dict:
         answers = Dict()
         if xdata is not None:
             if keys.GET_LINK_COUNT in xdata:
-                answers.set_uint(keys.GET_LINK_COUNT, buf.ia_nlink)
+                answers.set_uint(keys.GET_LINK_COUNT, links)
             if keys.REQUEST_LINK_COUNT in xdata:
                 answers.set_uint(keys.RESPONSE_LINK_COUNT, buf.ia_nlink)
         return answers
@@ -147,7 +149,7 @@ class Removing(Brick):
         self._metadata.touch_parent(frame, new_parent, new_folder, postnew)
         answers = Dict()
         if victim is not None:
-            answers = self._unlinked(xdata, victim)
+            answers = self._unlinked(xdata, victim, victim.ia_nlink)
             if _TELLS_WHAT_IT_REPLACED:
                 answers.set_int(keys.GET_BLOCK_COUNT, victim.ia_blocks, 64)
         return fops.Rename(buf, preold, postold, prenew, postnew, answers)

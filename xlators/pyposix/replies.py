@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import os
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from glupy import keys
+from glupy import keys, linux
 from glupy.answers import fd_count
 from glupy.views import Dict, Iatt, Inode
 from pyposix import cloudsync, gfid2path, virtual_xattr, xattrs
@@ -29,8 +30,11 @@ _UNLISTED_PATTERNS = (
     "*.glusterfs.*.entry_stime",
     "*.glusterfs.volume-mark.*",
 )
-_WILD = frozenset("*?[")
-_ALL_CONTRIBUTIONS = "trusted.glusterfs.quota.contri"  # quota's, of all parents
+_WILD = frozenset("*?[\\")
+# What quota's marker keeps of a file for each parent; it asks for all of them as if a parent's gfid
+# were missing. What looks like the first and not like the second is no pattern.
+_CONTRIBUTIONS = "trusted.*.*.contri"
+_ALL_CONTRIBUTIONS = re.compile(r"trusted\.+[^.]+\.+[^.]+\.+contri(.*\.contri)?", re.DOTALL)
 _COUNTS = keys.OPEN_FD_COUNT, keys.ACTIVE_FD_COUNT
 
 
@@ -40,12 +44,29 @@ class Requests:
     def __init__(self, brick: Brick) -> None:
         self._brick = brick
 
-    def answer(
+    def looked(
         self, asked: Dict | None, target: Target, inode: Inode | None, iatt: Iatt
+    ) -> Dict | None:
+        """Return the answers of a fop that looks at a file: where its data is, too."""
+        answers = self.answer(asked, target, inode, iatt)
+        if asked is not None and answers is not None:
+            cloudsync.tell(answers, asked, target)
+            cloudsync.show_size(asked, target, iatt)
+        return answers
+
+    def answer(
+        self,
+        asked: Dict | None,
+        target: Target,
+        inode: Inode | None,
+        iatt: Iatt,
+        *,
+        data: bool = True,
     ) -> Dict | None:
         """Return the answers; None if there was no xdata. What cannot be had is left out.
 
         Besides the keys that are handled here, each key is the name of an xattr, or a pattern.
+        ``data`` says whether a file's bytes and its size are to be had.
         """
         if asked is None:
             return None
@@ -56,10 +77,10 @@ class Requests:
             if key in _COUNTS:
                 fd_count(answers, key, inode)
             elif key == keys.CONTENT:
-                if keys.BD not in (stored := _names(target) if stored is None else stored):
-                    _content(answers, asked[key], target, iatt)
+                if data and keys.BD not in (stored := _names(target) if stored is None else stored):
+                    _content(answers, xattrs.number(asked, key), target, iatt)
             elif key == keys.GET_SIZE:
-                if iatt.c.ia_type == REGULAR:
+                if data and iatt.c.ia_type == REGULAR:
                     answers.set_uint(key, iatt.ia_size, 64)
             elif key == keys.REQUEST_LINK_COUNT:
                 answers[key] = asked[key]
@@ -71,8 +92,6 @@ class Requests:
                 value = virtual_xattr.requested(self._brick, key, target, iatt)
                 if value is not None:
                     answers[key] = value
-        if not cloudsync.ASKED.isdisjoint(wanted):
-            cloudsync.answer(answers, asked, target, iatt)
         if keys.LIST_XATTR in wanted:
             listed = _names(target) if stored is None else stored
             _copy(answers, target, (n for n in listed if _is_listed(n) and n not in answers))
@@ -108,10 +127,12 @@ def _names(target: Target) -> list[str]:
 
 
 def _matching(stored: list[str], key: str) -> list[str]:
-    if key == _ALL_CONTRIBUTIONS:
-        key = "trusted.*.*.contri"
-    if not _WILD.isdisjoint(key):
-        return [name for name in stored if fnmatch.fnmatchcase(name, key)]
+    wild = not _WILD.isdisjoint(key)
+    if key.endswith(".contri") and linux.matches(_CONTRIBUTIONS, key):
+        wild = _ALL_CONTRIBUTIONS.fullmatch(key) is not None
+        key = _CONTRIBUTIONS if wild else key
+    if wild:
+        return [name for name in stored if linux.matches(key, name)]
     return [key] if key in stored else []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from glupy import fops, linux
+from glupy import FopError, fops, linux
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
 from pyposix import cloudsync, extents
@@ -41,9 +41,11 @@ class Space(Brick):
         len = _signed(len)
         if xdata is None:
             return self._punch(frame, opened, offset, len)
-        answers = cloudsync.check(xdata, opened.number)
         with one_at_a_time(opened.file, xdata):
-            return self._punch(frame, opened, offset, len)._replace(xdata=answers)
+            looked = cloudsync.is_asked(xdata) and self._stats.of_fd(opened.number, opened.file)
+            answers = cloudsync.check(xdata, opened.number)
+            done = self._punch(frame, opened, offset, len)
+        return fops.Discard(looked or done.preop_stbuf, done.postop_stbuf, answers)
 
     def _punch(self, frame: Frame, opened: OpenFile, offset: int, length: int) -> fops.Discard:
         before, after = self._stats.fallocate(opened, _PUNCH, offset, length)
@@ -67,9 +69,9 @@ class Space(Brick):
         len = _signed(len)
         opened = self._opened(fd)
         number, file = opened.number, opened.file
-        answers = None if xdata is None else cloudsync.check(xdata, number)
         with one_at_a_time(file, xdata), file.gate.alone():
             before = self._stats.of_fd(number, file)
+            answers = cloudsync.check(xdata, number)
             extents.allocate(number, offset, len, keep_size=bool(keep_size))
             after = self._stats.of_fd(number, file)
         self._metadata.touch(frame, file, number, after)
@@ -88,9 +90,9 @@ class Space(Brick):
         number, file = opened.number, opened.file
         if self._reserve.applies(frame, xdata) and not overwrites(number, offset, len):
             raise no_space()
-        answers = None if xdata is None else cloudsync.check(xdata, number)
         with one_at_a_time(file, xdata), file.gate.alone():
             before = self._stats.of_fd(number, file)
+            answers = cloudsync.check(xdata, number, before)
             extents.zero(number, offset, len)
             if opened.sync:
                 os.fsync(number)
@@ -104,8 +106,11 @@ class Space(Brick):
         if whence is None:
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         number = self._opened(fd).number
-        answers = None if xdata is None else cloudsync.check(xdata, number)
-        return fops.Seek(os.lseek(number, offset, whence), answers)
+        answers = cloudsync.check(xdata, number)
+        try:
+            return fops.Seek(os.lseek(number, offset, whence), answers)
+        except OSError as error:
+            raise FopError(error.errno or errno.EIO, xdata=answers) from None
 
     def statfs(self, frame: Frame, loc: Loc, xdata: Dict | None) -> fops.Statfs:
         """Return the size of the file system and what is free, as far as it is for clients."""

@@ -58,12 +58,14 @@ def requested(brick: Brick, key: str, target: Target, iatt: Iatt) -> str | None:
     """Return what a fop's xdata asks for; None if there is no such thing of this file."""
     kind = iatt.c.ia_type
     with contextlib.suppress(OSError):
-        if key != keys.ANCESTRY_PATH:
-            default = key.startswith(keys.DEFAULT_ACL_TEXT)
-            if kind != SYMLINK and (kind == DIRECTORY or not default):
+        if key == keys.ANCESTRY_PATH:
+            if isinstance(target, bytes):
+                return ancestry.paths(brick, iatt.ia_gfid, target, kind)
+        elif key.startswith(keys.DEFAULT_ACL_TEXT):
+            if isinstance(target, bytes) and kind == DIRECTORY:
                 return acl_text.get(target, key, kind)
-        elif isinstance(target, bytes):
-            return ancestry.paths(brick, iatt.ia_gfid, target, kind)
+        elif kind != SYMLINK:
+            return acl_text.get(target, key, kind)
     return None
 
 

@@ -7,7 +7,7 @@ import os
 import re
 
 from glupy import FopError, fops, keys
-from glupy.views import Dict, Fd, Frame, Iatt, Loc, Mdata
+from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc, Mdata
 from glupy.views.base import encoded
 from pyposix import acl_text, cloudsync, gfid2path, replies, virtual_xattr, xattrs
 from pyposix.brick import Brick
@@ -54,7 +54,7 @@ class Xattrs(Brick):
             with file.gate.alone():
                 return fops.Setxattr(cloudsync.moved(path, before, uploaded_at, remote))
         self._store(file, path, dict, flags, before)
-        if xdata is not None and xdata.get(keys.SYNC_BACKEND_XATTRS):
+        if xattrs.number(xdata, keys.SYNC_BACKEND_XATTRS):
             _remove_others(path, dict)
         self._metadata.touch(frame, file, path)
         answers = replies.attributes(before, self._stats.of_path(path, file))
@@ -88,23 +88,23 @@ class Xattrs(Brick):
     def _store(self, file: File, target: Target, given: Dict, flags: int, before: Iatt) -> None:
         file.mapped = None
         linkto = is_linkto(before)  # of DHT: the file itself is on another brick
+        by_path = isinstance(target, bytes)
+        not_stored = _NOT_STORED if by_path else _OWN
         for name in given:
-            if name in _NOT_STORED or name.startswith(_IGNORED):
+            if name in not_stored or (by_path and name.startswith(_IGNORED)):
                 continue
             if name in keys.PATHINFO:
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
             if gfid2path.is_key(name):
                 raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-            if linkto and name.startswith((keys.ACL_ACCESS, keys.ACL_TEXT, keys.DEFAULT_ACL_TEXT)):
+            is_text = by_path and acl_text.is_key(name)
+            if linkto and (is_text or name.startswith(keys.ACL_ACCESS)):
                 continue
             value = given.get_bytes(name) or b""
-            if acl_text.is_key(name) and isinstance(target, bytes):
-                acl_text.put(target, name, value.partition(b"\0")[0], before.c.ia_type)
+            if is_text and isinstance(target, bytes):
+                acl_text.put(target, name, value, before.c.ia_type)
             elif name == keys.MDATA:
-                times = Times.decode(value)
-                if times is None:
-                    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-                self._metadata.merge(file, target, times)
+                self._metadata.merge_stored(file, target, value)
             else:
                 xattrs.put(target, name, value, flags)
 
@@ -120,9 +120,9 @@ class Xattrs(Brick):
         if name and inode is not None:
             made = virtual_xattr.answer(self, name, path, inode, loc.path)
             if made is not None:
-                return fops.Getxattr(made, self._requests.answer(xdata, path, inode, buf))
+                return fops.Getxattr(made, self._asked_beside(xdata, path, inode, buf))
         found = self._get(frame, path, name)
-        return fops.Getxattr(found, self._requests.answer(xdata, path, inode, buf))
+        return fops.Getxattr(found, self._asked_beside(xdata, path, inode, buf))
 
     def fgetxattr(
         self, frame: Frame, fd: Fd, name: str | None, xdata: Dict | None
@@ -133,7 +133,12 @@ class Xattrs(Brick):
         made = virtual_xattr.answer_of_fd(self, name, number, inode) if name else None
         found = self._get(frame, number, name) if made is None else made
         buf = self._stats.of_fd(number, opened.file)
-        return fops.Fgetxattr(found, self._requests.answer(xdata, number, inode, buf))
+        return fops.Fgetxattr(found, self._asked_beside(xdata, number, inode, buf))
+
+    def _asked_beside(
+        self, xdata: Dict | None, target: Target, inode: Inode | None, buf: Iatt
+    ) -> Dict | None:
+        return self._requests.answer(xdata, target, inode, buf, data=False)
 
     def _get(self, frame: Frame, target: Target, name: str | None) -> Dict:
         found = Dict()
