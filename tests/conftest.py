@@ -1,13 +1,11 @@
 """What holds for all tests."""
 
-import contextlib
 import os
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+
+from glupy.testing import stock
 
 
 @pytest.fixture(autouse=True)
@@ -20,27 +18,8 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.fixture
-def strace(tmp_path: Path) -> Callable[..., AbstractContextManager[Path]]:
-    """`with strace(pid, "fsync,syncfs", error="EIO") as trace:` a process's calls are in that file;
-    with ``error`` they fail with that, as on a disk that is broken, and are not carried out. With
-    ``path`` only those of that file."""
-
-    @contextlib.contextmanager
-    def tracing(
-        pid: int, calls: str, *, error: str | None = None, path: Path | None = None
-    ) -> Iterator[Path]:
-        trace = tmp_path / "trace"
-        what = ["-e", f"trace={calls}"]
-        what += ["-e", f"inject={calls}:error={error}"] if error else []
-        what += ["-P", str(path)] if path else []
-        command = ["strace", "-f", *what, "-o", str(trace), "-p"]
-        with subprocess.Popen([*command, str(pid)], stderr=subprocess.PIPE) as tracer:
-            try:
-                assert tracer.stderr is not None
-                tracer.stderr.readline()  # attached
-                yield trace
-            finally:
-                tracer.terminate()
-
-    return tracing
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that is marked so compares with C posix as it is in GlusterFS 10."""
+    if item.get_closest_marker("of_10_3") and stock.version() >= (11,):
+        pytest.skip("docs/differences.md is about 10.3")

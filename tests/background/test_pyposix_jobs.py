@@ -17,7 +17,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +35,13 @@ from pyposix.files import File, OpenFile
 
 LEAVES = "posix", "pyposix"
 # Where they are to differ, as docs/differences.md says, a test is of each leaf by itself.
-OF_10_3 = pytest.mark.skipif(stock.version() >= (11,), reason="docs/differences.md is about 10.3")
-POSIX = pytest.param("posix", marks=OF_10_3)
+POSIX = pytest.param("posix", marks=pytest.mark.of_10_3)
 EACH = pytest.mark.parametrize("leaf", [POSIX, "pyposix"])
 ASKING = Path(__file__).parents[1] / "integration" / "translators" / "asking.py"
 DOWN = "health-check failed, going down"
 
 MakeBrick = Callable[..., Brick]
 Connect = Callable[..., Client]
-Strace = Callable[..., AbstractContextManager[Path]]
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -251,16 +248,16 @@ def test_a_file_system_that_hangs(make_brick: MakeBrick, brick_dir: Path, leaf: 
         assert "no answer after 1 s" in brick.log_text()
 
 
-@pytest.mark.parametrize("calls", ["write,pwrite64", "read,pread64"])
+@pytest.mark.parametrize("calls", [("write", "pwrite64"), ("read", "pread64")], ids="wr")
 @EACH
 @pytest.mark.allow_log(r".*")
 def test_errors_of_the_health_check(
-    make_brick: MakeBrick, brick_dir: Path, leaf: str, calls: str, strace: Strace
+    make_brick: MakeBrick, brick_dir: Path, leaf: str, calls: tuple[str, str]
 ) -> None:
     """Of the write and the read themselves."""
     brick = make_brick(brick_dir, options={"health-check-interval": "1"})
     file = brick_dir / ".glusterfs" / "health_check"
-    with strace(brick.pid, calls, error="EIO", path=file) as trace:
+    with brick.strace(calls, error="EIO", path=file) as trace:
         if leaf == "posix":  # not even when it has happened again
             wait_for(lambda: text_of(trace).count("EIO") > 2)
         else:
@@ -603,7 +600,6 @@ def test_batches_over_rpc(
     leaf: str,
     make_brick: MakeBrick,
     asking: Callable[[Brick], tuple[Client, Any]],
-    strace: Strace,
 ) -> None:
     """What a client sees is the same in each mode; strace sees what the brick does."""
     options = {"batch-fsync-mode": mode, "batch-fsync-delay-usec": "50000"}
@@ -614,7 +610,7 @@ def test_batches_over_rpc(
         file.pwrite(b"x", 0)
     translator.fill = batching
     with (
-        strace(brick.pid, "fsync,fdatasync,syncfs") as trace,
+        brick.strace(["fsync", "fdatasync", "syncfs"]) as trace,
         concurrent.futures.ThreadPoolExecutor(4) as pool,
     ):
         for _ in pool.map(lambda file: file.fsync(), files):
@@ -667,14 +663,13 @@ def test_a_syncfs_that_fails(
     leaf: str,
     make_brick: MakeBrick,
     asking: Callable[[Brick], tuple[Client, Any]],
-    strace: Strace,
 ) -> None:
     brick = make_brick(options={"batch-fsync-mode": mode})
     client, translator = asking(brick)
     with client.creat("/f") as file:
         file.pwrite(b"x", 0)
         translator.fill = batching
-        with strace(brick.pid, "syncfs", error="EIO") as trace:
+        with brick.strace(["syncfs"], error="EIO") as trace:
             try:
                 file.fsync()
             except OSError as error:
@@ -712,14 +707,13 @@ def test_aio_is_accepted(
     leaf: str,
     make_brick: MakeBrick,
     connect: Connect,
-    strace: Strace,
 ) -> None:
     """By C posix with effect, if it was built for it: Debian's is not for io_uring."""
     brick = make_brick(options={option: "on"})
     synchronous = "pwrite64", "pwritev", "pread64", "preadv"
     with (
         connect(brick).creat("/f") as file,
-        strace(brick.pid, ",".join([*synchronous, call])) as trace,
+        brick.strace([*synchronous, call]) as trace,
     ):
         file.pwrite(b"x" * 10, 0)
         assert file.pread(10, 0).value == b"x" * 10

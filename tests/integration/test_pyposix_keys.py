@@ -9,22 +9,19 @@ import re
 import stat
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from glupy import _entry
-from glupy.testing import stock
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.views import Dict
 
 LEAVES = "posix", "pyposix"
 # Where they are to differ, as docs/differences.md says, a test is of each leaf by itself.
-OF_10_3 = pytest.mark.skipif(stock.version() >= (11,), reason="docs/differences.md is about 10.3")
-POSIX = pytest.param("posix", marks=OF_10_3)
+POSIX = pytest.param("posix", marks=pytest.mark.of_10_3)
 EACH = pytest.mark.parametrize("leaf", [POSIX, "pyposix"])
 ASKING = Path(__file__).parent / "translators" / "asking.py"
 ASKS = "features/glupy", {"module": f"{ASKING}:Asking"}
@@ -37,7 +34,6 @@ pytestmark = pytest.mark.allow_log(r".*")
 
 MakeBrick = Callable[..., Brick]
 Connect = Callable[..., Client]
-Strace = Callable[..., AbstractContextManager[Path]]
 
 
 def failure(call: Callable[..., Any], *arguments: Any) -> int | None:
@@ -281,10 +277,8 @@ def test_signatures(sides: Any) -> None:
 
 
 @EACH
-def test_a_signature_that_cannot_be_read(
-    brick: Brick, client: Client, leaf: str, strace: Strace
-) -> None:
-    with client.creat("/f") as file, strace(brick.pid, "fgetxattr", error="EIO"):
+def test_a_signature_that_cannot_be_read(brick: Brick, client: Client, leaf: str) -> None:
+    with client.creat("/f") as file, brick.strace(["fgetxattr"], error="EIO"):
         found = failure(file.fgetxattr, SIGNATURE)
     assert found == (errno.EINVAL if leaf == "posix" else errno.EIO)
 
@@ -324,7 +318,7 @@ def test_healing(sides: Any) -> None:
 
 @EACH
 def test_healing_keeps_what_was_given(
-    make_brick: MakeBrick, connect: Connect, brick_dir: Path, leaf: str, strace: Strace
+    make_brick: MakeBrick, connect: Connect, brick_dir: Path, leaf: str
 ) -> None:
     """C posix removes even that first, and the times for good."""
     brick = make_brick(brick_dir, ctime=True)
@@ -339,7 +333,7 @@ def test_healing_keeps_what_was_given(
     def fill(xdata: Dict) -> None:
         xdata.set_int("sync_backend_xattrs", 1, 8)
 
-    with strace(brick.pid, "lremovexattr,removexattr") as trace:
+    with brick.strace(["lremovexattr", "removexattr"]) as trace:
         side.ask(fill, lambda: client.setxattr("/d", "user.both", b"new"))
     removed = set(re.findall(r'"([\w.]+)"\) += 0$', trace.read_text(), re.M))
     if leaf == "posix":

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from glupy import keys
-from glupy.testing import stock
 
 if TYPE_CHECKING:
     from tests.sides.asking import (
@@ -36,7 +35,7 @@ else:  # pytest runs with this folder in sys.path
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [
     pytest.mark.allow_log(r".*"),
-    pytest.mark.skipif(stock.version() >= (11,), reason="compared with what 10.3 answers"),
+    pytest.mark.of_10_3,
 ]
 
 OF_GEO_REPLICATION = {

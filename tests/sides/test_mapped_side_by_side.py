@@ -15,7 +15,6 @@ import pytest
 
 import volfiles
 from glupy import Iatt, Statvfs, stores
-from glupy.testing import stock
 from glupy.testing.processes import free_port
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ else:  # pytest runs with this folder in sys.path
 
 pytestmark = [
     pytest.mark.allow_log(r".*"),
-    pytest.mark.skipif(stock.version() >= (11,), reason="compared with what 10.3 answers"),
+    pytest.mark.of_10_3,
 ]
 
 COMPARED = [

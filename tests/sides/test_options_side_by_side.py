@@ -7,7 +7,6 @@ import functools
 import os
 import re
 import stat
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from glupy import keys
-from glupy.testing import stock
 from glupy.testing.processes import Brick
 from glupy.views import Mdata
 
@@ -32,7 +30,7 @@ else:  # pytest runs with this folder in sys.path
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [
     pytest.mark.allow_log(r".*"),
-    pytest.mark.skipif(stock.version() >= (11,), reason="compared with what 10.3 answers"),
+    pytest.mark.of_10_3,
 ]
 
 OTHER_UUID = "87654321-1234-1234-1234-123456789abc"
@@ -166,15 +164,8 @@ SYNCS = "fsync", "fdatasync", "syncfs"
 def traced(brick: Brick, calls: Sequence[str], text: str = "") -> Iterator[list[str]]:
     """The names of those system calls that the brick makes meanwhile, with a text in them."""
     found: list[str] = []
-    trace = brick.folder / "trace"
-    command = ["strace", "-f", "-e", f"trace={','.join(calls)}", "-o", str(trace), "-p"]
-    with subprocess.Popen([*command, str(brick.pid)], stderr=subprocess.PIPE) as tracer:
-        try:
-            assert tracer.stderr is not None
-            tracer.stderr.readline()  # attached
-            yield found
-        finally:
-            tracer.terminate()
+    with brick.strace(calls) as trace:
+        yield found
     lines = [line for line in trace.read_text().splitlines() if text in line]
     found += re.findall(rf" ({'|'.join(calls)})\(", "\n".join(lines))
 

@@ -26,7 +26,6 @@ import pytest
 
 import volfiles
 from glupy import Loc, constants, keys, stores
-from glupy.testing import stock
 from glupy.views import Mdata
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ else:  # pytest runs with this folder in sys.path
 
 pytestmark = [
     pytest.mark.allow_log(r".*"),
-    pytest.mark.skipif(stock.version() >= (11,), reason="compared with what 10.3 does"),
+    pytest.mark.of_10_3,
 ]
 
 SIZE = 256 << 20

@@ -22,7 +22,6 @@ import pytest
 
 import volfiles
 from glupy import Flock, Iatt, constants, stores
-from glupy.testing import stock
 from glupy.testing.processes import ProcessError, free_port
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ KINDS = ["file", "directory", "symlink", "device", "fifo", "socket"]
 pytestmark = [
     pytest.mark.allow_log(r".*"),
     # C posix 11 has other defects (tests/integration/test_pyposix_parity.py runs there too).
-    pytest.mark.skipif(stock.version() >= (11,), reason="docs/differences.md is about 10.3"),
+    pytest.mark.of_10_3,
 ]
 
 Scenario = Callable[[Side], None]

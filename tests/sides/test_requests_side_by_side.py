@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from glupy import Gfid, keys
-from glupy.testing import stock
 from glupy.views import Mdata
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ else:  # pytest runs with this folder in sys.path
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [
     pytest.mark.allow_log(r".*"),
-    pytest.mark.skipif(stock.version() >= (11,), reason="compared with what 10.3 answers"),
+    pytest.mark.of_10_3,
 ]
 
 # ---- keys that any fop may have ----

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import volfiles
-from glupy.testing import stock
 from glupy.testing.processes import free_port
 from pyposix.metadata import Times
 
@@ -30,7 +29,7 @@ else:  # pytest runs with this folder in sys.path
 
 pytestmark = [
     pytest.mark.allow_log(r".*"),
-    pytest.mark.skipif(stock.version() >= (11,), reason="compared with what 10.3 does"),
+    pytest.mark.of_10_3,
 ]
 
 MDATA = "trusted.glusterfs.mdata"

@@ -20,6 +20,7 @@ from .leaves import MIB, PARTING, client_of, volume_on, wait_until
 from .load import Image, Worker, mounted_file, whole
 
 FILES = 20
+DISPERSED = "disperse", "6", "redundancy", "2"
 LONG = 20.0  # seconds; a rebalance of these files takes about 3
 
 
@@ -65,9 +66,8 @@ def test_a_dispersed_file_with_a_discard_past_its_end_is_not_healed(
     glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
 ) -> None:
     """docs/upstream-defects.md: its fragments are longer than its size says, until a truncate."""
-    kind = "disperse", "6", "redundancy", "2"
     with (
-        volume_on("posix", glusterd, store, logs, 6, *kind) as volume,
+        volume_on("posix", glusterd, store, logs, 6, *DISPERSED) as volume,
         volume.mounted(tmp_path / "mnt") as mnt,
     ):
         paths = [mnt / "inside", mnt / "past"]
@@ -98,9 +98,8 @@ def test_a_dispersed_folder_that_changes_in_its_heal_is_not_healed_the_next_time
     glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
 ) -> None:
     """docs/upstream-defects.md: its atime is another one where it was healed."""
-    kind = "disperse", "6", "redundancy", "2"
     with (
-        volume_on("posix", glusterd, store, logs, 6, *kind) as volume,
+        volume_on("posix", glusterd, store, logs, 6, *DISPERSED) as volume,
         volume.mounted(tmp_path / "mnt") as mnt,
     ):
         first, second = volume.bricks[:2], volume.bricks[2:4]

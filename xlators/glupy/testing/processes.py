@@ -5,6 +5,7 @@ Each has a folder with its volfile (`graph.vol`), its log (`log`), what it print
 mount do not, whatever happens. A Ctrl-C in the terminal reaches the test, not the processes.
 """
 
+import contextlib
 import functools
 import os
 import random
@@ -14,7 +15,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -181,6 +182,28 @@ class _Process:
         text = dump.read_text(errors="replace")
         dump.unlink()  # another one in the same second would have the same name
         return statedump.Statedump.parse(text)
+
+    @contextlib.contextmanager
+    def strace(
+        self, calls: Sequence[str], *, error: str | None = None, path: Path | None = None
+    ) -> Iterator[Path]:
+        """Have strace(1) write down which of these system calls the process makes meanwhile.
+
+        Yields the file, whole after the block. With ``error``, such as ``EIO``, the calls fail with
+        that, as on a disk that is broken, and are not carried out. With ``path``, those of that
+        file alone. FileNotFoundError if strace is not installed.
+        """
+        trace, names = self.folder / "strace", ",".join(calls)
+        command = ["strace", "-f", "-e", f"trace={names}", "-o", str(trace)]
+        command += ["-e", f"inject={names}:error={error}"] if error else []
+        command += ["-P", str(path)] if path else []
+        with subprocess.Popen([*command, "-p", str(self.pid)], stderr=subprocess.PIPE) as tracer:
+            try:
+                assert tracer.stderr is not None
+                tracer.stderr.readline()  # attached
+                yield trace
+            finally:
+                tracer.terminate()
 
     def _prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
