@@ -22,11 +22,11 @@ from glupy.testing.processes import Brick, free_port
 from glupy.testing.volfile_server import serving
 
 if TYPE_CHECKING:
+    from tests.sides.comparing import LEAVES, Pair, compared, judged, table
     from tests.sides.sides import WINDER, Opened, Side
-    from tests.sides.test_pyposix_side_by_side import LEAVES, Pair, compared, judged, table
 else:  # pytest runs with this folder in sys.path
+    from comparing import LEAVES, Pair, compared, judged, table
     from sides import WINDER, Opened, Side
-    from test_pyposix_side_by_side import LEAVES, Pair, compared, judged, table
 
 Xdata = Mapping[str, Any]
 LOCK_COUNTS = {f"glusterfs.{kind}-count": 0 for kind in ("entrylk", "inodelk", "posixlk")}

@@ -13,12 +13,12 @@ from glupy.testing.processes import free_port
 
 if TYPE_CHECKING:
     from tests.sides.asking import Asking, Running, run_both
+    from tests.sides.comparing import LEAVES, PLACES
     from tests.sides.sides import served
-    from tests.sides.test_pyposix_side_by_side import LEAVES, PLACES
 else:  # pytest runs with this folder in sys.path
     from asking import Asking, Running, run_both
+    from comparing import LEAVES, PLACES
     from sides import served
-    from test_pyposix_side_by_side import LEAVES, PLACES
 
 
 @pytest.fixture(scope="module")

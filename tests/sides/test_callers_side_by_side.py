@@ -25,12 +25,14 @@ if TYPE_CHECKING:
         told,
         until,
     )
+    from tests.sides.comparing import small_stores
+    from tests.sides.scenarios import BLOCK, MIB, zoo
     from tests.sides.sides import Side
-    from tests.sides.test_pyposix_side_by_side import BLOCK, MIB, small_stores, zoo
 else:  # pytest runs with this folder in sys.path
     from asking import CALLERS, MAKING, Asking, Running, Xdata, check, packed, run_both, told, until
+    from comparing import small_stores
+    from scenarios import BLOCK, MIB, zoo
     from sides import Side
-    from test_pyposix_side_by_side import BLOCK, MIB, small_stores, zoo
 
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [

@@ -18,11 +18,13 @@ from glupy import Iatt, Statvfs, stores
 from glupy.testing.processes import free_port
 
 if TYPE_CHECKING:
+    from tests.sides.comparing import compared, parts
+    from tests.sides.scenarios import SCENARIOS
     from tests.sides.sides import Side, served
-    from tests.sides.test_pyposix_side_by_side import SCENARIOS, compared, parts
 else:  # pytest runs with this folder in sys.path
+    from comparing import compared, parts
+    from scenarios import SCENARIOS
     from sides import Side, served
-    from test_pyposix_side_by_side import SCENARIOS, compared, parts
 
 pytestmark = [
     pytest.mark.allow_log(r".*"),

@@ -20,12 +20,12 @@ from glupy.views import Mdata
 
 if TYPE_CHECKING:
     from tests.sides.asking import UUID, Running, check, packed, run, told, until
+    from tests.sides.scenarios import MODE, with_mode
     from tests.sides.sides import xattrs
-    from tests.sides.test_pyposix_side_by_side import MODE, with_mode
 else:  # pytest runs with this folder in sys.path
     from asking import UUID, Running, check, packed, run, told, until
+    from scenarios import MODE, with_mode
     from sides import xattrs
-    from test_pyposix_side_by_side import MODE, with_mode
 
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [

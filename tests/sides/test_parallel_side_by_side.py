@@ -29,11 +29,13 @@ from glupy import Loc, constants, keys, stores
 from glupy.views import Mdata
 
 if TYPE_CHECKING:
+    from tests.sides.comparing import LEAVES
+    from tests.sides.scenarios import BLOCK, MODE, with_mode
     from tests.sides.sides import Opened, Side, served
-    from tests.sides.test_pyposix_side_by_side import BLOCK, LEAVES, MODE, with_mode
 else:  # pytest runs with this folder in sys.path
+    from comparing import LEAVES
+    from scenarios import BLOCK, MODE, with_mode
     from sides import Opened, Side, served
-    from test_pyposix_side_by_side import BLOCK, LEAVES, MODE, with_mode
 
 pytestmark = [
     pytest.mark.allow_log(r".*"),

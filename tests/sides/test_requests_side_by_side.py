@@ -27,12 +27,12 @@ if TYPE_CHECKING:
         check,
         told,
     )
+    from tests.sides.scenarios import BLOCK, KINDS, MIB, MODE, with_mode, zoo
     from tests.sides.sides import Opened, xattrs
-    from tests.sides.test_pyposix_side_by_side import BLOCK, KINDS, MIB, MODE, with_mode, zoo
 else:  # pytest runs with this folder in sys.path
     from asking import CONTENTS, LINKTO, LOCK_COUNTS, MAKING, TEXT, Asking, Xdata, check, told
+    from scenarios import BLOCK, KINDS, MIB, MODE, with_mode, zoo
     from sides import Opened, xattrs
-    from test_pyposix_side_by_side import BLOCK, KINDS, MIB, MODE, with_mode, zoo
 
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [

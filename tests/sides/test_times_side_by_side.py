@@ -21,11 +21,13 @@ from glupy.testing.processes import free_port
 from pyposix.metadata import Times
 
 if TYPE_CHECKING:
+    from tests.sides.comparing import LEAVES, PLACES, compared, judged
+    from tests.sides.scenarios import SCENARIOS
     from tests.sides.sides import Outcome, Side, served
-    from tests.sides.test_pyposix_side_by_side import LEAVES, PLACES, SCENARIOS, compared, judged
 else:  # pytest runs with this folder in sys.path
+    from comparing import LEAVES, PLACES, compared, judged
+    from scenarios import SCENARIOS
     from sides import Outcome, Side, served
-    from test_pyposix_side_by_side import LEAVES, PLACES, SCENARIOS, compared, judged
 
 pytestmark = [
     pytest.mark.allow_log(r".*"),
