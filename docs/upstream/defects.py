@@ -21,6 +21,8 @@ from glupy.testing.fuzz.steps import (
     Create,
     Discard,
     Fstat,
+    Inject,
+    Link,
     Open,
     Read,
     Rename,
@@ -72,6 +74,13 @@ DEFECTS = {
         [Create(0, "a"), Write(0, 0, 4096, 1), Copy(0, 0, 0, 8192, 4096)],
         "size 4096, not 12288",
         ["copies"],
+    ),
+    "replicate-links": Defect(
+        "replicate:3:posix",
+        [Create(0, "a"), Inject("link"), Link(0, "a", "b")],
+        "1 links, not 2",
+        ["links"],
+        ["io"],
     ),
     "distribute-copies": Defect(
         "distribute:2:pyposix",

@@ -380,6 +380,9 @@ class Recipe:
             self.backends = ()
             return volfiles.distribute(graphs), promises
         if kind == "replicate":
+            if "io" in self._faults:
+                why["links"] = "of a link that failed on one replica: a stat may be answered by it"
+                promises = replace(promises, links=False)
             return volfiles.replicate(graphs, arbiter=bool(more)), promises
         self.backends = ()
         self.boundaries += (512 * count,)
