@@ -13,6 +13,7 @@ import os
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -452,13 +453,15 @@ def freed(discards: Sequence[tuple[int, int]], fragments: int) -> int:
     return blocks * BLOCK // SECTOR
 
 
-def sectors(brick: Path) -> int:
-    """What the files of a brick take, shards too."""
+def sectors(brick: Path) -> Counter[str]:
+    """What each file of a brick takes, shards too."""
     stores.run("sync", "--file-system", brick)
-    return sum(
-        path.lstat().st_blocks
-        for path in brick.rglob("*")
-        if path.is_file() and ".glusterfs" not in path.parts
+    return Counter(
+        {
+            str(path.relative_to(brick)): path.lstat().st_blocks
+            for path in brick.rglob("*")
+            if path.is_file() and ".glusterfs" not in path.parts
+        }
     )
 
 
@@ -504,8 +507,11 @@ def test_a_discard_frees_blocks_of_each_brick(case: Case, tmp_path: Path) -> Non
         images.io(images.url(name), *commands, "flush")
 
     discards = dict.fromkeys([fuse, gfapi, qemu_io], DISCARDS)
+    tries = dict.fromkeys(discards, 1)
     if case.kind.fragments > 1:
-        # docs/upstream-defects.md: those of QEMU that begin or end inside a stripe fail.
+        # docs/upstream-defects.md: those of QEMU that begin or end inside a stripe fail, and of
+        # others one image in about ten.
+        tries[qemu_io] = 8
         stripe = case.kind.fragments * SECTOR
         begins = [offset // stripe * stripe for offset, _ in DISCARDS]
         ends = [-(-sum(each) // stripe) * stripe for each in DISCARDS]
@@ -516,16 +522,26 @@ def test_a_discard_frees_blocks_of_each_brick(case: Case, tmp_path: Path) -> Non
             data = bytearray(b"A" * SIZE)
             for offset, length in ranges:
                 data[offset : offset + length] = bytes(length)
-            made = make_images(case, mnt, way.__name__)
-            before = {brick: sectors(brick) for brick in case.volume.bricks}
-            for name in made:
-                way(name)
-                expected[name] = data
+            for left in reversed(range(tries[way])):
+                made = make_images(case, mnt, way.__name__)
+                before = {brick: sectors(brick) for brick in case.volume.bricks}
+                try:
+                    for name in made:
+                        way(name)
+                    break
+                except qemu.QemuError:
+                    if not left:
+                        raise
+                    for name in made:
+                        (mnt / name).unlink()
+            expected.update(dict.fromkeys(made, data))
             for group in case.groups():
                 for brick in group:
                     has_data = brick in case.with_data(group)
                     difference = freed(ranges, case.kind.fragments) if has_data else 0
-                    assert before[brick] - sectors(brick) == pytest.approx(difference, abs=MORE)
+                    less = Counter(before[brick])
+                    less.subtract(sectors(brick))
+                    assert less.total() == pytest.approx(difference, abs=MORE), +less - -less
     with case.clients(tmp_path) as (mnt, client):
         for name, data in expected.items():
             assert (mnt / name).read_bytes() == data, name

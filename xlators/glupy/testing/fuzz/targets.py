@@ -380,10 +380,14 @@ class Recipe:
             self.backends = ()
             return volfiles.distribute(graphs), promises
         if kind == "replicate":
+            options = {}
             if "io" in self._faults:
+                # The replica that errs is the one that answers: else it is the last whose
+                # answer came as the volume was looked up first, and runs differ.
+                options = {"choose-local": "off", "read-subvolume-index": "0"}
                 why["links"] = "of a link that failed on one replica: a stat may be answered by it"
                 promises = replace(promises, links=False)
-            return volfiles.replicate(graphs, arbiter=bool(more)), promises
+            return volfiles.replicate(graphs, arbiter=bool(more), options=options), promises
         self.backends = ()
         self.boundaries += (512 * count,)
         why |= {
