@@ -25,7 +25,7 @@ from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.views import Dict, Mdata
 from glupy.views.dirents import Dirent, Dirents
-from glupy.views.locks import Locks
+from glupy.views.locks import Lease, Locks
 from volfiles import Graph
 
 WINDER = Path(__file__).parent / "translators" / "winder.py"
@@ -284,6 +284,8 @@ class Side:
             return (value.d_name, value.d_type, value.d_off, stat_, self.plain(value.dict))
         if isinstance(value, Flock):
             return (value.l_type, value.l_whence, value.l_start, value.l_len)
+        if isinstance(value, Lease):
+            return (value.cmd, value.lease_type, value.lease_flags, value.lease_id)
         if isinstance(value, Locks):
             return [self.plain(each.flock) for each in value]
         if isinstance(value, Mdata):

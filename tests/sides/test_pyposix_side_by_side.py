@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import os
 import re
 import stat
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tests.sides.scenarios import (
         BLOCK,
         GID,
+        HUGE,
         KIB,
         KINDS,
         LINK_COUNT,
@@ -56,6 +58,7 @@ else:  # pytest runs with this folder in sys.path
     from scenarios import (
         BLOCK,
         GID,
+        HUGE,
         KIB,
         KINDS,
         LINK_COUNT,
@@ -192,6 +195,28 @@ def fill(folder: Path) -> None:
             except OSError as error:
                 assert error.errno == errno.ENOSPC
         os.fsync(ballast.fileno())
+
+
+def allocating_without_end(side: Side) -> None:
+    """What a failure leaves behind is not compared here: row `failed-allocation`."""
+    lengths = 1 << 40, 1 << 43, (1 << 44) - BLOCK, 1 << 44, 1 << 50, HUGE - BLOCK, HUGE
+    for offset, length in itertools.product((0, 1, BLOCK, 10 * BLOCK, 1 << 43), lengths):
+        for fop, *mode in ("zerofill",), ("fallocate", 0), ("fallocate", 1):
+            name = f"{fop} {mode} {offset} {length}"
+            file = side.created(name)
+            side.do("writev", file, b"s" * 3 * BLOCK, 1, 0, 0, None)
+            side.do(fop, file, *mode, offset, length)
+            side.do("unlink", name, 0, differs=LINK_COUNT)
+            del file  # or its blocks were missing to the next one
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_more_than_there_is(kind: str, tmp_path: Path) -> None:
+    options = {"reserve": "0", **NO_HEALTH_CHECK}
+    with stores.store(tmp_path / "image", SIZE, tmp_path / "mnt", kind=kind) as store:
+        folders = {leaf: store.folder / PLACES[leaf] for leaf in LEAVES}
+        with pair(folders, tmp_path, options=options) as sides:
+            check(compared(sides.values(), "more", allocating_without_end))
 
 
 def test_full(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ _KEEP = linux.FALLOC_FL_KEEP_SIZE
 _PUNCH = linux.FALLOC_FL_KEEP_SIZE | linux.FALLOC_FL_PUNCH_HOLE
 _ZERO = linux.FALLOC_FL_KEEP_SIZE | linux.FALLOC_FL_ZERO_RANGE
 _END = 1 << 62
+_MOST = 1 << 63
 _ZEROS_AT_A_TIME = 64 * 1024
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -78,8 +79,10 @@ def zero(number: int, offset: int, length: int) -> None:
     """
     with _undone(number, offset, length):
         has_blocks = False
+        status = os.fstat(number)
         try:
-            if offset < os.fstat(number).st_size:
+            # The kernel refuses at once what it cannot round up to blocks.
+            if offset < status.st_size and offset + length <= _MOST - status.st_blksize:
                 # ext4 zeroes what has blocks before it finds that there are no more for the rest.
                 linux.fallocate(number, _KEEP, offset, length)
                 has_blocks = True

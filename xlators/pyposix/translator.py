@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyposix.attributes import Attributes
 from pyposix.data import Data
 from pyposix.directory import Directories
+from pyposix.locks import Locks
 from pyposix.lookup import Lookup
 from pyposix.making import Making
 from pyposix.removing import Removing
@@ -14,7 +15,7 @@ from pyposix.xattrop import XattrOps
 
 
 class PosixTranslator(
-    Lookup, Making, Removing, Attributes, Data, Space, Directories, Xattrs, XattrOps
+    Lookup, Making, Removing, Attributes, Data, Space, Directories, Xattrs, XattrOps, Locks
 ):
     """A directory of a local file system as a GlusterFS brick. The classes it consists of say how.
 
