@@ -8,11 +8,14 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+import volfiles
 from glupy import Gfid, keys
+from glupy.testing.processes import free_port
 from glupy.views import Mdata
 
 if TYPE_CHECKING:
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
         check,
         told,
     )
+    from tests.sides.comparing import LEAVES, PLACES
     from tests.sides.scenarios import BLOCK, KINDS, MIB, MODE, with_mode, zoo
-    from tests.sides.sides import Opened, xattrs
+    from tests.sides.sides import Opened, served, xattrs
 else:  # pytest runs with this folder in sys.path
     from asking import CONTENTS, LINKTO, LOCK_COUNTS, MAKING, TEXT, Asking, Xdata, check, told
+    from comparing import LEAVES, PLACES
     from scenarios import BLOCK, KINDS, MIB, MODE, with_mode, zoo
-    from sides import Opened, xattrs
+    from sides import Opened, served, xattrs
 
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [
@@ -711,3 +716,17 @@ def in_clouds(side: Asking, fop: str) -> None:
                 side.do(fop, *ON_CLOUDS[fop](at), xdata=xdata, label=label, differs=row)
             status = side.real("d/file").stat()
             side.note(f"left by {label}", (status.st_size, xattrs(side.real("d/file"))))
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_a_key_that_ends_c(leaf: str, tmp_path: Path) -> None:
+    """docs/upstream-defects.md: C posix looks for a fourth part of it."""
+    folder = tmp_path / PLACES[leaf]
+    folder.mkdir()
+    graph = volfiles.brick(folder, leaf=leaf, port=free_port())
+    told = pytest.raises(OSError, match="not connected") if leaf == "posix" else None
+    with told or contextlib.nullcontext() as ended, served(graph, folder, tmp_path, leaf) as side:
+        side.created("file")
+        side.do("lookup", "file", xdata={"trusted...contri": b"1"})
+    if ended is not None:
+        assert any("signal SIGSEGV" in note for note in ended.value.__notes__)
