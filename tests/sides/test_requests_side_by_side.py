@@ -288,7 +288,7 @@ def fresh_file_without_a_gfid(side: Asking) -> None:
 
 def looked_up_after_unlink(side: Asking, value: int) -> None:
     row = "unlinked-lookup"
-    side.held("gone")
+    side.do("mknod", "gone", stat.S_IFREG | 0o644, 0, 0)  # nobody has to close it
     held = side.held("open")
     gfids = {"gone": side.gfid("gone"), "open": side.gfid("open"), "nothing": b"n" * 16}
     side.note("gfid", str(Gfid(gfids["open"])))

@@ -102,7 +102,7 @@ def unmount(folder: Path) -> None:
                 time.sleep(0.1)
             elif mount_of(folder):
                 run("umount", "--lazy", folder)
-                raise StoreError(f"{error} (it goes with its last user)") from None
+                raise StoreError(f"{error} (it goes with its last user)") from error
 
 
 @contextmanager
