@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .load import Image, Worker, mounted_file, whole
 
 FILES = 20
 DISPERSED = "disperse", "6", "redundancy", "2"
+DELAY = 2.5  # seconds; disperse.eager-lock-timeout is 1
 LONG = 20.0  # seconds; a rebalance of these files takes about 3
 
 
@@ -90,6 +92,43 @@ def test_a_dispersed_file_with_a_discard_past_its_end_is_not_healed(
         volume.heal(LONG)
         for path in paths:
             assert path.read_bytes() == b"B" * 4096 + b"A" * 4904 + bytes(1000)
+
+
+@pytest.mark.long
+@pytest.mark.allow_log(*PARTING)
+def test_a_dispersed_file_that_was_truncated_before_an_unmount_has_the_old_size(
+    glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
+) -> None:
+    """docs/upstream-defects.md; and what docs/volumes.md says against it."""
+
+    def sizes(name: str) -> set[tuple[int, int]]:
+        """What the bricks have of a file: its size, and that of its fragment."""
+        paths = [brick / name for brick in volume.bricks]
+        key = "trusted.ec.size"
+        return {(int.from_bytes(os.getxattr(path, key)), path.stat().st_size) for path in paths}
+
+    with volume_on("posix", glusterd, store, logs, 6, *DISPERSED) as volume:
+        with volume.mounted(tmp_path / "1") as mnt:
+            for name in "cut", "synced":
+                (mnt / name).write_bytes(b"A" * 13_000)
+            time.sleep(DELAY)
+        with volume.mounted(tmp_path / "2") as mnt:
+            os.truncate(mnt / "synced", 3_000)
+            with mounted_file(mnt / "synced") as file:
+                file.fsync()
+            os.truncate(mnt / "cut", 3_000)
+        assert sizes("synced") == {(3_000, 1024)}
+        assert sizes("cut") == {(13_000, 1024)}
+        with pytest.raises(ProcessError, match="is not healed"):
+            volume.heal(LONG)
+        with volume.mounted(tmp_path / "3") as mnt:
+            assert (mnt / "cut").read_bytes() == b"A" * 3_000 + bytes(1096)
+            os.truncate(mnt / "cut", 3_000)
+            time.sleep(DELAY)
+        volume.heal(LONG)
+        with volume.mounted(tmp_path / "4") as mnt:
+            for name in "cut", "synced":
+                assert (mnt / name).read_bytes() == b"A" * 3_000
 
 
 @pytest.mark.long
