@@ -29,6 +29,8 @@ if crash:
     sys.exit(1)
 print("child", os.getpid(), flush=True)
 """
+# Not one long sleep: of a signal right before it nothing would be seen until its end.
+WAIT = "for _ in range(600): time.sleep(0.1)"
 
 
 def sheltered(body: str) -> subprocess.Popen[str]:
@@ -54,7 +56,7 @@ def test_how_it_ends(body: str, status: int, shown: str) -> None:
 
 
 def test_a_signal_is_handed_on() -> None:
-    with sheltered("time.sleep(60)") as command:
+    with sheltered(WAIT) as command:
         assert command.stdout is not None
         command.stdout.readline()
         command.terminate()
@@ -64,7 +66,7 @@ def test_a_signal_is_handed_on() -> None:
 
 def test_a_crash_after_a_signal_is_no_crash() -> None:
     body = "signal.signal(signal.SIGTERM, lambda *_: os.abort())\nprint()\nsys.stdout.flush()\n"
-    with sheltered(body + "time.sleep(60)") as command:
+    with sheltered(body + WAIT) as command:
         assert command.stdout is not None
         command.stdout.readline()
         command.stdout.readline()
@@ -74,7 +76,7 @@ def test_a_crash_after_a_signal_is_no_crash() -> None:
 
 
 def test_a_child_ends_with_its_parent() -> None:
-    with sheltered("time.sleep(60)") as command:
+    with sheltered(WAIT) as command:
         assert command.stdout is not None
         child = Path("/proc", command.stdout.readline().split()[1])
         command.kill()

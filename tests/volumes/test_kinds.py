@@ -343,7 +343,7 @@ def gfid(path: Path) -> uuid.UUID:
 
 
 @pytest.mark.allow_log("bad object accessed", r"server4_\w+_cbk\] .*{errno=5}")
-@cases(of=lambda kind: not kind.sharded)
+@cases()
 def test_bitrot_finds_what_was_changed_on_a_brick(case: Case, tmp_path: Path) -> None:
     """The volume is still empty: for each file of a brick bitd takes a second."""
     image = Image("bitrot", zerofill=False, past_end=not case.kind.sharded, size=100_000)
@@ -644,25 +644,30 @@ def used(case: Case, folder: str, expected: int) -> None:
     # of locks that a brick's own fops (marker's) hold, which have no client
     "server_process_event_upcall failed",
 )
-@cases("distribute-mixed", of=lambda kind: not kind.sharded)  # .shard is not in the folder
+@cases("distribute-mixed")
 def test_quota_counts_discards(case: Case, tmp_path: Path) -> None:
+    limited, before = "/limited", 0
     case.volume.enable_quota()
+    if case.kind.sharded:  # shards are in /.shard, which no other limit is about
+        limited = "/"
+        case.volume.limit(limited, 1 << 40)
+        before = case.volume.usage(limited)
     with case.clients(tmp_path) as (mnt, client):
         (mnt / "limited").mkdir()
-        case.volume.limit("/limited", LIMIT)
+        case.volume.limit(limited, before + LIMIT)
         with mounted_file(mnt / "limited" / "file") as file:
             file.pwrite(b"A" * 6 * MIB, 0)
             file.fsync()
-            used(case, "/limited", 6 * MIB)
+            used(case, limited, before + 6 * MIB)
             with pytest.raises(OSError, match=os.strerror(errno.EDQUOT)):
                 for number in range(6, 12):
                     file.pwrite(b"B" * MIB, number * MIB)
                     file.fsync()
-            written = case.volume.usage("/limited")
-            assert 6 * MIB < written < LIMIT + 2 * MIB
+            written = case.volume.usage(limited)
+            assert 6 * MIB < written - before < LIMIT + 2 * MIB
             file.discard(MIB, 4 * MIB)
             file.fsync()
-            used(case, "/limited", written - 4 * MIB)
+            used(case, limited, written - 4 * MIB)
             file.pwrite(b"C" * MIB, 0)
             file.fsync()
         data = (mnt / "limited" / "file").read_bytes()[: 6 * MIB]
