@@ -672,6 +672,7 @@ def test_quota_counts_discards(case: Case, tmp_path: Path) -> None:
             file.fsync()
         data = (mnt / "limited" / "file").read_bytes()[: 6 * MIB]
         assert data == b"C" * MIB + bytes(4 * MIB) + b"A" * MIB
+        case.volume.limit(limited, 1 << 40)
         case.load.change(mnt, client, 20)
     case.check(tmp_path)
     case.check_leaves()
