@@ -139,7 +139,7 @@ def contents(path: bytes) -> tuple[str, list[tuple[int, int]]]:
     try:
         size, end = os.fstat(number).st_size, 0
         if size <= 4 * MIB:
-            os.pread(number, size, 0)
+            digest_data(digest, 0, os.pread(number, size, 0))
         while True:
             try:
                 start = os.lseek(number, end, os.SEEK_DATA)

@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import volfiles
 from glupy import Loc, _entry, fops, keys
@@ -21,12 +21,8 @@ from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick, free_port
 from glupy.testing.volfile_server import serving
 
-if TYPE_CHECKING:
-    from tests.sides.comparing import LEAVES, Pair, compared, judged, table
-    from tests.sides.sides import WINDER, Opened, Side
-else:  # pytest runs with this folder in sys.path
-    from comparing import LEAVES, Pair, compared, judged, table
-    from sides import WINDER, Opened, Side
+from .comparing import LEAVES, Pair, compared, judged, table
+from .sides import WINDER, Opened, Side
 
 Xdata = Mapping[str, Any]
 LOCK_COUNTS = {f"glusterfs.{kind}-count": 0 for kind in ("entrylk", "inodelk", "posixlk")}

@@ -6,18 +6,14 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import volfiles
 from glupy import stores
 from glupy.testing.processes import free_port
 
-if TYPE_CHECKING:
-    from tests.sides.scenarios import MIB, Scenario
-    from tests.sides.sides import Outcome, Side, served
-else:  # pytest runs with this folder in sys.path
-    from scenarios import MIB, Scenario
-    from sides import Outcome, Side, served
+from .scenarios import MIB, Scenario
+from .sides import Outcome, Side, served
 
 LEAVES = "posix", "pyposix"
 # As long as each other: how long a path may be shows how long a brick's own is.

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import volfiles
 from glupy.testing.processes import free_port
 
-if TYPE_CHECKING:
-    from tests.sides.asking import Asking, Running, run_both
-    from tests.sides.comparing import LEAVES, PLACES
-    from tests.sides.sides import served
-else:  # pytest runs with this folder in sys.path
-    from asking import Asking, Running, run_both
-    from comparing import LEAVES, PLACES
-    from sides import served
+from .asking import Asking, Running, run_both
+from .comparing import LEAVES, PLACES
+from .sides import served
 
 
 @pytest.fixture(scope="module")

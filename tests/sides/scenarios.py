@@ -7,14 +7,11 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from glupy import Flock, Iatt, constants
 
-if TYPE_CHECKING:
-    from tests.sides.sides import Opened, Side
-else:  # pytest runs with this folder in sys.path
-    from sides import Opened, Side
+from .sides import Opened, Side
 
 SIZE = 1 << 30
 BLOCK = 4096

@@ -6,33 +6,26 @@ import functools
 import os
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
 from glupy import keys
 
-if TYPE_CHECKING:
-    from tests.sides.asking import (
-        CALLERS,
-        MAKING,
-        Asking,
-        Running,
-        Xdata,
-        check,
-        packed,
-        run_both,
-        told,
-        until,
-    )
-    from tests.sides.comparing import small_stores
-    from tests.sides.scenarios import BLOCK, MIB, zoo
-    from tests.sides.sides import Side
-else:  # pytest runs with this folder in sys.path
-    from asking import CALLERS, MAKING, Asking, Running, Xdata, check, packed, run_both, told, until
-    from comparing import small_stores
-    from scenarios import BLOCK, MIB, zoo
-    from sides import Side
+from .asking import (
+    CALLERS,
+    MAKING,
+    Asking,
+    Running,
+    Xdata,
+    check,
+    packed,
+    run_both,
+    told,
+    until,
+)
+from .comparing import small_stores
+from .scenarios import BLOCK, MIB, zoo
+from .sides import Side
 
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,12 +12,8 @@ import volfiles
 from glupy.testing.processes import free_port
 from glupy.views import Flock, Lease
 
-if TYPE_CHECKING:
-    from tests.sides.comparing import LEAVES, PLACES, check, compared
-    from tests.sides.sides import Side, served
-else:  # pytest runs with this folder in sys.path
-    from comparing import LEAVES, PLACES, check, compared
-    from sides import served
+from .comparing import LEAVES, PLACES, check, compared
+from .sides import Side, served
 
 pytestmark = [pytest.mark.allow_log(r".*"), pytest.mark.of_10_3]
 

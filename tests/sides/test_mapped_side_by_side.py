@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,14 +17,9 @@ import volfiles
 from glupy import Iatt, Statvfs, stores
 from glupy.testing.processes import free_port
 
-if TYPE_CHECKING:
-    from tests.sides.comparing import compared, parts
-    from tests.sides.scenarios import SCENARIOS
-    from tests.sides.sides import Side, served
-else:  # pytest runs with this folder in sys.path
-    from comparing import compared, parts
-    from scenarios import SCENARIOS
-    from sides import Side, served
+from .comparing import compared, parts
+from .scenarios import SCENARIOS
+from .sides import Side, served
 
 pytestmark = [
     pytest.mark.allow_log(r".*"),

@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,14 +18,9 @@ from glupy import keys
 from glupy.testing.processes import Brick
 from glupy.views import Mdata
 
-if TYPE_CHECKING:
-    from tests.sides.asking import UUID, Running, check, packed, run, told, until
-    from tests.sides.scenarios import MODE, with_mode
-    from tests.sides.sides import xattrs
-else:  # pytest runs with this folder in sys.path
-    from asking import UUID, Running, check, packed, run, told, until
-    from scenarios import MODE, with_mode
-    from sides import xattrs
+from .asking import UUID, Running, check, packed, run, told, until
+from .scenarios import MODE, with_mode
+from .sides import xattrs
 
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [

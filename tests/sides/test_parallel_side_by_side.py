@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -28,14 +28,9 @@ import volfiles
 from glupy import Loc, constants, keys, stores
 from glupy.views import Mdata
 
-if TYPE_CHECKING:
-    from tests.sides.comparing import LEAVES
-    from tests.sides.scenarios import BLOCK, MODE, with_mode
-    from tests.sides.sides import Opened, Side, served
-else:  # pytest runs with this folder in sys.path
-    from comparing import LEAVES
-    from scenarios import BLOCK, MODE, with_mode
-    from sides import Opened, Side, served
+from .comparing import LEAVES
+from .scenarios import BLOCK, MODE, with_mode
+from .sides import Opened, Side, served
 
 pytestmark = [
     pytest.mark.allow_log(r".*"),

@@ -15,65 +15,43 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from glupy import stores
 from glupy.testing.processes import ProcessError
 
-if TYPE_CHECKING:
-    from tests.sides.comparing import (
-        LEAVES,
-        PLACES,
-        SHOWN,
-        Pair,
-        check,
-        compared,
-        pair,
-        small_stores,
-        table,
-    )
-    from tests.sides.scenarios import (
-        BLOCK,
-        GID,
-        HUGE,
-        KIB,
-        KINDS,
-        LINK_COUNT,
-        MIB,
-        MODE,
-        SCENARIOS,
-        SIZE,
-        U32,
-        UID,
-        owner,
-        times_told,
-        with_mode,
-        zoo,
-    )
-    from tests.sides.sides import Side
-else:  # pytest runs with this folder in sys.path
-    from comparing import LEAVES, PLACES, SHOWN, Pair, check, compared, pair, small_stores, table
-    from scenarios import (
-        BLOCK,
-        GID,
-        HUGE,
-        KIB,
-        KINDS,
-        LINK_COUNT,
-        MIB,
-        MODE,
-        SCENARIOS,
-        SIZE,
-        U32,
-        UID,
-        owner,
-        times_told,
-        with_mode,
-        zoo,
-    )
-    from sides import Side
+from .comparing import (
+    LEAVES,
+    PLACES,
+    SHOWN,
+    Pair,
+    check,
+    compared,
+    pair,
+    small_stores,
+    table,
+)
+from .scenarios import (
+    BLOCK,
+    GID,
+    HUGE,
+    KIB,
+    KINDS,
+    LINK_COUNT,
+    MIB,
+    MODE,
+    SCENARIOS,
+    SIZE,
+    U32,
+    UID,
+    owner,
+    times_told,
+    with_mode,
+    zoo,
+)
+from .sides import Side
 
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [

@@ -9,7 +9,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,26 +18,20 @@ from glupy import Gfid, keys
 from glupy.testing.processes import free_port
 from glupy.views import Mdata
 
-if TYPE_CHECKING:
-    from tests.sides.asking import (
-        CONTENTS,
-        LINKTO,
-        LOCK_COUNTS,
-        MAKING,
-        TEXT,
-        Asking,
-        Xdata,
-        check,
-        told,
-    )
-    from tests.sides.comparing import LEAVES, PLACES
-    from tests.sides.scenarios import BLOCK, KINDS, MIB, MODE, with_mode, zoo
-    from tests.sides.sides import Opened, served, xattrs
-else:  # pytest runs with this folder in sys.path
-    from asking import CONTENTS, LINKTO, LOCK_COUNTS, MAKING, TEXT, Asking, Xdata, check, told
-    from comparing import LEAVES, PLACES
-    from scenarios import BLOCK, KINDS, MIB, MODE, with_mode, zoo
-    from sides import Opened, served, xattrs
+from .asking import (
+    CONTENTS,
+    LINKTO,
+    LOCK_COUNTS,
+    MAKING,
+    TEXT,
+    Asking,
+    Xdata,
+    check,
+    told,
+)
+from .comparing import LEAVES, PLACES
+from .scenarios import BLOCK, KINDS, MIB, MODE, with_mode, zoo
+from .sides import Opened, served, xattrs
 
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [

@@ -12,7 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,14 +20,9 @@ import volfiles
 from glupy.testing.processes import free_port
 from pyposix.metadata import Times
 
-if TYPE_CHECKING:
-    from tests.sides.comparing import LEAVES, PLACES, compared, judged
-    from tests.sides.scenarios import SCENARIOS
-    from tests.sides.sides import Outcome, Side, served
-else:  # pytest runs with this folder in sys.path
-    from comparing import LEAVES, PLACES, compared, judged
-    from scenarios import SCENARIOS
-    from sides import Outcome, Side, served
+from .comparing import LEAVES, PLACES, compared, judged
+from .scenarios import SCENARIOS
+from .sides import Outcome, Side, served
 
 pytestmark = [
     pytest.mark.allow_log(r".*"),

@@ -5,27 +5,23 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from glupy import keys
 
-if TYPE_CHECKING:
-    from tests.sides.asking import (
-        ACL,
-        LINKTO,
-        LOCK_COUNTS,
-        MAKING,
-        TEXT,
-        Asking,
-        Xdata,
-        check,
-        packed,
-        told,
-    )
-else:  # pytest runs with this folder in sys.path
-    from asking import ACL, LINKTO, LOCK_COUNTS, MAKING, TEXT, Asking, Xdata, check, packed, told
+from .asking import (
+    ACL,
+    LINKTO,
+    LOCK_COUNTS,
+    MAKING,
+    TEXT,
+    Asking,
+    Xdata,
+    check,
+    packed,
+    told,
+)
 
 # Both log what they refuse; that they refuse the same is what is tested.
 pytestmark = [
