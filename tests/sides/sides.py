@@ -308,8 +308,8 @@ class Side:
         shown["ino"] = "gfid's" if value.ia_ino == rule else value.ia_ino
         return shown
 
-    def disk(self) -> dict[str, Any]:
-        """Return what is below ``base``, and what handles are new, once fds are closed."""
+    def until_closed(self) -> None:
+        """Wait until the brick has closed what was unlinked, and is held here no longer."""
         gc.collect()  # failed replies are cycles with what was sent, fds too
         orphans = self.folder / ".glusterfs" / "unlink"
         deadline = time.monotonic() + CLOSING_SECONDS
@@ -317,6 +317,10 @@ class Side:
             each.name not in self._earlier for each in orphans.iterdir()
         ):
             time.sleep(0.01)
+
+    def disk(self) -> dict[str, Any]:
+        """Return what is below ``base``, and what handles are new, once fds are closed."""
+        self.until_closed()
         found: dict[str, Any] = {}
         for folder, _, files in os.walk(self.real("")):
             for path in [Path(folder), *(Path(folder, name) for name in files)]:

@@ -185,7 +185,8 @@ def allocating_without_end(side: Side) -> None:
             side.do("writev", file, b"s" * 3 * BLOCK, 1, 0, 0, None)
             side.do(fop, file, *mode, offset, length)
             side.do("unlink", name, 0, differs=LINK_COUNT)
-            del file  # or its blocks were missing to the next one
+            del file
+            side.until_closed()  # or its blocks were missing to the next one
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])

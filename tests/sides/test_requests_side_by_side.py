@@ -301,7 +301,7 @@ def looked_up_after_unlink(side: Asking, value: int) -> None:
         elif when == "after":
             side.do("fstat", held)
             del held
-            side.disk()  # returns when it is closed
+            side.until_closed()
 
 
 @request
