@@ -27,6 +27,7 @@ from glupy.testing.fuzz.steps import (
     Read,
     Rename,
     Seek,
+    Stat,
     Step,
     Truncate,
     Unlink,
@@ -162,6 +163,12 @@ DEFECTS = {
         [Create(0, "a"), Discard(0, 0, 1), Read(0, 512, 1)],
         "1 bytes from 0 on, not 0",
         ["read_ends"],
+    ),
+    "disperse-stat": Defect(
+        "disperse:4+2:pyposix",
+        [Create(0, "a"), Write(0, 0, 1, 1), Stat(1, "a")],
+        "afterwards: size 0, not 1",
+        ["lookups"],
     ),
 }
 

@@ -39,7 +39,8 @@ class Promises:
     name. ``same_names``: a rename from one name of a file to another does nothing. ``nameless``:
     the attributes of an open file can be set when it has no name any more, and ``unlinked``: it can
     be used at all; ``failed_setattrs``: an attempt may fail
-    without harm. ``links``: st_nlink is the number of a file's names. ``copies``:
+    without harm. ``links``: st_nlink is the number of a file's names. ``lookups``: a
+    stat by name shows the size that another client has made. ``copies``:
     copy_file_range works, and ``copy_errnos``: says why it does not.
     ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
     full store may refuse, beside those that take space.
@@ -70,6 +71,7 @@ class Promises:
     unlinked: bool = True
     failed_setattrs: bool = True
     links: bool = True
+    lookups: bool = True
     copies: bool = True
     copy_errnos: bool = True
     unsupported: frozenset[str] = frozenset()

@@ -394,12 +394,14 @@ class Recipe:
             "blocks": "a fragment is a part of the file",
             "seeks": "disperse takes some holes for data",
             "zerofill": "disperse has none",
+            "lookups": "a size is stored a second later, and a lookup does not ask who has it",
             "read_ends": "disperse reads past the end after a discard there",
         }
         promises = replace(
             promises,
             blocks=False,
             seeks=False,
+            lookups=False,
             read_ends=False,
             unsupported=frozenset({"zerofill"}),
             why=why,
