@@ -146,6 +146,12 @@ DEFECTS = {
         [Create(0, "a"), Close(0), Open(0, "a", os.O_RDONLY), Truncate(0, 1)],
         "it succeeded, where EINVAL is right",
     ),
+    "shard-truncate-to-a-boundary": Defect(
+        "shard:pyposix",
+        [Create(0, "a"), Write(0, 0, 1, 1), Write(0, 4 * MIB, 1, 1), Truncate(0, 4 * MIB)],
+        "a: byte 0 is 0x00, not 0x02",
+        ["wrong_sizes"],
+    ),
     "shard-unlink": Defect(
         "shard:pyposix",
         [Create(0, "a"), Unlink(0, "a"), Truncate(0, 1)],
@@ -163,6 +169,12 @@ DEFECTS = {
         [Create(0, "a"), Discard(0, 0, 1), Read(0, 512, 1)],
         "1 bytes from 0 on, not 0",
         ["read_ends"],
+    ),
+    "disperse-truncate": Defect(
+        "disperse:4+2:pyposix",
+        [Create(0, "a"), Write(0, 0, 1024, 1), Truncate(0, 512), Truncate(0, 1024)],
+        "a: byte 512 is 0x0c, not 0x00",
+        ["wrong_sizes"],
     ),
     "disperse-stat": Defect(
         "disperse:4+2:pyposix",

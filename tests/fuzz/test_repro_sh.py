@@ -94,6 +94,18 @@ DEFECTS = {
         "shard:posix",
         SHARDS,
     ),
+    "truncate-of-a-sharded-file-loses-a-shard": Defect(
+        [Create(0, "a"), Write(0, 0, 1, 1), Write(0, 4 << 20, 1, 1), Truncate(0, 4 << 20)],
+        "a truncate to where a shard ends empties that shard (features/shard)",
+        "shard:posix",
+        SHARDS,
+    ),
+    "truncate-of-a-dispersed-file-keeps-bytes": Defect(
+        [Create(0, "a"), Write(0, 0, 1024, 1), Truncate(0, 512), Truncate(0, 1024)],
+        "what a truncate to 512 bytes cuts off comes back (cluster/disperse)",
+        "disperse:4+2:posix",
+        SHARDS,
+    ),
 }
 MANY = [
     Create(0, "a", os.O_RDWR | os.O_EXCL | os.O_TRUNC),

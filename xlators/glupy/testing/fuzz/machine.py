@@ -144,6 +144,11 @@ class SequenceMachine(RuleBasedStateMachine):
             start += AROUND[place.boundary]
         return max(0, start + place.delta)
 
+    def _size(self, file: FileModel, place: Place) -> int:
+        """A size that a truncate may give a file."""
+        size = self._place(file, place)
+        return size + (size < file.size and size in self.runner.promises.wrong_sizes)
+
     def _offset(self, handle: int, place: Place) -> int:
         return self._place(self._file(handle), place)
 
@@ -230,7 +235,7 @@ class NameRules(SequenceMachine):
     @rule(client=clients, name=names, place=places)
     def truncate_path(self, client: int, name: str, place: Place) -> None:
         file = self.runner.volume.names.get(name)
-        self._do(steps.TruncatePath(client, name, self._place(file, place) if file else 0))
+        self._do(steps.TruncatePath(client, name, self._size(file, place) if file else 0))
 
 
 class DataRules(SequenceMachine):
@@ -286,7 +291,8 @@ class DataRules(SequenceMachine):
     @on_handle(place=places, later=later)
     def truncate(self, handle: int, place: Place, later: bool) -> None:
         if self.runner.promises.checked_truncates or self.runner.volume.handles[handle].writes:
-            self._do(steps.Truncate(handle, self._offset(handle, place), later))
+            size = self._size(self._file(handle), place)
+            self._do(steps.Truncate(handle, size, later))
 
     @on_handle(data_only=st.booleans())
     def sync(self, handle: int, data_only: bool) -> None:

@@ -32,16 +32,16 @@ class Promises:
     does a discard, or else the file grows to where that ends. ``appends``: O_APPEND works, and
     ``truncating_opens``: O_TRUNC does. ``empty_ranges``: fops on ranges without a length come back,
     ``far_fallocates``: so do those of ranges that begin past the end. ``checked_truncates``: by a
-    handle that may only read a truncate is refused. ``seeks``: lseek finds data and
-    holes. ``times``: what changes a file sets its mtime and ctime,
-    by this machine's clock. ``steady``: which of the two stay as the last reply told them, as long
-    as nothing changes the file. ``handles``: a file's handle in ``.glusterfs`` goes with its last
-    name. ``same_names``: a rename from one name of a file to another does nothing. ``nameless``:
-    the attributes of an open file can be set when it has no name any more, and ``unlinked``: it can
-    be used at all; ``failed_setattrs``: an attempt may fail
-    without harm. ``links``: st_nlink is the number of a file's names. ``lookups``: a
-    stat by name shows the size that another client has made. ``copies``:
-    copy_file_range works, and ``copy_errnos``: says why it does not.
+    handle that may only read a truncate is refused. ``seeks``: lseek finds data and holes.
+    ``times``: what changes a file sets its mtime and ctime, by this machine's clock. ``steady``:
+    which of the two stay as the last reply told them, as long as nothing changes the file.
+    ``handles``: a file's handle in ``.glusterfs`` goes with its last name. ``same_names``: a rename
+    from one name of a file to another does nothing. ``nameless``: the attributes of an open file
+    can be set when it has no name any more, and ``unlinked``: it can be used at all;
+    ``failed_setattrs``: an attempt may fail without harm. ``links``: st_nlink is the number of a
+    file's names. ``lookups``: a stat by name shows the size that another client has made.
+    ``copies``: copy_file_range works, and ``copy_errnos``: says why it does not. ``wrong_sizes``: a
+    truncate that shortens a file to one of those cuts off too much, or leaves some.
     ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
     full store may refuse, beside those that take space.
     """
@@ -74,6 +74,7 @@ class Promises:
     lookups: bool = True
     copies: bool = True
     copy_errnos: bool = True
+    wrong_sizes: frozenset[int] = frozenset()
     unsupported: frozenset[str] = frozenset()
     refused_when_full: frozenset[str] = frozenset()
     why: dict[str, str] = field(default_factory=dict)

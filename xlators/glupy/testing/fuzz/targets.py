@@ -46,6 +46,8 @@ from glupy.testing.processes import Brick, ProcessError
 
 STORE_SIZE = 4 << 30
 SHARD = 4 << 20
+FRAGMENT = 512
+"""Bytes of a stripe that go to one brick: cluster/disperse has no other."""
 OURS = "pyposix"
 
 
@@ -327,6 +329,7 @@ class Recipe:
                     "far_fallocates": "one that leaves out shards past the end is never answered",
                     "checked_truncates": "who may only read can make a file longer",
                     "unlinked": "an open file loses its shards with its last name",
+                    "wrong_sizes": "a truncate to where a shard ends empties that shard",
                     "copies": "shard has none: the base file alone is copied",
                     "fallocate": "shard refuses to keep the size",
                 }
@@ -344,6 +347,7 @@ class Recipe:
                     far_fallocates=False,
                     checked_truncates=False,
                     unlinked=False,
+                    wrong_sizes=frozenset(range(SHARD, 64 * SHARD, SHARD)),
                     copies=False,
                     unsupported=frozenset({"fallocate"}),
                     why={**promises.why, **why},
@@ -389,11 +393,12 @@ class Recipe:
                 promises = replace(promises, links=False)
             return volfiles.replicate(graphs, arbiter=bool(more), options=options), promises
         self.backends = ()
-        self.boundaries += (512 * count,)
+        self.boundaries += (FRAGMENT * count,)
         why |= {
             "blocks": "a fragment is a part of the file",
             "seeks": "disperse takes some holes for data",
             "zerofill": "disperse has none",
+            "wrong_sizes": "what a truncate to 512 bytes cuts off comes back",
             "lookups": "a size is stored a second later, and a lookup does not ask who has it",
             "read_ends": "disperse reads past the end after a discard there",
         }
@@ -402,6 +407,7 @@ class Recipe:
             blocks=False,
             seeks=False,
             lookups=False,
+            wrong_sizes=frozenset({FRAGMENT}),
             read_ends=False,
             unsupported=frozenset({"zerofill"}),
             why=why,
