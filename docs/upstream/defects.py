@@ -152,6 +152,12 @@ DEFECTS = {
         "a: byte 0 is 0x00, not 0x02",
         ["wrong_sizes"],
     ),
+    "shard-write-only": Defect(
+        "shard:pyposix",
+        [Create(0, "a"), Close(0), Open(0, "a", os.O_WRONLY), Read(0, 0, 1)],
+        "it succeeded, where EBADF is right",
+        ["checked_flags"],
+    ),
     "shard-unlink": Defect(
         "shard:pyposix",
         [Create(0, "a"), Unlink(0, "a"), Truncate(0, 1)],
@@ -169,6 +175,12 @@ DEFECTS = {
         [Create(0, "a"), Discard(0, 0, 1), Read(0, 512, 1)],
         "1 bytes from 0 on, not 0",
         ["read_ends"],
+    ),
+    "disperse-append": Defect(
+        "disperse:4+2:pyposix",
+        [Create(0, "a", os.O_RDWR | os.O_APPEND), Write(0, 0, 1, 1), Discard(0, 0, 1)],
+        "a: byte 0 is 0x02, not 0x00",
+        ["append_discards"],
     ),
     "disperse-truncate": Defect(
         "disperse:4+2:pyposix",

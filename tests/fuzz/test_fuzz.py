@@ -33,6 +33,7 @@ from glupy.testing.fuzz import (
 from glupy.testing.fuzz.runner import Outcome, names_of
 from glupy.testing.fuzz.steps import (
     AsInternal,
+    Close,
     Create,
     Discard,
     Fallocate,
@@ -43,6 +44,8 @@ from glupy.testing.fuzz.steps import (
     Rename,
     Start,
     Stat,
+    Step,
+    Sync,
     Unlink,
     Wait,
     Write,
@@ -81,6 +84,26 @@ def searched(
             search = Search(ground, other)
             search.run(examples=examples, seed=1, shrink=shrink)
             return search
+
+
+def test_a_sequence_is_left_with_what_it_needs() -> None:
+    """Where offsets are counted from those before, Hypothesis leaves most of it."""
+    needed: list[Step] = [Create(0, "a"), Write(0, 0, 9000, 1), Discard(0, 10, 5000)]
+    needless: list[Step] = [
+        Fstat(0),
+        Create(1, "b"),
+        Write(1, 0, 5000, 3),
+        Sync(0),
+        Stat(0, "a"),
+        Close(1),
+    ]
+    fault = "features/glupy", {"module": f"{FAULTS_FILE}:DiscardEndsAByteLate"}
+    with open_target("pyposix", inserts=[fault]) as ground:
+        search = Search(ground)
+        search.shorten([*needed[:2], *needless, *needed[2:], *[Fstat(0)] * 20])
+        assert search.finding is not None
+        assert search.finding.steps == needed
+        assert "byte 5010" in search.finding.wrong
 
 
 @pytest.mark.parametrize(

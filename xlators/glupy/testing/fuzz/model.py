@@ -30,20 +30,21 @@ class Promises:
     replies carry attributes before and after; but those of ``without_pre`` (fops) only those after.
     ``read_ends``: a read ends where the file does, or else zeros may follow. ``discard_ends``: so
     does a discard, or else the file grows to where that ends. ``appends``: O_APPEND works, and
-    ``truncating_opens``: O_TRUNC does. ``empty_ranges``: fops on ranges without a length come back,
-    ``far_fallocates``: so do those of ranges that begin past the end. ``checked_truncates``: by a
-    handle that may only read a truncate is refused. ``seeks``: lseek finds data and holes.
-    ``times``: what changes a file sets its mtime and ctime, by this machine's clock. ``steady``:
-    which of the two stay as the last reply told them, as long as nothing changes the file.
-    ``handles``: a file's handle in ``.glusterfs`` goes with its last name. ``same_names``: a rename
-    from one name of a file to another does nothing. ``nameless``: the attributes of an open file
-    can be set when it has no name any more, and ``unlinked``: it can be used at all;
-    ``failed_setattrs``: an attempt may fail without harm. ``links``: st_nlink is the number of a
-    file's names. ``lookups``: a stat by name shows the size that another client has made.
-    ``copies``: copy_file_range works, and ``copy_errnos``: says why it does not. ``wrong_sizes``: a
-    truncate that shortens a file to one of those cuts off too much, or leaves some.
-    ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
-    full store may refuse, beside those that take space.
+    ``truncating_opens``: O_TRUNC does; ``append_discards``: by a handle with O_APPEND a discard is
+    of the range that it says. ``empty_ranges``: fops on ranges without a length come back,
+    ``far_fallocates``: so do those of ranges that begin past the end. ``checked_flags``: what a
+    handle may not do is refused. ``seeks``: lseek finds data and holes. ``times``: what changes a
+    file sets its mtime and ctime, by this machine's clock. ``steady``: which of the two stay as the
+    last reply told them, as long as nothing changes the file. ``handles``: a file's handle in
+    ``.glusterfs`` goes with its last name. ``same_names``: a rename from one name of a file to
+    another does nothing. ``nameless``: the attributes of an open file can be set when it has no
+    name any more, and ``unlinked``: it can be used at all; ``failed_setattrs``: an attempt may fail
+    without harm. ``links``: st_nlink is the number of a file's names. ``lookups``: a stat by name
+    shows the size that another client has made. ``copies``: copy_file_range works, and
+    ``copy_errnos``: says why it does not. ``wrong_sizes``: a truncate that shortens a file to one
+    of those cuts off too much, or leaves some. ``unsupported``: fops that may be refused with
+    EOPNOTSUPP. ``refused_when_full``: fops that a full store may refuse, beside those that take
+    space.
     """
 
     block_size: int = 0
@@ -59,9 +60,10 @@ class Promises:
     discard_ends: bool = True
     appends: bool = True
     truncating_opens: bool = True
+    append_discards: bool = True
     empty_ranges: bool = True
     far_fallocates: bool = True
-    checked_truncates: bool = True
+    checked_flags: bool = True
     seeks: bool = True
     times: frozenset[str] = frozenset({"mtime", "ctime"})
     steady: frozenset[str] = frozenset({"mtime", "ctime"})
