@@ -30,6 +30,7 @@ from glupy.testing.fuzz.steps import (
     Stat,
     Step,
     Truncate,
+    TruncatePath,
     Unlink,
     Wait,
     Write,
@@ -150,7 +151,19 @@ DEFECTS = {
         "shard:pyposix",
         [Create(0, "a"), Write(0, 0, 1, 1), Write(0, 4 * MIB, 1, 1), Truncate(0, 4 * MIB)],
         "a: byte 0 is 0x00, not 0x02",
-        ["wrong_sizes"],
+        ["cuts_within"],
+    ),
+    "shard-truncate-from-a-hole": Defect(
+        "shard:pyposix",
+        [
+            Create(0, "a"),
+            Write(0, 0, 1, 1),
+            Truncate(0, 4 * MIB + 1),
+            Truncate(0, 0),
+            Truncate(0, 1),
+        ],
+        "a: byte 0 is 0x02, not 0x00",
+        ["cuts_within"],
     ),
     "shard-write-only": Defect(
         "shard:pyposix",
@@ -181,6 +194,11 @@ DEFECTS = {
         [Create(0, "a", os.O_RDWR | os.O_APPEND), Write(0, 0, 1, 1), Discard(0, 0, 1)],
         "a: byte 0 is 0x02, not 0x00",
         ["append_discards"],
+    ),
+    "disperse-unlink": Defect(
+        "disperse:4+2:pyposix",
+        [Create(0, "a"), TruncatePath(1, "a", 1), Unlink(1, "a")],
+        "file 0, at the end: size 0, not 1",
     ),
     "disperse-truncate": Defect(
         "disperse:4+2:pyposix",

@@ -146,8 +146,12 @@ class SequenceMachine(RuleBasedStateMachine):
 
     def _size(self, file: FileModel, place: Place) -> int:
         """A size that a truncate may give a file."""
-        size = self._place(file, place)
-        return size + (size < file.size and size in self.runner.promises.wrong_sizes)
+        size, promises = self._place(file, place), self.runner.promises
+        if size >= file.size:
+            return size
+        if within := promises.cuts_within:
+            size = max(size, (file.size - 1) // within * within + 1)
+        return size + (size in promises.wrong_sizes)
 
     def _offset(self, handle: int, place: Place) -> int:
         return self._place(self._file(handle), place)
@@ -220,13 +224,16 @@ class NameRules(SequenceMachine):
         self._do(steps.Unlink(client, name))
 
     def _let_go(self, name: str) -> None:
-        """Close a file that loses its last name, where it cannot be used without."""
-        file = self.runner.volume.names.get(name)
-        if file is None or file.links > 1 or self.runner.promises.unlinked:
+        """Close a file that loses its last name, where it cannot be used without.
+
+        Or ask for its size by what it is open as, so that whoever has it stores it.
+        """
+        file, promises = self.runner.volume.names.get(name), self.runner.promises
+        if file is None or file.links > 1 or (promises.unlinked and promises.lookups):
             return
         for number, handle in list(self.runner.volume.handles.items()):
             if handle.file is file:
-                self._do(steps.Close(number))
+                self._do(steps.Fstat(number) if promises.unlinked else steps.Close(number))
 
     @rule(client=clients, name=names)
     def stat(self, client: int, name: str) -> None:

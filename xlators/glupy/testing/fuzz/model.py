@@ -42,7 +42,8 @@ class Promises:
     without harm. ``links``: st_nlink is the number of a file's names. ``lookups``: a stat by name
     shows the size that another client has made. ``copies``: copy_file_range works, and
     ``copy_errnos``: says why it does not. ``wrong_sizes``: a truncate that shortens a file to one
-    of those cuts off too much, or leaves some. ``unsupported``: fops that may be refused with
+    of those cuts off too much, or leaves some. ``cuts_within``: so does one from one range of so
+    many bytes into another; 0: none does. ``unsupported``: fops that may be refused with
     EOPNOTSUPP. ``refused_when_full``: fops that a full store may refuse, beside those that take
     space.
     """
@@ -77,6 +78,7 @@ class Promises:
     copies: bool = True
     copy_errnos: bool = True
     wrong_sizes: frozenset[int] = frozenset()
+    cuts_within: int = 0
     unsupported: frozenset[str] = frozenset()
     refused_when_full: frozenset[str] = frozenset()
     why: dict[str, str] = field(default_factory=dict)

@@ -329,7 +329,7 @@ class Recipe:
                     "far_fallocates": "one that leaves out shards past the end is never answered",
                     "checked_flags": "who may only read can truncate, who may not sees the end",
                     "unlinked": "an open file loses its shards with its last name",
-                    "wrong_sizes": "a truncate to where a shard ends empties that shard",
+                    "cuts_within": "a truncate into another shard leaves that as it is, or empty",
                     "copies": "shard has none: the base file alone is copied",
                     "fallocate": "shard refuses to keep the size",
                 }
@@ -347,7 +347,7 @@ class Recipe:
                     far_fallocates=False,
                     checked_flags=False,
                     unlinked=False,
-                    wrong_sizes=frozenset(range(SHARD, 64 * SHARD, SHARD)),
+                    cuts_within=SHARD,
                     copies=False,
                     unsupported=frozenset({"fallocate"}),
                     why={**promises.why, **why},
