@@ -250,6 +250,6 @@ step create 0 a
 step pwrite 0 0 1 1
 step ftruncate 0 4194305
 step ftruncate 0 0
-step ftruncate 0 1
+step pwrite 0 1 1 1
 compare_names
 echo "nothing is wrong"

@@ -106,7 +106,7 @@ DEFECTS = {
             Write(0, 0, 1, 1),
             Truncate(0, (4 << 20) + 1),
             Truncate(0, 0),
-            Truncate(0, 1),
+            Write(0, 1, 1, 1),
         ],
         "what a truncate cuts off comes back (features/shard)",
         "shard:posix",

@@ -101,7 +101,15 @@ class SequenceMachine(RuleBasedStateMachine):
     def _do(self, step: steps.Step) -> None:
         if self.search.stopped:
             raise KeyboardInterrupt  # which Hypothesis lets pass
-        self._guarded(lambda: self.runner.perform(step))
+        if self.runner.promises.checked_flags or self._may(step):
+            self._guarded(lambda: self.runner.perform(step))
+
+    def _may(self, step: steps.Step) -> bool:
+        """Whether the handle of a step is open for what that does."""
+        if not isinstance(step, steps.OnHandle):
+            return True
+        handle = self.runner.volume.handles[step.handle]
+        return handle.reads if isinstance(step, steps.Read) else handle.writes or not step.modifies
 
     def _guarded(self, act: Callable[[], Any]) -> None:
         try:
@@ -262,11 +270,7 @@ class DataRules(SequenceMachine):
 
     @on_handle(place=places, length=lengths)
     def read(self, handle: int, place: Place, length: int) -> None:
-        self._read(handle, place, length)
-
-    def _read(self, handle: int, place: Place, length: int) -> None:
-        if self.runner.promises.checked_flags or self.runner.volume.handles[handle].reads:
-            self._do(steps.Read(handle, *self._range(handle, place, length)))
+        self._do(steps.Read(handle, *self._range(handle, place, length)))
 
     @on_handle(place=places, length=lengths, later=later, read=one_of_four)
     def discard(self, handle: int, place: Place, length: int, later: bool, read: bool) -> None:
@@ -276,7 +280,7 @@ class DataRules(SequenceMachine):
         if flags & os.O_APPEND and not self.runner.promises.append_discards:
             return
         if read:
-            self._read(handle, place, length)
+            self._do(steps.Read(handle, *self._range(handle, place, length)))
         self._do(steps.Discard(handle, offset, length, later))
 
     @on_handle(place=places, length=lengths, later=later)
@@ -304,9 +308,7 @@ class DataRules(SequenceMachine):
 
     @on_handle(place=places, later=later)
     def truncate(self, handle: int, place: Place, later: bool) -> None:
-        if self.runner.promises.checked_flags or self.runner.volume.handles[handle].writes:
-            size = self._size(self._file(handle), place)
-            self._do(steps.Truncate(handle, size, later))
+        self._do(steps.Truncate(handle, self._size(self._file(handle), place), later))
 
     @on_handle(data_only=st.booleans())
     def sync(self, handle: int, data_only: bool) -> None:
