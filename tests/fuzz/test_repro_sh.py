@@ -100,18 +100,6 @@ DEFECTS = {
         "shard:posix",
         SHARDS,
     ),
-    "truncate-of-a-sparse-sharded-file-keeps-bytes": Defect(
-        [
-            Create(0, "a"),
-            Write(0, 0, 1, 1),
-            Truncate(0, (4 << 20) + 1),
-            Truncate(0, 0),
-            Write(0, 1, 1, 1),
-        ],
-        "what a truncate cuts off comes back (features/shard)",
-        "shard:posix",
-        SHARDS,
-    ),
     "truncate-of-a-dispersed-file-keeps-bytes": Defect(
         [Create(0, "a"), Write(0, 0, 1024, 1), Truncate(0, 512), Truncate(0, 1024)],
         "what a truncate to 512 bytes cuts off comes back (cluster/disperse)",
