@@ -71,6 +71,18 @@ DEFECTS = {
     "posix-rename": Defect(
         "posix", [Create(0, "a"), Rename(0, "a", "a"), Write(0, 0, 1, 1)], "0 links, not 1"
     ),
+    "posix-replaced": Defect(
+        "disperse:4+2:posix",
+        [
+            Create(0, "a"),
+            Write(0, 0, 4096, 1),
+            Create(2, "b"),
+            Rename(0, "b", "a"),
+            Write(0, 0, 1, 1),
+        ],
+        "ENOENT, where success is right",
+        ["replaced"],
+    ),
     "replicate-copies": Defect(
         "replicate:3:pyposix",
         [Create(0, "a"), Write(0, 0, 4096, 1), Copy(0, 0, 0, 8192, 4096)],

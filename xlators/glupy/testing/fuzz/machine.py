@@ -223,25 +223,25 @@ class NameRules(SequenceMachine):
         if names.get(old) is names.get(new) and not self.runner.promises.same_names:
             return
         if old in names and names[old] is not names.get(new):
-            self._let_go(new)
+            self._let_go(new, usable=self.runner.promises.replaced)
         self._do(steps.Rename(client, old, new))
 
     @rule(client=clients, name=names)
     def unlink(self, client: int, name: str) -> None:
-        self._let_go(name)
+        self._let_go(name, usable=self.runner.promises.unlinked)
         self._do(steps.Unlink(client, name))
 
-    def _let_go(self, name: str) -> None:
-        """Close a file that loses its last name, where it cannot be used without.
+    def _let_go(self, name: str, *, usable: bool) -> None:
+        """Close a file that loses its last name, unless it is usable without.
 
         Or ask for its size by what it is open as, so that whoever has it stores it.
         """
-        file, promises = self.runner.volume.names.get(name), self.runner.promises
-        if file is None or file.links > 1 or (promises.unlinked and promises.lookups):
+        file = self.runner.volume.names.get(name)
+        if file is None or file.links > 1 or (usable and self.runner.promises.lookups):
             return
         for number, handle in list(self.runner.volume.handles.items()):
             if handle.file is file:
-                self._do(steps.Fstat(number) if promises.unlinked else steps.Close(number))
+                self._do(steps.Fstat(number) if usable else steps.Close(number))
 
     @rule(client=clients, name=names)
     def stat(self, client: int, name: str) -> None:

@@ -38,14 +38,14 @@ class Promises:
     last reply told them, as long as nothing changes the file. ``handles``: a file's handle in
     ``.glusterfs`` goes with its last name. ``same_names``: a rename from one name of a file to
     another does nothing. ``nameless``: the attributes of an open file can be set when it has no
-    name any more, and ``unlinked``: it can be used at all; ``failed_setattrs``: an attempt may fail
-    without harm. ``links``: st_nlink is the number of a file's names. ``lookups``: a stat by name
-    shows the size that another client has made. ``copies``: copy_file_range works, and
-    ``copy_errnos``: says why it does not. ``wrong_sizes``: a truncate that shortens a file to one
-    of those cuts off too much, or leaves some. ``cuts_within``: so does one from one range of so
-    many bytes into another; 0: none does. ``unsupported``: fops that may be refused with
-    EOPNOTSUPP. ``refused_when_full``: fops that a full store may refuse, beside those that take
-    space.
+    name any more, and ``unlinked``: it can be used at all, ``replaced``: so can one whose name
+    another has taken; ``failed_setattrs``: an attempt may fail without harm. ``links``: st_nlink is
+    the number of a file's names. ``lookups``: a stat by name shows the size that another client has
+    made. ``copies``: copy_file_range works, and ``copy_errnos``: says why it does not.
+    ``wrong_sizes``: a truncate that shortens a file to one of those cuts off too much, or leaves
+    some. ``cuts_within``: so does one from one range of so many bytes into another; 0: none does.
+    ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
+    full store may refuse, beside those that take space.
     """
 
     block_size: int = 0
@@ -72,6 +72,7 @@ class Promises:
     same_names: bool = True
     nameless: bool = True
     unlinked: bool = True
+    replaced: bool = True
     failed_setattrs: bool = True
     links: bool = True
     lookups: bool = True

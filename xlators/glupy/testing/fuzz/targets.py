@@ -328,6 +328,7 @@ class Recipe:
                     "empty_ranges": "one at the boundary of a shard is never answered",
                     "far_fallocates": "one that leaves out shards past the end is never answered",
                     "checked_flags": "who may only read can truncate, who may not sees the end",
+                    "replaced": "the same of one whose name another has taken",
                     "unlinked": "an open file loses its shards with its last name",
                     "cuts_within": "a truncate into another shard leaves that as it is, or empty",
                     "copies": "shard has none: the base file alone is copied",
@@ -347,6 +348,7 @@ class Recipe:
                     far_fallocates=False,
                     checked_flags=False,
                     unlinked=False,
+                    replaced=False,
                     cuts_within=SHARD,
                     copies=False,
                     unsupported=frozenset({"fallocate"}),
@@ -403,6 +405,9 @@ class Recipe:
             "lookups": "a size is stored a second later, and a lookup does not ask who has it",
             "read_ends": "disperse reads past the end after a discard there",
         }
+        if "posix" in re.findall(r"\w*posix", rest):
+            why["replaced"] = "disperse reads with an fd of its own, and posix finds no such file"
+            promises = replace(promises, replaced=False)
         promises = replace(
             promises,
             blocks=False,
