@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.database import ExampleDatabase
 from hypothesis.errors import Flaky
+from hypothesis.reporting import with_reporter
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from glupy.testing import strategies
@@ -476,7 +477,8 @@ class Search:
         )
         machine = hypothesis.seed(seed)(machine_class)
         try:
-            run_state_machine_as_test(machine, settings=chosen)
+            with with_reporter(lambda text: None):  # it tells of slow progress: not ours
+                run_state_machine_as_test(machine, settings=chosen)
         except (Mismatch, Flaky):
             # Flaky: the same steps did not always fail; what there was is the finding.
             if self.finding is None:

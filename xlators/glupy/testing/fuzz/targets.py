@@ -184,7 +184,7 @@ def _ground(
         stack,
         folder,
         lambda log: Client(graph, log=log, background_fini=not recipe.in_process),
-        1 if recipe.in_process else 2,
+        1 if recipe.in_process or "shard" in spec else 2,
     )
     if "shard" in spec:
         stack.callback(_wait_for_shards, store.folder)
@@ -330,6 +330,7 @@ class Recipe:
                     "checked_flags": "who may only read can truncate, who may not sees the end",
                     "replaced": "the same of one whose name another has taken",
                     "unlinked": "an open file loses its shards with its last name",
+                    "two clients": "shard keeps a file's size to itself, and adds to that",
                     "cuts_within": "a truncate into another shard leaves that as it is, or empty",
                     "copies": "shard has none: the base file alone is copied",
                     "fallocate": "shard refuses to keep the size",
