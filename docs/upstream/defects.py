@@ -177,6 +177,12 @@ DEFECTS = {
         "a: byte 0 is 0x02, not 0x00",
         ["cuts_within"],
     ),
+    "shard-truncate-times": Defect(
+        "shard:pyposix",
+        [Create(0, "a"), Age(0), Truncate(0, 1)],
+        "mtime was not set",
+        ["growing_times"],
+    ),
     "shard-write-only": Defect(
         "shard:pyposix",
         [Create(0, "a"), Close(0), Open(0, "a", os.O_WRONLY), Read(0, 0, 1)],

@@ -34,18 +34,19 @@ class Promises:
     of the range that it says. ``empty_ranges``: fops on ranges without a length come back,
     ``far_fallocates``: so do those of ranges that begin past the end. ``checked_flags``: what a
     handle may not do is refused. ``seeks``: lseek finds data and holes. ``times``: what changes a
-    file sets its mtime and ctime, by this machine's clock. ``steady``: which of the two stay as the
-    last reply told them, as long as nothing changes the file. ``handles``: a file's handle in
-    ``.glusterfs`` goes with its last name. ``same_names``: a rename from one name of a file to
-    another does nothing. ``nameless``: the attributes of an open file can be set when it has no
-    name any more, and ``unlinked``: it can be used at all, ``replaced``: so can one whose name
-    another has taken; ``failed_setattrs``: an attempt may fail without harm. ``links``: st_nlink is
-    the number of a file's names. ``lookups``: a stat by name shows the size that another client has
-    made. ``copies``: copy_file_range works, and ``copy_errnos``: says why it does not.
-    ``wrong_sizes``: a truncate that shortens a file to one of those cuts off too much, or leaves
-    some. ``cuts_within``: so does one from one range of so many bytes into another; 0: none does.
-    ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
-    full store may refuse, beside those that take space.
+    file sets its mtime and ctime, by this machine's clock. ``growing_times``: so does a truncate
+    that makes one longer. ``steady``: which of the two stay as the last reply told them, as long as
+    nothing changes the file. ``handles``: a file's handle in ``.glusterfs`` goes with its last
+    name. ``same_names``: a rename from one name of a file to another does nothing. ``nameless``:
+    the attributes of an open file can be set when it has no name any more, and ``unlinked``: it can
+    be used at all, ``replaced``: so can one whose name another has taken; ``failed_setattrs``: an
+    attempt may fail without harm. ``links``: st_nlink is the number of a file's names. ``lookups``:
+    a stat by name shows the size that another client has made. ``copies``: copy_file_range works,
+    and ``copy_errnos``: says why it does not. ``wrong_sizes``: a truncate that shortens a file to
+    one of those cuts off too much, or leaves some. ``cuts_within``: so does one from one range of
+    so many bytes into another; 0: none does. ``unsupported``: fops that may be refused with
+    EOPNOTSUPP. ``refused_when_full``: fops that a full store may refuse, beside those that take
+    space.
     """
 
     block_size: int = 0
@@ -67,6 +68,7 @@ class Promises:
     checked_flags: bool = True
     seeks: bool = True
     times: frozenset[str] = frozenset({"mtime", "ctime"})
+    growing_times: bool = True
     steady: frozenset[str] = frozenset({"mtime", "ctime"})
     handles: bool = True
     same_names: bool = True

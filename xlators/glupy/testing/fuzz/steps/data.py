@@ -189,7 +189,8 @@ class Truncate(OnHandle):
         return Plan(
             file=file,
             change=lambda: file.truncate(self.size),
-            touches=self.size != file.size,
+            touches=self.size < file.size
+            or (self.size > file.size and volume.promises.growing_times),
         )
 
     def call(self, side: Side) -> Any:
