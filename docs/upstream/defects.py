@@ -179,7 +179,7 @@ DEFECTS = {
     ),
     "shard-truncate-times": Defect(
         "shard:pyposix",
-        [Create(0, "a"), Age(0), Truncate(0, 1)],
+        [Create(0, "a"), Write(0, 0, 1, 1), Wait(), Fstat(0), Truncate(0, 2)],
         "mtime was not set",
         ["growing_times"],
     ),

@@ -196,10 +196,21 @@ def _ground(
     ground.trouble = Trouble(*(recipe.bricks, first, orders, clients[0], ballast, recipe.folders))
     if "full" in faults:
         wait_until_full(clients[0])
+    if "shard" in spec:
+        _make_shard_folder(clients[0], ground.trouble)
     if "readonly" in faults:
         ground.kept = make_contents(ground)
         stack.enter_context(stores.read_only(store.folder))
     return ground
+
+
+def _make_shard_folder(client: Client, trouble: Trouble) -> None:
+    """The first write makes /.shard; before that reads do not end where the file does."""
+    trouble.be_internal(on=True)  # whose writes a full store takes
+    with client.creat("/first") as file:
+        file.pwrite(b"1", 0)
+    client.unlink("/first")
+    trouble.be_internal(on=False)
 
 
 def _wait_for_shards(store: Path) -> None:
