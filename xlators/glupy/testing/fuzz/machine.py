@@ -513,9 +513,12 @@ class Search:
         runner, wrong = Runner(self.ground, self.against), None
         try:
             for step in sequence:
+                opens = step.handle if isinstance(step, (steps.Create, steps.Open)) else None
+                if opens in runner.volume.handles:
+                    return False  # what closed that was left out
                 runner.perform(step)
             runner.verify()
-        except KeyError:  # its file is not open now
+        except steps.NotOpenError:
             pass
         except Mismatch as error:
             wrong = str(error)

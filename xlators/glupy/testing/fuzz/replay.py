@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import volfiles
 from glupy.testing.fuzz.model import Promises
 from glupy.testing.fuzz.runner import Mismatch, Runner
-from glupy.testing.fuzz.steps import Step
+from glupy.testing.fuzz.steps import NotOpenError, Step
 from glupy.testing.fuzz.targets import TargetError, open_target
 
 
@@ -42,19 +42,20 @@ def main(
 
 
 def _show(steps: Sequence[Step], runner: Runner) -> int:
-    wrong: Mismatch | None = None
+    wrong: Exception | None = None
     try:
         for step in steps:
             try:
                 runner.perform(step)
             finally:
-                print(f"{step.fop:12} {step.arguments()} -> {runner.done[-1][1]}")
+                if runner.done and runner.done[-1][0] is step:
+                    print(f"{step.fop:12} {step.arguments()} -> {runner.done[-1][1]}")
         runner.verify()
-    except Mismatch as error:
+    except (Mismatch, NotOpenError) as error:
         wrong = error
     try:
         runner.clean()
     except Mismatch as error:
         wrong = wrong or error
     print(wrong or "nothing is wrong")
-    return 1 if wrong else 0
+    return 2 if isinstance(wrong, NotOpenError) else int(wrong is not None)

@@ -22,6 +22,8 @@ READ_SIZE = 1 << 20
 DYING = 5.0
 """Seconds that a brick may take to end, once its connections have."""
 USER = "user."
+OWN = "user.glusterfs."
+"""Xattrs of GlusterFS's own, which an internal client sees."""
 HIDDEN = {".", "..", ".trashcan", ".shard", ".glusterfs", "lost+found"}
 """Names in a root that are not a user's."""
 
@@ -390,7 +392,8 @@ class Runner:
             self._verify_bytes(opened, where, file)
         finally:
             opened.close()
-        keys = {key for key in client.listxattr("/" + where) if key.startswith(USER)}
+        listed = client.listxattr("/" + where)
+        keys = {key for key in listed if key.startswith(USER) and not key.startswith(OWN)}
         if keys != set(file.xattrs):
             raise Mismatch(f"{where} has xattrs {sorted(keys)}, not {sorted(file.xattrs)}")
         for key, value in file.xattrs.items():
@@ -445,6 +448,7 @@ class Runner:
                 if side.trouble.bricks:
                     steps.Start().call(side)
                 if not self.ground.readonly:
+                    side.trouble.be_internal(on=self.ground.full)  # is refused nothing
                     self._empty(side.client(0))
             except (OSError, Mismatch) as error:
                 lost = isinstance(error, OSError) and error.errno == errno.ENOTCONN
@@ -454,6 +458,8 @@ class Runner:
                 if not self.ground.readonly:
                     side.trouble.begin_anew()
                 steps.Start().call(side)
+            finally:
+                side.trouble.be_internal(on=False)
         if wrong is not None:
             raise Mismatch(wrong)
 

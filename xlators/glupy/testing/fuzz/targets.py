@@ -361,6 +361,7 @@ class Recipe:
                     far_fallocates=False,
                     checked_flags=False,
                     growing_times=False,
+                    refused_when_full=promises.refused_when_full | {"unlink", "rename"},
                     unlinked=False,
                     replaced=False,
                     cuts_within=SHARD,

@@ -4,7 +4,7 @@ A step has all that it needs in its fields, so a sequence is a list of steps: it
 stored and done again, on the same target or another.
 """
 
-from glupy.testing.fuzz.steps.base import FLAGS, NOTHING, OnHandle, Plan, Step
+from glupy.testing.fuzz.steps.base import FLAGS, NOTHING, NotOpenError, OnHandle, Plan, Step
 from glupy.testing.fuzz.steps.data import (
     Copy,
     Discard,
@@ -47,6 +47,7 @@ __all__ = [
     "Inject",
     "Kill",
     "Link",
+    "NotOpenError",
     "OnHandle",
     "Open",
     "Plan",

@@ -72,10 +72,23 @@ class Step(abc.ABC):
         )
 
 
+class NotOpenError(Exception):
+    """A step is about a handle that is not open."""
+
+
+def opened(volume: VolumeModel, handle: int) -> Handle:
+    """What is open by that number. Raises NotOpenError."""
+    try:
+        return volume.handles[handle]
+    except KeyError:
+        raise NotOpenError(f"handle {handle} is not open here") from None
+
+
 class OnHandle(Step):
     """A call on an open file."""
 
     handle: int
 
     def opened(self, volume: VolumeModel) -> Handle:
-        return volume.handles[self.handle]
+        """NotOpenError: in this sequence it is not, for what opened it has failed."""
+        return opened(volume, self.handle)

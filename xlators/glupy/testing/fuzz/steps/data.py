@@ -269,7 +269,7 @@ class Copy(Step):
     length: int
 
     def plan(self, volume: VolumeModel) -> Plan:
-        source, target = volume.handles[self.source], volume.handles[self.target]
+        source, target = base.opened(volume, self.source), base.opened(volume, self.target)
         if not source.reads or not target.writes or target.flags & os.O_APPEND:
             return Plan(errno.EBADF)
         data = bytes(source.file.data[self.offset : self.offset + self.length])

@@ -8,7 +8,7 @@ from typing import Any
 
 from glupy.testing.fuzz.model import Handle, VolumeModel
 from glupy.testing.fuzz.side import Side
-from glupy.testing.fuzz.steps.base import Plan, Step
+from glupy.testing.fuzz.steps.base import Plan, Step, opened
 from glupy.testing.gfapi import Reply
 
 
@@ -74,6 +74,7 @@ class Close(Step):
     handle: int
 
     def plan(self, volume: VolumeModel) -> Plan:
+        opened(volume, self.handle)
         return Plan(change=lambda: volume.handles.pop(self.handle))
 
     def call(self, side: Side) -> None:
