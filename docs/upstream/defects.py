@@ -228,7 +228,7 @@ DEFECTS = {
         "disperse:4+2:pyposix",
         [Create(0, "a"), Write(0, 0, 1, 1), Stat(1, "a")],
         "afterwards: size 0, not 1",
-        ["lookups"],
+        ["old_sizes"],
     ),
 }
 

@@ -238,7 +238,11 @@ class NameRules(SequenceMachine):
         Or ask for its size by what it is open as, so that whoever has it stores it.
         """
         file = self.runner.volume.names.get(name)
-        if file is None or file.links > 1 or (usable and self.runner.promises.lookups):
+        if (
+            file is None
+            or file.links > 1
+            or (usable and "stat" not in self.runner.promises.old_sizes)
+        ):
             return
         for number, handle in list(self.runner.volume.handles.items()):
             if handle.file is file:

@@ -285,7 +285,7 @@ class Runner:
             post,
             "afterwards",
             synced=isinstance(step, steps.Sync),
-            sized=self.promises.lookups or not isinstance(step, steps.Stat),
+            sized=step.fop not in self.promises.old_sizes,
         )
         if not step.modifies:
             self._check_times(file, post, "afterwards")

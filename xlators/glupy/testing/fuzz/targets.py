@@ -56,14 +56,20 @@ GFAPI = Promises(
     why={"copy_errnos": "syncop_copy_file_range returns -1, which libgfapi takes for an errno"},
 )
 """What libgfapi 10.3 hides."""
+_UNKNOWN = {
+    "attributes": False,
+    "blocks": False,
+    "seeks": False,
+    "copies": False,
+    "checked_flags": False,
+    "links": False,
+    "steady": frozenset[str](),
+    "old_sizes": frozenset({"read"}),
+}
 UNKNOWN = replace(
     GFAPI,
-    attributes=False,
-    blocks=False,
-    seeks=False,
-    copies=False,
-    why=GFAPI.why
-    | dict.fromkeys(["attributes", "blocks", "seeks", "copies"], "what is below is not known"),
+    **_UNKNOWN,  # type: ignore[arg-type]
+    why=GFAPI.why | dict.fromkeys(_UNKNOWN, "what is below is not known, nor what caches"),
 )
 """Of a volume that was not made here."""
 
@@ -417,7 +423,7 @@ class Recipe:
             "zerofill": "disperse has none",
             "wrong_sizes": "what a truncate to 512 bytes cuts off comes back",
             "append_discards": "the edges of one are written, and so go to the file's end",
-            "lookups": "a size is stored a second later, and a lookup does not ask who has it",
+            "old_sizes": "a size is stored a second later, and a lookup does not ask who has it",
             "read_ends": "disperse reads past the end after a discard there",
         }
         if "posix" in re.findall(r"\w*posix", rest):
@@ -428,7 +434,7 @@ class Recipe:
             blocks=False,
             seeks=False,
             append_discards=False,
-            lookups=False,
+            old_sizes=frozenset({"stat"}),
             wrong_sizes=frozenset({FRAGMENT}),
             read_ends=False,
             unsupported=frozenset({"zerofill"}),
