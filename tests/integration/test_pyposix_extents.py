@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glupy import linux, stores
-from pyposix import extents
+from glupy import extents, linux, stores
 
 MIB = 1 << 20
 SIZE = 131583  # in the middle of a block

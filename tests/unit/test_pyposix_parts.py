@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from glupy import linux
+from glupy import extents, linux
 from glupy.constants import (
     GF_XATTROP_ADD_ARRAY,
     GF_XATTROP_ADD_ARRAY64,
@@ -19,7 +19,7 @@ from glupy.constants import (
 from glupy.enums import FileType
 from glupy.gate import Gate
 from glupy.views import Gfid
-from pyposix import extents, gfid2path
+from pyposix import gfid2path
 from pyposix.files import File, Files, OpenFile
 from pyposix.handles import Handles, dashed
 from pyposix.iatt import Stats

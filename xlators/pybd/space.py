@@ -128,7 +128,8 @@ class Space(Data, Base):
         if file.kind != THIN:
             return
         try:
-            device.allocate(offset, length)
+            with file.gate.alone():
+                device.allocate(offset, length)
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP or not grows:
                 raise

@@ -7,7 +7,7 @@ Fops by file: ``lookup``, ``making`` (create, mkdir, link, …), ``removing`` (u
 
 What they share: ``brick`` (the translator's options and start), ``handles`` (.glusterfs), ``files``
 (what is remembered of a file and of an open file), ``iatt``, ``metadata`` (times in an xattr),
-``gfid2path``, ``link_counts`` (trusted.pgfid), ``reserve``, ``extents``, ``replies``
+``gfid2path``, ``link_counts`` (trusted.pgfid), ``reserve``, ``replies``
 (what xdata asks for), ``virtual_xattr`` (with ``ancestry``, ``acl_text``, ``signature``),
 ``cloudsync`` and ``xattrs``. In the background: ``jobs``, ``health``, ``janitor``,
 ``batch_fsync``.

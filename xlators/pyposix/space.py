@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 
-from glupy import FopError, fops, linux
+from glupy import FopError, extents, fops, linux
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
-from pyposix import cloudsync, extents
+from pyposix import cloudsync
 from pyposix.brick import Brick
 from pyposix.files import OpenFile, one_at_a_time
 from pyposix.reserve import no_space, overwrites

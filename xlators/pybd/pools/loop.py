@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from glupy import linux
+from glupy import extents
 from glupy.errors import OptionError
 from pybd.device import Device
 from pybd.mapping import THIN
@@ -40,7 +40,6 @@ _CONFIG = struct.Struct("=II5Q4I64s112x64x")
 _NAME_BYTES = 63
 
 _PATIENCE = 10.0  # seconds, for a brick that is just ending to let go of a file
-_KEEP = linux.FALLOC_FL_KEEP_SIZE
 
 
 class LoopDevice(Device):
@@ -78,8 +77,12 @@ class LoopDevice(Device):
             return False
 
     def allocate(self, offset: int, length: int) -> None:
-        """Give a range of the file blocks. ENOSPC if there are none."""
-        linux.fallocate(self.counted, _KEEP, offset, length)
+        """Give a range of the file blocks; ENOSPC, and none, if there are not as many.
+
+        Nobody else may write meanwhile.
+        """
+        os.fdatasync(self.number)  # or it is still a gap in the file
+        extents.allocate(self.counted, offset, length, keep_size=True)
 
     def seek(self, offset: int, whence: int) -> int:
         """Ask the file, once all that was written has reached it."""
