@@ -127,3 +127,12 @@ def test_only_replies_that_no_client_waits_for_may_be_lost(tmp_path: Path) -> No
     )
     assert checker(tmp_path, lost.format(41) + lost.format(42)).problems() == []
     assert len(checker(tmp_path, lost.format(13)).problems()) == 1
+
+
+def test_a_client_may_end_when_its_brick_has_gone(tmp_path: Path) -> None:
+    """It wants to try again later; any other timer that is refused is an error."""
+    head = "[2026-01-02 03:04:05.000006 +0000] E [timer.c:32:gf_timer_call_after] "
+    tail = ") 0-timer: Either ctx is NULL or ctx cleanup started [Invalid argument]\n"
+    checker(tmp_path, f"{head}(-->libgfrpc.so.0(rpc_transport_notify+0x23) {tail}").check()
+    with pytest.raises(AssertionError, match="gf_timer_call_after"):
+        checker(tmp_path, f"{head}(-->disperse.so(ec_unlock+0x23) {tail}").check()

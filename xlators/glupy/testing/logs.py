@@ -16,10 +16,12 @@ _HEAD = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [+-]\d{4}\] (?P<leve
 _BAD_LEVELS = "", "M", "A", "C", "E"  # none, emergency, alert, critical, error
 _BAD_TEXT = re.compile(r"^(Traceback \(most recent call last\):|signal received: )", re.M)
 # No client waits for the replies to RELEASE (41) and RELEASEDIR (42): it may have gone before they
-# are sent, which protocol/server calls an error.
+# are sent, which protocol/server calls an error. And a client that ends when a brick has just gone
+# is refused the timer by which it would try again.
 _PARTING = re.compile(
     r"rpcsvc_submit_generic\] .*failed to submit message .*Proc: 4[12]\)"
     r"|server_submit_reply\] .*(Reply submission failed|failed to submit)"
+    r"|gf_timer_call_after\] .*rpc_transport_notify.*ctx cleanup started"
 )
 
 
