@@ -7,6 +7,7 @@ from where something happened last; a few names and handles, so that they meet e
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, cast
@@ -29,6 +30,8 @@ NAMES = "a", "b", "c"
 HANDLES = 3
 KEYS = "user.x", "user.x", "user.y"
 EXAMPLE_STEPS = 50
+SHORTENING = 300.0
+"""Seconds at most to leave steps out of what was found: as long as Hypothesis makes it shorter."""
 ALIGNED = 4096
 """What O_DIRECT wants offsets and lengths to be multiples of."""
 FAILING_FOPS = (
@@ -498,11 +501,12 @@ class Search:
         """
         left = list(sequence)
         length, chunk = 0, len(left)
+        until = time.monotonic() + SHORTENING
         while chunk and length != len(left):
             length = len(left)
             while chunk:
                 start = 0
-                while start < len(left):
+                while start < len(left) and time.monotonic() < until:
                     shorter = left[:start] + left[start + chunk :]
                     if self._fails(shorter):
                         left = shorter
