@@ -164,6 +164,7 @@ def fetched(package: str, scratch: Path) -> Path:
     options = [
         *("-o", "Dir::Etc::sourcelist=/dev/null", "-o", f"Dir::Etc::sourceparts={parts}"),
         *("-o", f"Dir::State::lists={lists}", "-o", "APT::Sandbox::User=root"),
+        *("-o", "APT::Update::Error-Mode=any"),  # or no network is a warning only
     ]
     _run("apt-get", *options, "update")
     _run("apt-get", *options, "source", "--download-only", package, cwd=folder)
