@@ -182,3 +182,28 @@ def test_kill(machine: Machine, operation: Callable[[Machine, float], None]) -> 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_kill_often(machine: Machine, operation: Callable[[Machine, float], None]) -> None:
     kill(machine, operation, 50)
+
+
+def test_a_rename_that_outlives_a_killed_brick(
+    make_brick: Callable[..., Brick], connect: Connect, pool: Path
+) -> None:
+    """lvrename goes on without it, and may end when the next brick has opened the device."""
+    bd = "user/pybd", {"pool": f"loop:{pool}", "reclaim-interval": "1"}
+    brick = make_brick(inserts=[bd])
+    client = connect(brick)
+    with client.creat("/f") as file:
+        file.pwrite(b"x" * MIB, 0)
+    client.setxattr("/f", KEY, b"thin")
+    with client.open("/f") as file:
+        (device,) = pool.glob("glupy.*")
+        half = device.with_name(f"{device.name}.half")
+        device.rename(half)
+        wait_until(lambda: device.exists() and not half.exists())
+        half.touch()  # made and not used: another attempt's
+        for key in os.listxattr(device):
+            os.setxattr(half, key, os.getxattr(device, key))
+        wait_until(lambda: not half.exists())
+        assert file.pread(MIB, 0).value == b"x" * MIB
+    client.truncate("/f", 2 * MIB)
+    client.unlink("/f")
+    wait_until(lambda: list(pool.glob("glupy.*")) == [])

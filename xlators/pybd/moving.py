@@ -465,7 +465,10 @@ class Moving(Base):
                 continue
             if self.identity.brick != name.brick:
                 continue
-            if self.files.find(name.gfid) is not None:
+            file = self.files.find(name.gfid)
+            if file is not None:
+                if name.half:
+                    await self._name_whole(file, known.name)
                 continue
             state = await self._state_of(name.gfid)
             if self.files.find(name.gfid) is not None:
@@ -491,6 +494,17 @@ class Moving(Base):
                     known.name,
                 )
         return reported
+
+    async def _name_whole(self, file: File, half: str) -> None:
+        """A command that outlived a killed brick may have given a device its half form since."""
+        async with file.resizing:
+            if not file.mapped or self.pool.find(half) is None:
+                return
+            whole = self.identity.name(file.gfid)
+            if self.pool.find(whole) is None:
+                self.pool.rename(half, whole)
+            else:
+                self._remove_device(half)
 
     async def _state_of(self, gfid: bytes) -> bool | None:
         """Say whether the file of a gfid is mapped; None if there is no such file."""
