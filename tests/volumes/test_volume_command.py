@@ -293,7 +293,7 @@ def test_a_translator_of_ones_own(make: Make, tmp_path: Path) -> None:
 
 # performance/io-threads ends a brick that does not start by a crash (docs/upstream-defects.md).
 @pytest.mark.allow_log(
-    r"barrier\.c:\d+:fini\].*\npending frames:\nframe : type\(0\) op\(0\)\n"
+    r"(barrier\.c:\d+:fini|cleanup_and_exit)\].*\npending frames:\nframe : type\(0\) op\(0\)\n"
     r"(.*\n)*signal received: 11"
 )
 @pytest.mark.allow_log("not valid or not found", "does not start", "parser", "failed to construct")
