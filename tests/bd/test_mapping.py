@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from .conftest import KEY, MIB
 
 LEAVES = ["posix", "pyposix"]
 SLOW = str(Path(__file__).parents[2] / "xlators" / "examples" / "slow.py") + ":Slow"
+LATE = str(Path(__file__).parent / "translators" / "late.py") + ":Late"
 HEAL = Path(__file__).parent / "translators" / "heal.py"
 PATIENCE = 5.0
 # what is refused, a brick logs as an error; pybd says which file it is about
@@ -527,3 +529,34 @@ def test_times_that_a_client_sets_are_not_lost_to_a_late_store(
         time.sleep(1)
         assert file.fstat().st_mtime_ns == 10**18
     assert client.stat("/f").st_mtime_ns == 10**18
+
+
+def test_what_is_open_when_its_last_name_goes_leaves_no_device(client: Client, pool: Path) -> None:
+    """posix keeps such a file, and may still find it by its gfid."""
+    with client.creat("/f") as file:
+        file.pwrite(b"x" * MIB, 0)
+        client.setxattr("/f", KEY, b"thin")
+        client.unlink("/f")
+        assert file.pread(5, 0).value == b"xxxxx"
+        assert len(devices(pool)) == 1
+    wait_until(lambda: devices(pool) == [])
+
+
+def test_a_lookup_before_the_mapping(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect
+) -> None:
+    """GlusterFS keeps the inode of whoever comes first; to that one the file was plain."""
+    late = "features/glupy", {"module": LATE}
+    options = {"pool": f"loop:{pool}", "map": "*=thin"}
+    brick = make_brick(inserts=[late, ("user/pybd", options)])
+    maker, other = connect(brick), connect(brick)
+    making = threading.Thread(target=maker.mknod, args=("/f", stat.S_IFREG | 0o644))
+    making.start()
+    time.sleep(0.4)
+    with other.open("/f", os.O_RDWR) as file:
+        making.join()
+        file.pwrite(b"x" * MIB, 0)
+        file.fsync()
+        (device,) = devices(pool)
+        assert device.stat().st_blocks >= MIB // 512
+    assert read(maker, "/f") == b"x" * MIB

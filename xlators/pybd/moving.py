@@ -122,8 +122,10 @@ class Moving(Base):
                 raise failed(errno.EEXIST)  # another thread was first
             file.mapped, file.moving = False, True
             set_mapped(inode, file)  # from now on everybody waits
+            self._tell_linked(file)
             try:
                 await self._move_in(stub, file, before, wanted, keeps_size)
+                self._tell_linked(file)
             except BaseException:
                 if not file.mapped:
                     self.files.drop(file)
@@ -131,6 +133,14 @@ class Moving(Base):
                 raise
             finally:
                 file.moving = False
+
+    def _tell_linked(self, file: File) -> None:
+        """A lookup may have been faster than the mknod, and found a plain file: GlusterFS keeps its
+        inode then, not the mknod's, and tells nobody (no ictxmerge)."""
+        root = self.root
+        linked = root.find(file.gfid) if root is not None else None
+        if linked is not None and linked.ctx is not file:
+            set_mapped(linked, file)
 
     async def _move_in(
         self, stub: Stub, file: File, before: Iatt, wanted: Mapping, keeps_size: bool
