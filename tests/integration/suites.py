@@ -30,6 +30,8 @@ OPEN_POSIX_AREAS = """
     aio_cancel aio_error aio_fsync aio_read aio_return aio_suspend aio_write fsync lio_listio mmap
     munmap
 """
+OPEN_POSIX_RACES = {"aio_return/1-1"}
+"""It closes its file while that is still being written to, and says that the write has failed."""
 OPEN_POSIX_HEADERS = "signal.h", "sys/stat.h", "fcntl.h", "sys/mman.h", "sys/wait.h"
 UNRESOLVED, TRIES = "unresolved", 50
 OPEN_POSIX_WORDS = {0: PASSED, 1: "failed", 2: UNRESOLVED, 4: "unsupported", 5: "untested"}
@@ -84,7 +86,7 @@ def open_posix(folder: Path, scratch: Path) -> Outcomes:
     for area in OPEN_POSIX_AREAS.split():
         for code in sorted(suite.glob(f"conformance/interfaces/{area}/[0-9]*.c")):
             text = code.read_text(errors="surrogateescape")
-            if '"/tmp' not in text:
+            if '"/tmp' not in text or f"{area}/{code.stem}" in OPEN_POSIX_RACES:
                 continue
             moved = code.with_suffix(".moved.c")
             text = text.replace('"/tmp', f'"{folder}')

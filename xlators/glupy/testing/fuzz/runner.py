@@ -22,8 +22,6 @@ READ_SIZE = 1 << 20
 DYING = 5.0
 """Seconds that a brick may take to end, once its connections have."""
 USER = "user."
-OWN = "user.glusterfs."
-"""Xattrs of GlusterFS's own, which an internal client sees."""
 HIDDEN = {".", "..", ".trashcan", ".shard", ".glusterfs", "lost+found"}
 """Names in a root that are not a user's."""
 
@@ -359,8 +357,9 @@ class Runner:
     # ---- all of it ----
 
     def verify(self) -> None:
-        """Look at everything there is: names, and each file's bytes, attributes and xattrs."""
+        """Look at all there is, as a user: names, and each file's bytes, attributes and xattrs."""
         for side in self.sides:
+            side.trouble.be_internal(on=False)
             side.trouble.disarm()
         try:
             self._verify_all()
@@ -392,8 +391,7 @@ class Runner:
             self._verify_bytes(opened, where, file)
         finally:
             opened.close()
-        listed = client.listxattr("/" + where)
-        keys = {key for key in listed if key.startswith(USER) and not key.startswith(OWN)}
+        keys = {key for key in client.listxattr("/" + where) if key.startswith(USER)}
         if keys != set(file.xattrs):
             raise Mismatch(f"{where} has xattrs {sorted(keys)}, not {sorted(file.xattrs)}")
         for key, value in file.xattrs.items():

@@ -56,19 +56,19 @@ GFAPI = Promises(
     why={"copy_errnos": "syncop_copy_file_range returns -1, which libgfapi takes for an errno"},
 )
 """What libgfapi 10.3 hides."""
-_UNKNOWN = {
+_UNKNOWN: dict[str, Any] = {
     "attributes": False,
     "blocks": False,
     "seeks": False,
     "copies": False,
     "checked_flags": False,
     "links": False,
-    "steady": frozenset[str](),
+    "steady": frozenset(),
     "old_sizes": frozenset({"read"}),
 }
 UNKNOWN = replace(
     GFAPI,
-    **_UNKNOWN,  # type: ignore[arg-type]
+    **_UNKNOWN,
     why=GFAPI.why | dict.fromkeys(_UNKNOWN, "what is below is not known, nor what caches"),
 )
 """Of a volume that was not made here."""
