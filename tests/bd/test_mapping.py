@@ -24,6 +24,7 @@ from .conftest import KEY, MIB
 LEAVES = ["posix", "pyposix"]
 SLOW = str(Path(__file__).parents[2] / "xlators" / "examples" / "slow.py") + ":Slow"
 LATE = str(Path(__file__).parent / "translators" / "late.py") + ":Late"
+AGAIN = Path(__file__).parent / "translators" / "again.py"
 HEAL = Path(__file__).parent / "translators" / "heal.py"
 PATIENCE = 5.0
 # what is refused, a brick logs as an error; pybd says which file it is about
@@ -542,21 +543,132 @@ def test_what_is_open_when_its_last_name_goes_leaves_no_device(client: Client, p
     wait_until(lambda: devices(pool) == [])
 
 
+def late(*fops: str) -> tuple[str, dict[str, str]]:
+    return "features/glupy", {"module": LATE, "fops": ",".join(fops)}
+
+
+def making(client: Client) -> threading.Thread:
+    thread = threading.Thread(target=client.mknod, args=("/f", stat.S_IFREG | 0o644))
+    thread.start()
+    return thread
+
+
 def test_a_lookup_before_the_mapping(
     make_brick: Callable[..., Brick], pool: Path, connect: Connect
 ) -> None:
-    """GlusterFS keeps the inode of whoever comes first; to that one the file was plain."""
-    late = "features/glupy", {"module": LATE}
+    """GlusterFS keeps the inode of whoever comes first."""
     options = {"pool": f"loop:{pool}", "map": "*=thin"}
-    brick = make_brick(inserts=[late, ("user/pybd", options)])
+    brick = make_brick(inserts=[late("mknod"), ("user/pybd", options)])
     maker, other = connect(brick), connect(brick)
-    making = threading.Thread(target=maker.mknod, args=("/f", stat.S_IFREG | 0o644))
-    making.start()
+    maker_at_work = making(maker)
     time.sleep(0.4)
     with other.open("/f", os.O_RDWR) as file:
-        making.join()
+        maker_at_work.join()
         file.pwrite(b"x" * MIB, 0)
         file.fsync()
         (device,) = devices(pool)
         assert device.stat().st_blocks >= MIB // 512
     assert read(maker, "/f") == b"x" * MIB
+
+
+def test_a_write_before_the_mapping(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect
+) -> None:
+    """A lookup's reply passes pybd before the mapping, and is with its client during it."""
+    options = {"pool": f"loop:{pool}", "map": "*=thin"}
+    brick = make_brick(inserts=[late("mknod", "setxattr"), ("user/pybd", options), late("lookup")])
+    maker, other = connect(brick), connect(brick)
+    maker_at_work = making(maker)  # mknod until 1 s, and its mapping until 2 s
+    time.sleep(0.5)
+    with other.open("/f", os.O_RDWR) as file:  # looked up from 0.5 to 1.5 s
+        assert maker_at_work.is_alive()
+        file.pwrite(b"x" * MIB, 0)
+        file.fsync()
+    maker_at_work.join()
+    assert read(maker, "/f") == b"x" * MIB
+    (device,) = devices(pool)
+    assert device.stat().st_blocks >= MIB // 512
+
+
+def test_attributes_while_a_file_is_mapped(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect
+) -> None:
+    slow = "features/glupy", {"module": SLOW, "fops": "truncate", "milliseconds": "1000"}
+    brick = make_brick(inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"})])
+    client, other = connect(brick), connect(brick)
+    write(client, "/f", b"data")
+    mapper = threading.Thread(target=client.setxattr, args=("/f", KEY, b"thin:3MB"))
+    mapper.start()
+    time.sleep(0.5)
+    assert other.stat("/f").st_size == 4
+    other.chmod("/f", 0o600)
+    mapper.join()
+    assert other.stat("/f").st_size == 3 * MIB
+    assert read(other, "/f") == b"data" + bytes(3 * MIB - 4)
+
+
+def test_what_is_written_while_an_empty_file_is_mapped(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect
+) -> None:
+    """It passed pybd when the file was plain."""
+    slow = "features/glupy", {"module": SLOW, "fops": "writev", "milliseconds": "15"}
+    brick = make_brick(inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"})])
+    client, other = connect(brick), connect(brick)
+    write(client, "/f", b"")
+    with other.open("/f", os.O_RDWR) as file:
+        for _ in range(10):
+            writer = threading.Thread(target=file.pwrite, args=(b"x" * MIB, 4 * MIB))
+            writer.start()
+            client.setxattr("/f", KEY, b"thin")
+            writer.join()
+            assert read(client, "/f") == bytes(4 * MIB) + b"x" * MIB
+            client.removexattr("/f", KEY)
+            file.ftruncate(0)
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_heal_makes_one_more_name(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect, backend: Path, remembered: bool
+) -> None:
+    heal = "features/glupy", {"module": f"{AGAIN}:Again"}
+    options = {"pool": f"loop:{pool}", "map": "*=thin"}
+
+    def start() -> Brick:
+        return make_brick(backend, inserts=[("user/pybd", options), heal])
+
+    brick = start()
+    client = connect(brick)
+    write(client, "/f", b"data")
+    gfid = os.getxattr(backend / "f", "trusted.gfid").hex()
+    if not remembered:
+        client.close()
+        brick.stop()
+        client = connect(start())
+    client.mknod(f"/again-{gfid}", stat.S_IFREG | 0o644)
+    write(client, f"/again-{gfid}", b"DA")
+    assert read(client, "/f") == b"DAta"
+    assert len(devices(pool)) == 1
+    assert (backend / "f").stat().st_nlink == 3
+
+
+@pytest.mark.expect_log("is not mapped: ", "mapped files cannot be used")
+def test_who_waited_for_a_mapping_that_fails(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect
+) -> None:
+    options = {"pool": f"loop:{pool}/gone", "map": "*=thin"}
+    brick = make_brick(inserts=[late("mknod"), ("user/pybd", options)])
+    maker, other = connect(brick), connect(brick)
+    maker_at_work = making(maker)
+    time.sleep(0.4)
+    other.chmod("/f", 0o600)
+    with other.open("/f", os.O_RDWR) as file:
+        file.pwrite(b"data", 0)
+        maker_at_work.join()
+        assert file.fstat().st_size == 4
+    other.rename("/f", "/g")
+    other.chmod("/g", 0o640)
+    other.setxattr("/g", "user.name", b"value")
+    for client in maker, other:
+        assert client.stat("/g").st_size == 4
+        assert read(client, "/g") == b"data"
+    assert other.stat("/g").st_mode & 0o777 == 0o640

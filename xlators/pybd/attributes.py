@@ -10,7 +10,7 @@ from typing import Any
 from glupy import PASS, Pass, fops, keys
 from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
-from pybd.base import Base, cleaned, on_fd, with_key
+from pybd.base import Base, cleaned, file_of, on_fd, with_key
 from pybd.files import PLAIN, File
 from pybd.mapping import KEY
 
@@ -67,12 +67,10 @@ class Attributes(Base):
             reply = await self.child.stat(loc, xdata)
             value = None
         buf = reply.buf
-        if buf is not None:
-            known = inode.ctx
-            if isinstance(known, File) or value is not None:
-                file = self.note(inode, buf, value, since)
-                if file is not None:
-                    self.show(file, buf)
+        if buf is not None and (value is not None or isinstance(inode.ctx, File)):
+            file = self.note(inode, buf, value, since)
+            if file is not None:
+                self.show(file, buf)
         return reply._replace(xdata=cleaned(reply.xdata, xdata))
 
     @on_fd
@@ -95,8 +93,8 @@ class Attributes(Base):
     ) -> Pass | Awaitable[fops.Setattr]:
         """Set attributes of a file."""
         inode = loc.inode
-        file = inode.ctx if inode is not None else None
-        if not isinstance(file, File):
+        file = file_of(inode)
+        if file is None:
             return PASS
         return self._set(file, valid, lambda: self.child.setattr(loc, stbuf, valid, xdata))
 
@@ -104,8 +102,8 @@ class Attributes(Base):
         self, frame: Frame, fd: Fd, stbuf: Iatt, valid: int, xdata: Dict | None
     ) -> Pass | Awaitable[fops.Fsetattr]:
         """Set attributes of an open file."""
-        file = fd.inode.ctx
-        if not isinstance(file, File):
+        file = file_of(fd.inode)
+        if file is None:
             return PASS
         return self._set(file, valid, lambda: self.child.fsetattr(fd, stbuf, valid, xdata))
 

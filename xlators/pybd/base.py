@@ -207,15 +207,15 @@ class Base(Translator):
         """
         if inode is None or iatt.c.ia_type != REGULAR or self.is_arbiter:
             return None
-        known = inode.ctx
-        if isinstance(known, File) and (known.moving or known.mapped):
+        known = file_of(inode)
+        if known is not None:
             # Only this process maps and unmaps: what we remember counts.
             known.seen(iatt, since)
             return known if known.mapped else None
         if value is None:
             other = self.files.find(iatt.ia_gfid)
             if other is None:
-                if known is not PLAIN:
+                if inode.ctx is not PLAIN:
                     set_plain(inode)
                 return None
             file = other  # on its way to a device
@@ -235,8 +235,8 @@ class Base(Translator):
 
     def looking(self, inode: Inode | None) -> int:
         """Return what ``note`` wants: how far the file's changes are that somebody looks at now."""
-        known = inode.ctx if inode is not None else None
-        return known.looking() if isinstance(known, File) else -1
+        known = file_of(inode)
+        return known.looking() if known is not None else -1
 
     async def learn(self, fd: Fd) -> File | None:
         """Return the mapped file of an fd, None if it is plain, by asking posix if need be."""
@@ -488,6 +488,12 @@ def on_fd(
         raise failed(errno.EIO)
 
     return handler
+
+
+def file_of(inode: Inode | None) -> File | None:
+    """Return the file that an inode is known to be, if that is mapped or on its way."""
+    file = inode.ctx if inode is not None else None
+    return file if isinstance(file, File) and (file.mapped or file.moving) else None
 
 
 def set_plain(inode: Inode) -> None:

@@ -12,7 +12,7 @@ from glupy import PASS, IoBuffer, Pass, fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.constants import MDATA_ATIME
 from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
-from pybd.base import LATER, MOST, Base, failed, may_be_mapped, on_fd
+from pybd.base import LATER, MOST, Base, failed, file_of, may_be_mapped, on_fd
 from pybd.device import Device
 from pybd.files import PLAIN, File
 
@@ -47,12 +47,12 @@ class Data(Base):
     ) -> Pass | Awaitable[fops.Open]:
         """Have posix open the stub, and note that the fd's release is of interest."""
         inode = loc.inode
-        file = inode.ctx if inode is not None else None
-        if isinstance(file, File):
+        file = file_of(inode)
+        if file is not None:
             fd.ctx = file
             if flags & os.O_TRUNC:
                 return self._open_truncated(frame, file, loc, flags, fd, xdata)
-        elif file is None and flags & os.O_TRUNC:
+        elif flags & os.O_TRUNC and (inode is None or inode.ctx is not PLAIN):
             return self._open_unknown(frame, loc, flags, fd, xdata)
         return PASS
 
@@ -274,8 +274,8 @@ class Data(Base):
 
     def flush(self, frame: Frame, fd: Fd, xdata: Dict | None) -> Pass | Awaitable[fops.Flush]:
         """A client closes the file: store its times."""
-        file = fd.inode.ctx
-        if not isinstance(file, File) or file.times.taken() is None:
+        file = file_of(fd.inode)
+        if file is None or file.times.taken() is None:
             return PASS
         return self._flush(frame, file, fd, xdata)
 

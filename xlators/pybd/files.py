@@ -91,7 +91,7 @@ class File:
     )
 
     def __init__(self, gfid: bytes, kind: str) -> None:
-        self.gfid: Final = gfid
+        self.gfid: Final = bytes(gfid)
         self.kind = kind
         self.device: Device | None = None
         self.size = 0
@@ -177,11 +177,18 @@ class Files:
         """Return the file of a gfid, if it is remembered."""
         return self._files.get(bytes(gfid))
 
+    def add(self, gfid: bytes, kind: str) -> File | None:
+        """Remember a file that is to be mapped: who finds it waits. None: it was remembered."""
+        file = File(gfid, kind)
+        file.mapped, file.moving = False, True
+        with self._lock:
+            return file if self._files.setdefault(file.gfid, file) is file else None
+
     def of(self, gfid: bytes, kind: str) -> File:
         """Return the file of a gfid; remembered as long as somebody holds it."""
-        gfid = bytes(gfid)
+        file = File(gfid, kind)
         with self._lock:
-            return self._files.setdefault(gfid, File(gfid, kind))
+            return self._files.setdefault(file.gfid, file)
 
     def drop(self, file: File) -> None:
         """It is mapped no more: who asks for the gfid again gets a new one."""

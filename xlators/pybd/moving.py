@@ -28,7 +28,7 @@ from pybd.ranges import Range, rounded_up
 _AT_A_TIME = 1 << 20
 _SETTLED_AFTER = 0.02  # seconds: more than the file system's clock ticks in
 _ROOT_SECONDS = 0.5
-_GONE = errno.ENOENT, errno.ESTALE
+GONE = errno.ENOENT, errno.ESTALE
 # Translators above keep the size of such a file in an xattr of their own.
 _SIZED_ABOVE = "trusted.ec.size", "trusted.glusterfs.shard.file-size"
 
@@ -47,6 +47,11 @@ class Stub:
         if self._fd is None:
             raise failed(errno.EINVAL)
         return self._fd
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an fd."""
+        return self._fd is not None
 
     async def stat(self) -> Iatt:
         """Return its attributes, valid for ever."""
@@ -95,8 +100,31 @@ class Stub:
             at = behind
 
 
+class AlreadyMapped(OSError):
+    """EEXIST: the file is mapped, or on its way."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
 class Moving(Base):
     """Maps and unmaps. What it does to a file, it does while ``resizing`` is held."""
+
+    @contextlib.asynccontextmanager
+    async def arriving(self, file: File | None) -> AsyncIterator[File]:
+        """In this block an added file is mapped, or not after all: who finds its gfid waits for it.
+
+        The stub need not be there yet. EEXIST for None: it is mapped, or on its way.
+        """
+        if file is None:
+            raise AlreadyMapped
+        async with file.resizing:
+            try:
+                yield file
+            finally:
+                if not file.mapped:
+                    self.files.drop(file)
+                file.moving = False
 
     async def map_file(
         self, inode: Inode, gfid: bytes, wanted: Mapping, *, keeps_size: bool = False
@@ -108,35 +136,39 @@ class Moving(Base):
         data, EOPNOTSUPP if it is no regular file or the pool has no such devices, ENODEV without a
         pool, ENOSPC without space.
         """
-        linked = bool(inode.gfid)
-        loc = Loc(inode=inode, gfid=gfid)
-        stub = Stub(self.child, loc, inode.anonymous_fd() if linked else None)
-        before = await stub.stat()
-        if before.c.ia_type != REGULAR or wanted.kind not in self.pool.kinds:
-            raise failed(errno.EOPNOTSUPP)
-        if isinstance(inode.ctx, File) or self.files.find(gfid) is not None:
-            raise failed(errno.EEXIST)
-        file = self.files.of(gfid, wanted.kind)
-        async with file.resizing:
-            if file.device is not None or file.stub is not None:
-                raise failed(errno.EEXIST)  # another thread was first
-            file.mapped, file.moving = False, True
-            set_mapped(inode, file)  # from now on everybody waits
+        async with self.arriving(self.files.add(gfid, wanted.kind)) as file:
             self._tell_linked(file)
             try:
-                await self._move_in(stub, file, before, wanted, keeps_size)
-                self._tell_linked(file)
-            except BaseException:
-                if not file.mapped:
-                    self.files.drop(file)
-                    set_plain(inode)
-                raise
+                await self.map_arriving(inode, file, wanted, keeps_size=keeps_size)
             finally:
-                file.moving = False
+                if file.mapped:
+                    self._tell_linked(file)
+
+    async def map_arriving(
+        self, inode: Inode, file: File, wanted: Mapping, *, keeps_size: bool
+    ) -> None:
+        """Map a file that is ``arriving``, as ``map_file`` does."""
+        stub = Stub(
+            self.child,
+            Loc(inode=inode, gfid=file.gfid),
+            inode.anonymous_fd() if inode.gfid else None,
+        )
+        if await stub.has(mapping.KEY):
+            raise AlreadyMapped
+        set_mapped(inode, file)  # from now on everybody waits
+        try:
+            before = await stub.stat()
+            if before.c.ia_type != REGULAR or wanted.kind not in self.pool.kinds:
+                raise failed(errno.EOPNOTSUPP)
+            file.seen(before, file.looking())
+            await self._move_in(stub, file, before, wanted, keeps_size)
+        except BaseException:
+            if not file.mapped:
+                set_plain(inode)
+            raise
 
     def _tell_linked(self, file: File) -> None:
-        """A lookup may have been faster than the mknod, and found a plain file: GlusterFS keeps its
-        inode then, not the mknod's, and tells nobody (no ictxmerge)."""
+        """The inode at hand may not be the one that others have of the file."""
         root = self.root
         linked = root.find(file.gfid) if root is not None else None
         if linked is not None and linked.ctx is not file:
@@ -145,19 +177,17 @@ class Moving(Base):
     async def _move_in(
         self, stub: Stub, file: File, before: Iatt, wanted: Mapping, keeps_size: bool
     ) -> None:
-        old = before.ia_size
         if wanted.size is not None and not keeps_size:
             for key in _SIZED_ABOVE:
                 keeps_size = keeps_size or await stub.has(key)
-        size = old if keeps_size or wanted.size is None else wanted.size
-        if size < old:
-            raise OSError(errno.EINVAL, f"the file has {old} bytes, more than {size}")
         half, name = self.identity.half(file.gfid), self.identity.name(file.gfid)
         self.pool.check()
-        room = rounded_up(max(size, wanted.size or 0, 1), self.pool.extent)
         if self.pool.find(name) is not None:
             raise OSError(errno.EEXIST, f"there is a device {name} already")
         self.pool.remove(half)  # of an attempt that was killed
+        old = before.ia_size
+        size = _size(old, None if keeps_size else wanted.size)
+        room = rounded_up(max(size, wanted.size or 0, 1), self.pool.extent)
         self.pool.make(half, room, wanted.kind, self.identity.tag)
         grown = False
         try:
@@ -166,13 +196,20 @@ class Moving(Base):
             if not self.pool.fresh_is_zero:
                 device.clear(0, device.size)
             seen = before
-            while old:  # what was on its way to the file when we came may arrive late
-                await self._copy_in(stub, device, old)
-                await sleep(_SETTLED_AFTER)
+            while True:  # what was on its way to the file when we came may arrive late
+                if old:
+                    await self._copy_in(stub, device, old)
+                if stub.is_open:  # to a new file nothing was
+                    await sleep(_SETTLED_AFTER)
                 now = await stub.stat()
                 if _same(seen, now):
                     break
-                seen = now
+                seen, old = now, now.ia_size
+                size = _size(old, None if keeps_size else wanted.size)
+                if size > device.size:
+                    room = rounded_up(size, self.pool.extent)
+                    self.pool.resize(half, room)
+                    device.measure()
             device.sync()
             if size > old:
                 grown = True
@@ -187,6 +224,7 @@ class Moving(Base):
             raise
         # It is mapped. What follows is put right later if it does not come to an end.
         file.device = device
+        file.size = size
         file.mapped = True
         if old:
             with contextlib.suppress(OSError):
@@ -194,7 +232,8 @@ class Moving(Base):
         if old or size != old:
             with contextlib.suppress(OSError):
                 await stub.set_times(before)
-        file.seen(await stub.stat(), file.looking())
+        since = file.looking()
+        file.seen(await stub.stat(), since)
 
     async def _commit(self, stub: Stub, file: File, mapped: Mapping) -> None:
         """Say that a file is mapped, and give its device its name. If that fails, it is not."""
@@ -279,17 +318,18 @@ class Moving(Base):
         gfid, size = mapping.parse_copy(text)
         inode, iatt = await self._by_gfid(gfid)
         stub = Stub(self.child, Loc(inode=inode, gfid=gfid))
-        if isinstance(inode.ctx, File) or await stub.has(mapping.KEY):
-            raise failed(errno.EEXIST)
-        if iatt.c.ia_type != REGULAR or iatt.ia_size:
-            raise OSError(errno.EINVAL, "the target is not a regular, empty file")
-        target = self.files.of(gfid, source.kind)
-        async with target.resizing, source.resizing:
-            if not source.mapped or target.stub is not None or target.device is not None:
+        if await stub.has(mapping.KEY):
+            raise AlreadyMapped
+        if iatt.c.ia_type != REGULAR:
+            raise OSError(errno.EINVAL, "the target is not a regular file")
+        async with self.arriving(self.files.add(gfid, source.kind)) as target, source.resizing:
+            if not source.mapped:
                 raise failed(errno.EINVAL)
-            target.mapped, target.moving = False, True
             set_mapped(inode, target)
             try:
+                await sleep(_SETTLED_AFTER)
+                if (await stub.stat()).ia_size:
+                    raise OSError(errno.EINVAL, "the target is not empty")
                 with source.gate.alone():
                     half = self._copy_device(source, gfid)
                 length = max(size or 0, source.size)
@@ -305,7 +345,8 @@ class Moving(Base):
                     self.pool.remove(half)
                     raise
                 target.mapped = True
-                target.seen(await stub.stat(), target.looking())
+                since = target.looking()
+                target.seen(await stub.stat(), since)
                 target.size = source.size
                 if length > source.size:
                     device = self.device(target)
@@ -313,11 +354,8 @@ class Moving(Base):
                     target.size = length
             except BaseException:
                 if not target.mapped:
-                    self.files.drop(target)
                     set_plain(inode)
                 raise
-            finally:
-                target.moving = False
 
     def _copy_device(self, source: File, gfid: bytes) -> str:
         """Make a device with the contents of another one; nobody writes to that meanwhile."""
@@ -397,7 +435,7 @@ class Moving(Base):
         try:
             reply = await self.child.lookup(Loc(inode=inode, gfid=gfid))
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 raise OSError(errno.EINVAL, f"there is no file {Gfid(gfid)} here") from None
             raise
         assert reply.buf is not None
@@ -525,12 +563,21 @@ class Moving(Base):
             await self.child.lookup(loc)
             await self.child.getxattr(loc, mapping.KEY)
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 return None
             if error.errno == errno.ENODATA:
                 return False
             raise
         return True
+
+
+def _size(old: int, wanted: int | None) -> int:
+    """Return the size of a file that had ``old`` bytes."""
+    if wanted is None:
+        return old
+    if wanted < old:
+        raise OSError(errno.EINVAL, f"the file has {old} bytes, more than {wanted}")
+    return wanted
 
 
 def _same(one: Iatt, other: Iatt) -> bool:

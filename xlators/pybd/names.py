@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import stat
 import weakref
 from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeGuard
 
-from glupy import PASS, Loc, Pass, fops, linux, timers
+from glupy import PASS, Loc, Pass, fops, keys, linux, timers
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
-from pybd.base import REGULAR, set_plain
+from pybd.base import REGULAR, file_of, set_plain
 from pybd.files import PLAIN, File
 from pybd.mapping import Mapping
-from pybd.moving import Moving, Stub
+from pybd.moving import GONE, AlreadyMapped, Moving, Stub
 
-_GONE = errno.ENOENT, errno.ESTALE
 _CLOSED_SECONDS = 5.0
 
 
@@ -33,26 +34,28 @@ class Names(Moving):
         xdata: Dict | None,
     ) -> fops.Create:
         """Make a file, or open the one that is there."""
-        reply = await self.child.create(loc, flags, mode, umask, fd, xdata)
-        fd.ctx = self.files  # for `release`, should the file be mapped while it is open
-        if flags & os.O_EXCL:
-            if loc.inode is not None:
-                set_plain(loc.inode)
-        elif flags & os.O_TRUNC and reply.buf is not None:
-            file = await self.learn(fd)
-            if file is not None:
-                async with file.resizing:
-                    file.size = 0
-                    self.trim(file, self.device(file))
-        await self._map_new(loc, reply.buf)
+        async with self._new(loc, mode, xdata) as new:
+            reply = await self.child.create(loc, flags, mode, umask, fd, xdata)
+            fd.ctx = self.files  # for `release`, should the file be mapped while it is open
+            if flags & os.O_EXCL:
+                if loc.inode is not None:
+                    set_plain(loc.inode)
+            elif flags & os.O_TRUNC and not _is(new, reply.buf):
+                file = await self.learn(fd)
+                if file is not None:
+                    async with file.resizing:
+                        file.size = 0
+                        self.trim(file, self.device(file))
+            await self._map_new(loc, reply.buf, new)
         return reply
 
     async def mknod(
         self, frame: Frame, loc: Loc, mode: int, rdev: int, umask: int, xdata: Dict | None
     ) -> fops.Mknod:
         """Make a file or a device."""
-        reply = await self.child.mknod(loc, mode, rdev, umask, xdata)
-        await self._map_new(loc, reply.buf)
+        async with self._new(loc, mode, xdata) as new:
+            reply = await self.child.mknod(loc, mode, rdev, umask, xdata)
+            await self._map_new(loc, reply.buf, new)
         return reply
 
     async def put(
@@ -76,13 +79,14 @@ class Names(Moving):
                 loc, mode, umask, flags, vector, count, offset, iobref, xattr, xdata
             )
         # Empty first, then mapped: so the data goes to where it belongs.
-        reply = await self.child.put(loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata)
-        inode, buf = loc.inode, reply.buf
-        assert inode is not None and buf is not None
-        await self._map_new(loc, buf)
+        async with self._new(loc, mode, xdata) as new:
+            reply = await self.child.put(loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata)
+            inode, buf = loc.inode, reply.buf
+            assert inode is not None and buf is not None
+            await self._map_new(loc, buf, new)
         stub = Stub(self.child, Loc(inode=inode, gfid=buf.ia_gfid))
-        file = inode.ctx
-        if isinstance(file, File):
+        file = file_of(inode)
+        if file is not None:
             async with file.resizing:
                 device = self.device(file)
                 end = offset + vector.nbytes
@@ -96,8 +100,8 @@ class Names(Moving):
 
     async def link(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None) -> fops.Link:
         """Give a file one more name."""
-        file = oldloc.ctx
-        if not isinstance(file, File):
+        file = file_of(oldloc.inode)
+        if file is None:
             return await self.child.link(oldloc, newloc, xdata)
         with self.changes(file) as change:
             reply = await self.child.link(oldloc, newloc, xdata)
@@ -131,8 +135,8 @@ class Names(Moving):
     ) -> fops.Rename:
         """Give a file another name, maybe one that was another file's."""
         victim = await self._victim(newloc) if newloc.inode is not None else None
-        file = oldloc.ctx
-        if isinstance(file, File):
+        file = file_of(oldloc.inode)
+        if file is not None:
             with self.changes(file) as change:
                 reply = await self.child.rename(oldloc, newloc, xdata)
                 change(reply.buf)
@@ -152,9 +156,9 @@ class Names(Moving):
         inode = loc.inode
         if inode is None or inode.ctx is PLAIN:
             return None
-        if isinstance(inode.ctx, File):
-            found: File = inode.ctx
-            return found
+        file = file_of(inode)
+        if file is not None:
+            return file
         if inode.c.ia_type != REGULAR:
             return None
         return await self.learn(inode.anonymous_fd())
@@ -167,7 +171,7 @@ class Names(Moving):
             await self.child.stat(Loc(inode=inode, gfid=file.gfid))
             return
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 return  # posix cannot tell: `patrol` will see
         file.gone = True
         self._reclaim_once_closed(file)
@@ -195,15 +199,45 @@ class Names(Moving):
         """Return what option ``map`` says of a name."""
         return None if self.is_arbiter else self.rules.find(name)
 
-    async def _map_new(self, loc: Loc, buf: Iatt | None) -> None:
-        """Map a file whose name says so. Failing that it stays plain, and the log says why."""
+    def _new(
+        self, loc: Loc, mode: int, xdata: Dict | None
+    ) -> AbstractAsyncContextManager[File | None]:
+        """In this block a file is made. If it is to be mapped it is ``arriving`` already: others
+        may see it before we have the reply."""
+        found = self._rule(loc.name)
+        gfid = None
+        if found is not None and xdata is not None and not _is_pointer(mode):
+            gfid = xdata.get_bytes(keys.GFID_REQ)
+        new = self.files.add(gfid, found.kind) if gfid and found is not None else None
+        return contextlib.nullcontext() if new is None else self.arriving(new)
+
+    async def _map_new(self, loc: Loc, buf: Iatt | None, new: File | None = None) -> None:
+        """Map a file whose name says so. Failing that it stays plain, and the log says why.
+
+        ``new``: what is ``arriving``, which may be another file than the one that was found.
+        """
         found = self._rule(loc.name)
         inode = loc.inode
         if found is None or inode is None or buf is None or buf.c.ia_type != REGULAR:
             return
-        if stat.S_IMODE(buf.mode) == stat.S_ISVTX or isinstance(inode.ctx, File):
-            return  # DHT's pointer to where the file is; or an old file
+        if _is_pointer(buf.mode) or file_of(inode) is not None:
+            return
         try:
-            await self.map_file(inode, buf.ia_gfid, found, keeps_size=True)
+            if _is(new, buf):
+                await self.map_arriving(inode, new, found, keeps_size=True)
+            else:
+                await self.map_file(inode, buf.ia_gfid, found, keeps_size=True)
+        except AlreadyMapped:
+            pass  # heal makes one more name of a file by mknod
         except OSError as error:
-            self.log.error("%s is not mapped: %s", loc.name, error.strerror or error)
+            if error.errno not in GONE:
+                self.log.error("%s is not mapped: %s", loc.name, error.strerror or error)
+
+
+def _is(new: File | None, buf: Iatt | None) -> TypeGuard[File]:
+    return new is not None and buf is not None and new.gfid == bytes(buf.ia_gfid)
+
+
+def _is_pointer(mode: int) -> bool:
+    """Whether it is DHT's pointer to where the file is."""
+    return stat.S_IMODE(mode) == stat.S_ISVTX

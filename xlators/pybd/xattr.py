@@ -10,7 +10,7 @@ from typing import Any
 from glupy import PASS, Pass, fops, keys
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
 from pybd import mapping
-from pybd.base import failed
+from pybd.base import failed, file_of
 from pybd.files import PLAIN, File
 from pybd.mapping import KEY
 from pybd.moving import Moving
@@ -34,8 +34,8 @@ class Xattrs(Moving):
             return PASS
         if self._is_order(dict):
             return self._ordered(frame, inode, dict, flags, loc, None, xdata)
-        if isinstance(inode.ctx, File):
-            return self._changed(inode.ctx, self.child.setxattr(loc, dict, flags, xdata))
+        if (file := file_of(inode)) is not None:
+            return self._changed(file, self.child.setxattr(loc, dict, flags, xdata))
         return PASS
 
     def fsetxattr(
@@ -47,8 +47,8 @@ class Xattrs(Moving):
             return PASS
         if self._is_order(dict):
             return self._ordered(frame, inode, dict, flags, None, fd, xdata)
-        if isinstance(inode.ctx, File):
-            return self._changed(inode.ctx, self.child.fsetxattr(fd, dict, flags, xdata))
+        if (file := file_of(inode)) is not None:
+            return self._changed(file, self.child.fsetxattr(fd, dict, flags, xdata))
         return PASS
 
     @staticmethod
@@ -92,10 +92,10 @@ class Xattrs(Moving):
             else:
                 assert fd is not None
                 wind = self.child.fsetxattr(fd, rest, flags, xdata)
-            known = inode.ctx
-            return await (self._changed(known, wind) if isinstance(known, File) else wind)
-        known = inode.ctx
-        if not isinstance(known, File) or known.stub is None:
+            known = file_of(inode)
+            return await (self._changed(known, wind) if known is not None else wind)
+        known = file_of(inode)
+        if known is None or known.stub is None:
             return made()
         now = self.shown(known)
         return made(Dict({keys.DHT_IATT: now, keys.POSTSTAT: now}))
@@ -178,13 +178,13 @@ class Xattrs(Moving):
             if not any(key.startswith(keys.NAMESPACES) for key in xdata):
                 return made()
             return self._unless_mapped(inode, wind(xdata))
-        if isinstance(inode.ctx, File):
-            return self._changed(inode.ctx, wind(xdata))
+        if (file := file_of(inode)) is not None:
+            return self._changed(file, wind(xdata))
         return PASS
 
     async def _unless_mapped(self, inode: Inode, wind: Awaitable[Any]) -> Any:
-        known = inode.ctx
-        return await (self._changed(known, wind) if isinstance(known, File) else wind)
+        known = file_of(inode)
+        return await (self._changed(known, wind) if known is not None else wind)
 
     async def _unmap(self, inode: Inode, made: Any) -> Any:
         file = await self.learn(inode.anonymous_fd())
