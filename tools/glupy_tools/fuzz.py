@@ -20,6 +20,7 @@ from rich.table import Table
 
 import volfiles
 from glupy.stores import ENDING
+from glupy.testing import logs
 from glupy_tools.crashes import clear, in_a_child
 from glupy_tools.failures import CommandError
 from glupy_tools.volfile import insert_option
@@ -43,7 +44,7 @@ def _words(_context: click.Context, _option: click.Parameter, value: str) -> lis
     metavar="TARGET",
     help="Do the same there, and compare; without it a model says what is right.",
 )
-@insert_option("One more translator above each leaf of a recipe: yours; may be given again.")
+@insert_option("One more translator above each leaf of the recipe: yours; may be given again.")
 @click.option(
     "--faults",
     default="",
@@ -74,7 +75,7 @@ def _words(_context: click.Context, _option: click.Parameter, value: str) -> lis
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where repro.py and repro.sh are written, which do what was found again.",
+    help="Where repro.py and repro.sh go, which do what was found again; and the logs.",
 )
 def fuzz(
     *,
@@ -92,9 +93,10 @@ def fuzz(
 ) -> None:
     """Search TARGET for calls after which data, attributes, names or allocation are wrong.
 
-    Sequences of fops (of two clients, where there is RPC) on a few files are made up, at offsets
-    around the boundaries of blocks, pages and shards; a model says what each has to return, and
-    what the files are then. The shortest sequence that is found is shown.
+    Sequences of fops on a few files (of two clients of a recipe over RPC, unless it is sharded) are
+    made up, at offsets around the boundaries of blocks, pages and shards; a model says what each
+    has to return, and what the files are then. The shortest sequence that is found is shown, and
+    the last traceback in a log.
 
     \b
     TARGET is
@@ -146,6 +148,7 @@ def fuzz(
     database = DirectoryBasedExampleDatabase(CACHE.expanduser() / name)
     in_process = any(targets.runs_in_process(each, faults) for each in (target, against) if each)
     search: Search | None = None
+    logged: dict[Path, str] = {}
     try:
         with ExitStack() as stack:
             parent, crash = stack.enter_context(
@@ -154,7 +157,10 @@ def fuzz(
             over_rpc |= crash is not None
             opened = partial(open_target, faults=faults, parent=parent, over_rpc=over_rpc)
             ground = stack.enter_context(opened(target, inserts=inserts))
-            other = stack.enter_context(opened(against)) if against else None
+            other = None
+            if against:
+                over = over_rpc and targets.is_recipe(against)
+                other = stack.enter_context(opened(against, over_rpc=over))
             for what, why in sorted(ground.promises.why.items()):
                 console.print(f"not asserted: {what}: {why}", style="dim")
             progress = stack.enter_context(_progress(console))
@@ -172,6 +178,8 @@ def fuzz(
                     _run(search, seconds, examples, steps, seed)
             except KeyboardInterrupt:  # `main` knows
                 console.print("interrupted")
+            if search.finding is not None:
+                logged = {path: path.read_text(errors="replace") for path in parent.rglob("*.log")}
     except TargetError as error:
         if search is None or search.finding is None:
             raise CommandError(str(error), status=1 if search else 2) from error
@@ -184,7 +192,13 @@ def fuzz(
         console.print("nothing found")
         return
     _show(console, finding)
+    if trouble := next(filter(None, map(logs.traceback_in, logged.values())), None):
+        console.print(f"the last traceback in a log:\n{trouble}", markup=False, highlight=False)
     if out is not None:
+        for path, text in logged.items():
+            kept = out / "logs" / path.parent.name / path.name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(text)
         text = report.script(
             finding,
             "repro.py",

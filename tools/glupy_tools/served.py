@@ -1,7 +1,6 @@
 """A directory served by a brick process and mounted by a FUSE client process."""
 
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +14,6 @@ from glupy.testing.processes import Brick, FuseMount, ProcessError
 from glupy_tools.failures import CommandError
 
 # [time +0000] E [MSGID: 1] [file.c:1:function] 0-name: message
-_HEAD = re.compile(r"^\[[^]]+\] [A-Z] (?:\[[^]]*\] )*")
 _ENDING = 2.0
 
 
@@ -80,8 +78,8 @@ def served(
             try:
                 process.start()
             except ProcessError as error:
-                reason = str(error).splitlines()[0].rpartition(": ")[2]
-                raise _explained(f"the {name} did not start ({reason})", process) from None
+                why = str(error).splitlines()[0].rpartition(": ")[2]
+                raise _explained(f"the {name} did not start ({why})", process) from None
         yield Served(brick, mount)
 
 
@@ -89,7 +87,5 @@ def _explained(what: str, process: Brick | FuseMount) -> CommandError:
     text = ""
     with suppress(OSError):
         text = process.log_text()
-    for record in logs.records(text):
-        if record.bad:
-            return CommandError(f"{what}: {_HEAD.sub('', record.text.splitlines()[0])}")
-    return CommandError(what)
+    reason = logs.complaint(text)
+    return CommandError(f"{what}: {reason}" if reason else what)

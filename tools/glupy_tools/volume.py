@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import volfiles
+from glupy.testing import logs
 from glupy.testing.processes import Brick, ProcessError
 from glupy_tools import gluster, rolling, volume_state
 from glupy_tools.failures import CommandError
@@ -289,7 +290,7 @@ def _try(leaf: str, translators: Sequence[volfiles.Insert]) -> None:
                 pass
         except ProcessError as error:
             log = brick.log_text() if brick.log.exists() else ""
-            line = volume_state.complaint(log) or str(error).splitlines()[0]
+            line = logs.complaint(log) or str(error).splitlines()[0]
             raise CommandError(line.partition(": ")[2] or line) from None
         asked = {type_ for type_, _ in translators}
         for name, option in _UNKNOWN_OPTION.findall(brick.log_text()):

@@ -27,8 +27,6 @@ _BRICK_LOGS = Path("/var/log/glusterfs/bricks")
 _GRAPH = re.compile(rb"^Final graph:\n\+-+\+\n(.*?)^\+-+\+$", re.DOTALL | re.MULTILINE)
 _TYPE = re.compile(r"^ *\d+: +type (\S+)$", re.MULTILINE)
 _START = re.compile(r"^.*: Started running .*$", re.MULTILINE)
-# [time +0000] E [MSGID: 1] [file.c:1:function] 0-name: message
-_HEAD = re.compile(r"^\[[^]]+\] [A-Z] (?:\[[^]]*\] )*")
 
 
 class Stack(NamedTuple):
@@ -213,14 +211,7 @@ def why(brick: gluster.Brick) -> str:
         return f"there is no log {log}"
     starts = list(_START.finditer(text))
     text = text[starts[-1].start() :] if starts else text
-    return complaint(text) or f"see {log}"
-
-
-def complaint(text: str) -> str | None:
-    """Return what a log complains of first, in a line: a translator that does not start, if any."""
-    bad = [record.text for record in logs.records(text) if record.bad]
-    first = [line for line in bad if "does not start: " in line] or bad
-    return _HEAD.sub("", first[0].splitlines()[0]) if first else None
+    return logs.complaint(text) or f"see {log}"
 
 
 def filter_failure(path: Path) -> str:

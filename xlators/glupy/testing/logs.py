@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 _HEAD = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [+-]\d{4}\] (?P<level>[A-Z]) ", re.M)
+# [time +0000] E [MSGID: 1] [file.c:1:function] 0-name: message
+_PLACE = re.compile(r"^\[[^]]+\] [A-Z] (?:\[[^]]*\] )*")
 _BAD_LEVELS = "", "M", "A", "C", "E"  # none, emergency, alert, critical, error
 _BAD_TEXT = re.compile(r"^(Traceback \(most recent call last\):|signal received: )", re.M)
 # No client waits for the replies to RELEASE (41) and RELEASEDIR (42): it may have gone before they
@@ -45,6 +47,19 @@ def records(text: str) -> Iterator[Record]:
         if record := text[start:end].strip():
             head = _HEAD.match(record)
             yield Record(head["level"] if head else "", record)
+
+
+def complaint(text: str) -> str | None:
+    """Return what a log complains of first, in a line: a translator that does not start, if any."""
+    bad = [record.text for record in records(text) if record.bad]
+    first = [line for line in bad if "does not start: " in line] or bad
+    return _PLACE.sub("", first[0].splitlines()[0]) if first else None
+
+
+def traceback_in(text: str) -> str | None:
+    """Return the last traceback in a log, with the line that says whose it is; None if none."""
+    found = [record.text for record in records(text) if "\nTraceback (most rec" in record.text]
+    return _PLACE.sub("", found[-1]) if found else None
 
 
 class LogChecker:

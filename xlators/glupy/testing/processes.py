@@ -21,7 +21,7 @@ from typing import Self
 
 import volfiles
 from glupy import stores
-from glupy.testing import statedump
+from glupy.testing import logs, statedump
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
@@ -34,6 +34,9 @@ LOOPBACK = "127.0.0.1"
 
 class ProcessError(Exception):
     """A brick or mount that did not start, ended by itself, or would not end."""
+
+    reason: str | None = None
+    """What its log complains of first, in a line."""
 
 
 class _Process:
@@ -233,10 +236,13 @@ class _Process:
     def _error(self, what: str, lines: int = 20) -> ProcessError:
         """The error that says what happened, with the end of the log and the output."""
         words = [f"{self}: {what}"]
-        for path in (self.log, self.output):
-            if path.exists():
-                words += path.read_text(errors="replace").splitlines()[-lines:]
-        return ProcessError("\n".join(words))
+        paths = [path for path in (self.log, self.output) if path.exists()]
+        texts = [path.read_text(errors="replace") for path in paths]
+        for text in texts:
+            words += text.splitlines()[-lines:]
+        error = ProcessError("\n".join(words))
+        error.reason = next(filter(None, map(logs.complaint, texts)), None)
+        return error
 
 
 class Brick(_Process):

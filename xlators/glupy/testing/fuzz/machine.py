@@ -187,6 +187,7 @@ def on_handle(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]]
             if handle is not None:
                 function(self, handle, **arguments)
 
+        act.__name__ = function.__name__  # by which Hypothesis leaves some rules out of a sequence
         return make_rule(act)
 
     return decorate

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from glupy.testing.fuzz.runner import Finding
 from glupy.testing.fuzz.steps import FLAGS, Step
 
 _SCRIPT = '''\
-#!/usr/bin/env python3
+#!{python}
 """{title}
 
 {wrong}
@@ -53,6 +54,7 @@ def script(
     steps = finding.steps
     lines = "\n".join(f"    {code(step)}," for step in steps)
     return _SCRIPT.format(
+        python=sys.executable,
         imports="import os\nimport sys" if "os." in lines else "import sys",
         title=f"{len(steps)} calls after which something is wrong on {target}.",
         wrong=finding.wrong[0].upper() + finding.wrong[1:] + ".",

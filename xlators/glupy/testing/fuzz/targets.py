@@ -30,7 +30,7 @@ from typing import Any
 
 import volfiles
 from glupy import stores
-from glupy.testing import stock
+from glupy.testing import logs, stock
 from glupy.testing.fuzz.faults import (
     FaultError,
     check_faults,
@@ -130,11 +130,16 @@ def open_target(
     try:
         with contextlib.ExitStack() as stack:
             yield _ground(spec, stack, inserts, frozenset(faults), parent, over_rpc)
-    except (stores.StoreError, ProcessError, volfiles.VolfileError, FaultError) as error:
+    except ProcessError as error:
+        first, *log = str(error).splitlines()
+        first = f"{spec}: {first}: {error.reason}" if error.reason else f"{spec}: {first}"
+        raise TargetError("\n".join([first, *log])) from error
+    except (stores.StoreError, volfiles.VolfileError, FaultError) as error:
         raise TargetError(f"{spec}: {error}") from error
 
 
-def _is_recipe(spec: str) -> bool:
+def is_recipe(spec: str) -> bool:
+    """Whether a target is set up here, of bricks, rather than somewhere else."""
     return not re.match("(dir|volume):", spec) and "/" not in spec and not spec.endswith(".vol")
 
 
@@ -146,7 +151,7 @@ def runs_in_process(spec: str, faults: Collection[str] = ()) -> bool:
     heals = "replicate" in spec and "io" in faults
     leaves = set(re.findall(r"\w*posix\w*", spec)) or {OURS}
     return (
-        _is_recipe(spec)
+        is_recipe(spec)
         and leaves == {OURS}
         and not re.search("disperse|distribute", spec)
         and "kill" not in faults
@@ -163,9 +168,10 @@ def _ground(
     over_rpc: bool,
 ) -> Ground:
     kind, _, rest = spec.partition(":")
-    is_recipe = _is_recipe(spec)
-    if faults and not is_recipe:
-        raise TargetError(f"{spec}: faults happen to recipes only")
+    if not is_recipe(spec):
+        for what, given in ("faults", faults), ("inserts", inserts), ("bricks over RPC", over_rpc):
+            if given:
+                raise TargetError(f"{spec}: {what} are for recipes only")
     if kind == "dir":
         return _folder(Path(rest))
     made = tempfile.TemporaryDirectory(prefix="glupy-fuzz-", dir=parent or roomy())
@@ -173,7 +179,7 @@ def _ground(
     if kind == "volume":
         clients = _clients(stack, folder, lambda log: Client.of_volume(rest, log=log))
         return ground_of(clients, UNKNOWN)
-    if not is_recipe:
+    if not is_recipe(spec):
         try:
             read = volfiles.read(Path(spec))
         except OSError as error:
@@ -248,10 +254,12 @@ def _clients(
 ) -> list[Client]:
     clients = []
     for number in range(count):
+        log = folder / f"client-{number}.log"
         try:
-            client = make(folder / f"client-{number}.log")
+            client = make(log)
         except OSError as error:
-            raise TargetError(f"no client: {error}") from error
+            reason = logs.complaint(log.read_text(errors="replace")) if log.exists() else None
+            raise TargetError(f"no client: {reason or error}") from error
         clients.append(stack.enter_context(client))
     return clients
 
