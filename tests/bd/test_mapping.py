@@ -6,6 +6,7 @@ import re
 import stat
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -672,3 +673,140 @@ def test_who_waited_for_a_mapping_that_fails(
         assert client.stat("/g").st_size == 4
         assert read(client, "/g") == b"data"
     assert other.stat("/g").st_mode & 0o777 == 0o640
+
+
+def test_a_clone_right_after_a_start(
+    make_bd: Callable[..., Brick], connect: Connect, backend: Path, brick: Brick, client: Client
+) -> None:
+    """Nothing has opened the source's device yet."""
+    write(client, "/f", b"data")
+    client.setxattr("/f", KEY, b"thin")
+    client.creat("/copy").close()
+    client.close()
+    there = connect(restarted(make_bd, brick, backend))
+    gfid = os.getxattr(backend / "copy", "trusted.gfid").hex()
+    there.setxattr("/f", "clone", gfid.encode() + b":6MB")
+    assert read(there, "/copy") == b"data" + bytes(6 * MIB - 4)
+    write_at = there.open("/copy", os.O_RDWR)
+    write_at.pwrite(b"end", 6 * MIB - 3)
+    write_at.close()
+    assert read(there, "/f") == b"data"
+
+
+def test_what_a_stub_has_is_nobodys(client: Client, backend: Path) -> None:
+    """A kill may leave bytes there, or who wrote without pybd."""
+    write(client, "/f", b"first" * 1000)
+    client.setxattr("/f", KEY, b"thin")
+    with (backend / "f").open("r+b") as stub:
+        stub.write(b"stale" * 1000)
+    with client.open("/f", os.O_RDWR) as file:
+        file.discard(0, 4096)
+    client.removexattr("/f", KEY)
+    assert read(client, "/f") == bytes(4096) + (b"first" * 1000)[4096:]
+
+
+def test_an_append_beside_discards_up_to_the_end(client: Client) -> None:
+    """Those take the whole of the last block of the pool, but not what was appended to it."""
+    write(client, "/f", b"")
+    client.setxattr("/f", KEY, b"thin")
+    with client.open("/f", os.O_RDWR) as file, client.open("/f", os.O_RDWR) as other:
+        for _ in range(300):
+            file.ftruncate(0)
+            file.pwrite(b"x" * 10_000, 0)
+            discards = [other.discard_async(100, 9_900) for _ in range(8)]
+            file.pwrite(b"kept", 10_000)
+            for each in discards:
+                each.result(PATIENCE)
+            assert file.pread(8, 9_998).value == bytes(2) + b"kept"
+
+
+def test_a_discard_beside_truncates_still_frees(client: Client, pool: Path) -> None:
+    """It must not meet a device that has just become shorter than it was told."""
+    write(client, "/f", b"")
+    client.setxattr("/f", KEY, b"thin")
+    with client.open("/f", os.O_RDWR) as file, client.open("/f", os.O_RDWR) as other:
+        for _ in range(100):
+            file.ftruncate(64 * MIB)
+            discards = [other.discard_async(MIB, 63 * MIB) for _ in range(4)]
+            file.ftruncate(4096)
+            for each in discards:
+                each.result(PATIENCE)
+        file.pwrite(b"x" * MIB, 0)
+        file.fsync()
+        (device,) = devices(pool)
+        assert device.stat().st_blocks >= MIB // 512
+        file.discard(0, MIB)
+        file.fsync()
+        assert device.stat().st_blocks <= 16
+
+
+def test_a_lookup_that_is_late_beside_an_unmapping(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect
+) -> None:
+    """What it tells was true once."""
+    brick = make_brick(inserts=[late("lookup"), ("user/pybd", {"pool": f"loop:{pool}"})])
+    client, other = connect(brick), connect(brick)
+    with client.creat("/f") as file:
+        file.pwrite(b"data", 0)
+        file.fsetxattr(KEY, b"thin")
+        looking = threading.Thread(target=other.stat, args=("/f",))
+        looking.start()
+        time.sleep(0.5)
+        file.fremovexattr(KEY)
+        looking.join()
+        with other.open("/f", os.O_RDWR) as again:
+            again.pwrite(b"more", 4)
+            again.fsync()
+        assert file.pread(100, 0).value == b"datamore"
+    assert devices(pool) == []
+
+
+def test_a_stat_while_heal_makes_one_more_name(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect, backend: Path
+) -> None:
+    heal = "features/glupy", {"module": f"{AGAIN}:Again"}
+    options = {"pool": f"loop:{pool}", "map": "*=thin"}
+
+    def start() -> Brick:
+        return make_brick(backend, inserts=[late("mknod"), ("user/pybd", options), heal])
+
+    brick = start()
+    client = connect(brick)
+    write(client, "/f", b"data")
+    gfid = os.getxattr(backend / "f", "trusted.gfid").hex()
+    client.close()
+    brick.stop()
+    brick = start()
+    healer, other = connect(brick), connect(brick)
+    healing = threading.Thread(target=healer.mknod, args=(f"/again-{gfid}", stat.S_IFREG | 0o644))
+    healing.start()
+    time.sleep(0.4)
+    with other.open("/f", os.O_RDWR) as file:
+        healing.join()
+        other.stat("/f")
+        file.pwrite(b"DA", 0)
+    assert read(healer, "/f") == b"DAta"
+
+
+def test_a_file_without_its_handle_keeps_its_device(
+    make_bd: Callable[..., Brick],
+    connect: Connect,
+    backend: Path,
+    brick: Brick,
+    client: Client,
+    pool: Path,
+    logs: LogChecker,
+) -> None:
+    """A brick that was restored without .glusterfs, or where C posix has lost a handle."""
+    write(client, "/f", b"data")
+    client.setxattr("/f", KEY, b"thin")
+    gfid = os.getxattr(backend / "f", "trusted.gfid").hex()
+    client.close()
+    brick.stop()
+    (backend / ".glusterfs" / gfid[:2] / gfid[2:4] / str(uuid.UUID(gfid))).unlink()
+    logs.expect("has no handle in .glusterfs; it is kept")
+    again = make_bd(backend)
+    there = connect(again)
+    wait_until(lambda: "it is kept" in again.log_text())
+    assert len(devices(pool)) == 1
+    assert read(there, "/f") == b"data"

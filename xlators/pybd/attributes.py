@@ -10,7 +10,7 @@ from typing import Any
 from glupy import PASS, Pass, fops, keys
 from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
-from pybd.base import Base, cleaned, file_of, on_fd, with_key
+from pybd.base import Base, Seen, cleaned, file_of, on_fd, with_key
 from pybd.files import PLAIN, File
 from pybd.mapping import KEY
 
@@ -60,7 +60,7 @@ class Attributes(Base):
 
     async def _stat(self, inode: Inode, loc: Loc, xdata: Dict | None) -> fops.Stat:
         since = self.looking(inode)
-        if inode.ctx is None:
+        if file_of(inode) is None:
             reply = await self.child.stat(loc, with_key(xdata))
             value = value_in(reply.xdata)
         else:
@@ -122,6 +122,8 @@ class Attributes(Base):
         self, frame: Frame, fd: Fd, size: int, offset: int, xdata: Dict | None
     ) -> fops.Readdirp:
         """List a directory with attributes: its entries' inodes are linked without a lookup."""
+        # Seen before we asked what changes of a file are going on: never fresh.
+        unsure = Seen(-1, self.unmappings)
         reply = await self.child.readdirp(fd, size, offset, with_key(xdata))
         entries = list(reply.entries or ())
         changed = xdata is None
@@ -134,8 +136,7 @@ class Attributes(Base):
             if inode is None or iatt is None:
                 continue
             if value is not None or isinstance(inode.ctx, File):
-                # Seen before we asked what changes are going on: never fresh.
-                file = self.note(inode, iatt, value, -1)
+                file = self.note(inode, iatt, value, unsure)
                 if file is not None:
                     self.show(file, iatt)
                     changed = True

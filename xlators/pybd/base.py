@@ -8,9 +8,9 @@ import functools
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from glupy import PASS, Option, OptionError, Translator, linux
+from glupy import PASS, Option, OptionError, Translator, keys, linux
 from glupy.constants import (
     GF_SET_ATTR_ATIME,
     GF_SET_ATTR_MTIME,
@@ -32,6 +32,7 @@ _UNKNOWN = int(FileType.INVAL)
 MODIFIED = MDATA_MTIME | MDATA_CTIME
 _ROOM_SECONDS = 5.0  # as often as posix looks
 _ATTEMPTS = 100
+_ATTRIBUTES = keys.PRESTAT, keys.POSTSTAT, keys.DHT_IATT
 MOST = (1 << 63) - 1
 """The largest offset that the kernel knows."""
 ARBITER = "features/arbiter"
@@ -115,6 +116,7 @@ class Base(Translator):
         volume_id = options.get("volume-id", "")
         self.identity = Identity(str(volume_id), str(options["directory"]))
         self.files = Files()
+        self.unmappings = 0
         self.is_arbiter = ARBITER in self.types_above
         self.rules = Rules.parse(self.option("map"))
         self._room_until = 0.0
@@ -200,18 +202,23 @@ class Base(Translator):
 
     # ---- which file is mapped ----
 
-    def note(self, inode: Inode | None, iatt: Iatt, value: bytes | None, since: int) -> File | None:
+    def note(
+        self, inode: Inode | None, iatt: Iatt, value: bytes | None, since: Seen
+    ) -> File | None:
         """What a reply tells of an inode: its attributes, and what its xattr says (None: nothing).
 
-        ``since`` is what ``File.looking`` said before the fop, -1 if there was no file to ask.
+        ``since`` is what ``looking`` said before the fop.
         """
         if inode is None or iatt.c.ia_type != REGULAR or self.is_arbiter:
             return None
         known = file_of(inode)
         if known is not None:
             # Only this process maps and unmaps: what we remember counts.
-            known.seen(iatt, since)
+            known.seen(iatt, since.changes)
             return known if known.mapped else None
+        if value is not None and since.unmappings != self.unmappings:
+            set_unknown(inode)  # that may have been this file
+            return None
         if value is None:
             other = self.files.find(iatt.ia_gfid)
             if other is None:
@@ -230,13 +237,13 @@ class Base(Translator):
                 return None
             file = self.files.of(iatt.ia_gfid, kind)
         set_mapped(inode, file)
-        file.seen(iatt, since)
+        file.seen(iatt, since.changes)
         return file if file.mapped else None
 
-    def looking(self, inode: Inode | None) -> int:
-        """Return what ``note`` wants: how far the file's changes are that somebody looks at now."""
+    def looking(self, inode: Inode | None) -> Seen:
+        """Return what ``note`` wants: how far changes are when somebody begins to look."""
         known = file_of(inode)
-        return known.looking() if known is not None else -1
+        return Seen(known.looking() if known is not None else -1, self.unmappings)
 
     async def learn(self, fd: Fd) -> File | None:
         """Return the mapped file of an fd, None if it is plain, by asking posix if need be."""
@@ -248,11 +255,13 @@ class Base(Translator):
             if known is PLAIN:
                 return None
             if known is None:
+                unsure = Seen(-1, self.unmappings)
                 value = await self._stored(fd)
                 reply = await self.child.fstat(fd)
                 assert reply.buf is not None
-                if self.note(inode, reply.buf, value, -1) is None and inode.ctx is None:
-                    return None  # no regular file
+                self.note(inode, reply.buf, value, unsure)
+                if reply.buf.c.ia_type != REGULAR or self.is_arbiter:
+                    return None
                 continue
             file: File = known
             if file.moving:
@@ -289,6 +298,8 @@ class Base(Translator):
         if device is not None:
             return device
         with file.gate.alone():
+            if not file.mapped:
+                raise failed(errno.EIO)  # unmapped this very moment
             if file.device is None:
                 name = self.identity.name(file.gfid)
                 try:
@@ -354,24 +365,34 @@ class Base(Translator):
     def make_room(self, file: File, device: Device, start: int, end: int) -> None:
         """The file is to reach to ``end``, with data from ``start`` on: ``resizing`` is held.
 
-        The device grows if need be, and what is between the file's end and ``start`` reads as zeros
-        then, whatever was left there.
+        What is between the file's end and ``start`` reads as zeros then.
         """
+        self.grow(self.identity.name(file.gfid), device, file.size, end, start)
+
+    def grow(self, name: str, device: Device, old: int, end: int, start: int | None = None) -> None:
+        """Have a device of this name reach to ``end``, and read as zeros from ``old`` to ``start``,
+        or to the end, whatever was left there."""
+        start = end if start is None else start
         before = device.size
         if end > before:
             size = rounded_up(end, self.pool.extent)
             if size > MOST:
                 raise failed(errno.EFBIG)
-            self.pool.resize(self.identity.name(file.gfid), size)
+            self.pool.resize(name, size)
             device.measure()
         if not self.pool.fresh_is_zero:
-            device.clear(file.size, start)
+            device.clear(old, start)
             return
-        for first, behind in data_ranges(device, file.size, min(start, before)):
+        for first, behind in data_ranges(device, old, min(start, before)):
             device.wipe(first, behind)
 
-    def trim(self, file: File, device: Device) -> None:
-        """Give back what a file no longer reaches: ``resizing`` is held."""
+    def trim(self, file: File, device: Device, size: int) -> None:
+        """Cut a file, and give back what it no longer reaches: ``resizing`` is held."""
+        with file.gate.alone():  # who is inside counts on the device's size
+            file.size = size
+            self._trim(file, device)
+
+    def _trim(self, file: File, device: Device) -> None:
         try:
             if file.size < device.size:
                 device.clear(file.size, device.size)
@@ -382,6 +403,28 @@ class Base(Translator):
         except OSError as error:
             # The file is right without it.
             self.log.warning("%s: space is not given back: %s", _dashed(file.gfid), error)
+
+    async def set_size(self, file: File, fd: Fd, size: int) -> None:
+        """Have the stub be as long as a file that has grown: ``resizing`` is held."""
+        if size > file.size:
+            await self.resize(file, fd, size)
+
+    async def resize(self, file: File, fd: Fd, size: int) -> None:
+        """Have the stub be so long, whatever it was: ``resizing`` is held."""
+        with self.changes(file) as change:
+            reply = await self.child.ftruncate(fd, size)
+            change(reply.postbuf)
+        with file.gate.alone():  # a discard up to the end takes what is behind that, too
+            file.size = size
+
+    async def emptied(self, file: File, fd: Fd, stub: Iatt | None) -> None:
+        """Posix has cut the stub to nothing; what grew since goes, too: ``resizing`` is held."""
+        if stub is not None and stub.ia_size:
+            await self.resize(file, fd, 0)
+        try:
+            self.trim(file, self.device(file), 0)
+        except OSError:  # a missing device has been told of
+            file.size = 0
 
     # ---- attributes ----
 
@@ -400,13 +443,31 @@ class Base(Translator):
         self, file: File, iatt: Iatt | None, *, size: int | None = None, blocks: int | None = None
     ) -> None:
         """Make of a stub's attributes those of the file: its size, blocks and times."""
-        if iatt is None:
+        if iatt is None or not file.mapped:
             return
         if size is None:
             size = file.size
         if blocks is None:
             blocks = self.blocks(file)
         linux.show_over(iatt, iatt, size, file.times.c, blocks=blocks)
+
+    def shown_in(
+        self, file: File, xdata: Dict | None, change: Callable[[Iatt], None] = lambda iatt: None
+    ) -> Dict | None:
+        """Make of attributes of the stub in a reply's xdata those of the file; ``change`` gets
+        those of afterwards."""
+        shown = Dict()
+        for key in _ATTRIBUTES:
+            if xdata is not None and key in xdata and isinstance(value := xdata[key], Iatt):
+                if key != keys.PRESTAT:
+                    change(value)
+                self.show(file, value)
+                shown[key] = value
+        if xdata is None or not len(shown):
+            return xdata
+        xdata = xdata.copy()
+        xdata.update(shown)
+        return xdata
 
     def touch(self, frame: Frame, file: File, flags: int = MODIFIED) -> None:
         """Set the times that a fop sets; the stub is told of them later."""
@@ -479,7 +540,12 @@ def on_fd(
             file = await self.learn(fd)
             if file is None:
                 return await getattr(self.child, name)(fd, *arguments)
-            self.device(file)
+            try:
+                self.device(file)
+            except OSError:
+                if file.mapped:
+                    raise
+                continue
             answer = core(self, frame, file, fd, *arguments)
             if isinstance(answer, Coroutine):
                 answer = await answer
@@ -496,6 +562,15 @@ def file_of(inode: Inode | None) -> File | None:
     return file if isinstance(file, File) and (file.mapped or file.moving) else None
 
 
+class Seen(NamedTuple):
+    """How far changes were when somebody began to look at a file."""
+
+    changes: int
+    """Those of the file; -1 if it was not known."""
+    unmappings: int
+    """Of any file."""
+
+
 def set_plain(inode: Inode) -> None:
     """A file is not mapped: from now on its data passes us by."""
     inode.ctx = PLAIN
@@ -507,6 +582,14 @@ def set_mapped(inode: Inode, file: File) -> None:
     if inode.passes:
         inode.passes = False
     inode.ctx = file
+
+
+def set_unknown(inode: Inode) -> None:
+    """Whether a file is mapped is to be asked again."""
+    if inode.passes:
+        inode.passes = False
+    if inode.ctx is not None:
+        del inode.ctx
 
 
 def may_be_mapped(inode: Inode) -> bool:

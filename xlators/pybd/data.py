@@ -15,8 +15,9 @@ from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
 from pybd.base import LATER, MOST, Base, failed, file_of, may_be_mapped, on_fd
 from pybd.device import Device
 from pybd.files import PLAIN, File
+from pybd.mapping import THIN
 
-_SYNC = os.O_SYNC | os.O_DSYNC
+SYNC = os.O_SYNC | os.O_DSYNC
 _COPY_AT_A_TIME = 1 << 20
 _COPY_AT_ONCE = 16 << 20
 
@@ -74,10 +75,8 @@ class Data(Base):
                 reply = await self.child.open(loc, flags, fd, xdata)
                 after = (await self.child.fstat(fd)).buf
                 change(after)
-            file.size = 0
             self.touch(frame, file)
-            with contextlib.suppress(OSError):  # a missing device has been told of
-                self.trim(file, self.device(file))
+            await self.emptied(file, fd, after)
         return reply
 
     @on_fd
@@ -156,7 +155,7 @@ class Data(Base):
             self.check_room(device, offset, length)
             before = self.shown(file)
             done = linux.pwritev(device.number, vector, offset)
-            if (flags | fd.flags) & _SYNC or alone:
+            if (flags | fd.flags) & SYNC or alone:
                 # Alone: shard counts blocks by the attributes, and they come with the bytes.
                 device.sync(data_only=True)
             self.touch(frame, file)
@@ -195,30 +194,23 @@ class Data(Base):
             self.show(file, before, size=old, blocks=blocks)
             # First: if that fails, no byte of the file has changed.
             await self.set_size(file, fd, end)
+            alone = xdata is not None and keys.UPDATE_ATOMIC in xdata
             done = 0
             try:
-                done = write(device.number, offset)
+                with file.gate.alone() if alone else contextlib.nullcontext():
+                    if alone and file.kind == THIN:
+                        self.show(file, before, size=old)  # as it is when nobody else writes
+                    done = write(device.number, offset)
+                    if (flags | fd.flags) & SYNC or alone:
+                        device.sync(data_only=True)
+                    self.touch(frame, file)
+                    after = self.shown(file)
             finally:
                 if done < length and end > old:
                     with contextlib.suppress(OSError):
-                        await self.resize(file, fd, max(old, offset + done))
-            if (flags | fd.flags) & _SYNC or (xdata is not None and keys.UPDATE_ATOMIC in xdata):
-                device.sync(data_only=True)
-            self.touch(frame, file)
-            after = self.shown(file)
+                        await self.resize(file, fd, max(old, offset + done) if done else old)
+                    after = self.shown(file)
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
-
-    async def set_size(self, file: File, fd: Fd, size: int) -> None:
-        """Have the stub be as long as a file that has grown: ``resizing`` is held."""
-        if size > file.size:
-            await self.resize(file, fd, size)
-
-    async def resize(self, file: File, fd: Fd, size: int) -> None:
-        """Have the stub be so long, whatever it was: ``resizing`` is held."""
-        with self.changes(file) as change:
-            reply = await self.child.ftruncate(fd, size)
-            change(reply.postbuf)
-        file.size = size
 
     async def truncate(
         self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None
@@ -261,9 +253,11 @@ class Data(Base):
                 with self.changes(file) as change:
                     reply = await wind()
                     change(reply.postbuf)
-                file.size = size
                 if size < old:
-                    self.trim(file, device)
+                    self.trim(file, device, size)
+                else:
+                    with file.gate.alone():
+                        file.size = size
                 self.show(file, reply.prebuf, size=old, blocks=blocks)
                 self.touch(frame, file)
                 self.show(file, reply.postbuf)

@@ -79,6 +79,10 @@ class Device:
             self._freeing = [Device._discard_and_wipe] if lbprz else []
 
     def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it before it goes by itself: for who has it alone. Closing twice is fine."""
         number, self.number = self.number, -1
         if number >= 0:
             with contextlib.suppress(OSError):

@@ -11,11 +11,13 @@ import contextlib
 import errno
 import os
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from glupy import Dict, Gfid, Loc, sleep, timers
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE, GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
+from glupy.keys import GFID
 from glupy.views import Fd, Iatt, Inode, Vector
 from pybd import device as devices
 from pybd import identity, mapping
@@ -137,12 +139,7 @@ class Moving(Base):
         pool, ENOSPC without space.
         """
         async with self.arriving(self.files.add(gfid, wanted.kind)) as file:
-            self._tell_linked(file)
-            try:
-                await self.map_arriving(inode, file, wanted, keeps_size=keeps_size)
-            finally:
-                if file.mapped:
-                    self._tell_linked(file)
+            await self.map_arriving(inode, file, wanted, keeps_size=keeps_size)
 
     async def map_arriving(
         self, inode: Inode, file: File, wanted: Mapping, *, keeps_size: bool
@@ -155,17 +152,27 @@ class Moving(Base):
         )
         if await stub.has(mapping.KEY):
             raise AlreadyMapped
-        set_mapped(inode, file)  # from now on everybody waits
-        try:
-            before = await stub.stat()
-            if before.c.ia_type != REGULAR or wanted.kind not in self.pool.kinds:
-                raise failed(errno.EOPNOTSUPP)
-            file.seen(before, file.looking())
+        before = await stub.stat()
+        if before.c.ia_type != REGULAR or wanted.kind not in self.pool.kinds:
+            raise failed(errno.EOPNOTSUPP)
+        file.seen(before, file.looking())
+        with self._marked(inode, file):
             await self._move_in(stub, file, before, wanted, keeps_size)
+
+    @contextlib.contextmanager
+    def _marked(self, inode: Inode, file: File) -> Iterator[None]:
+        """Inside, who has an inode of this file waits; afterwards he knows what it has become."""
+        set_mapped(inode, file)
+        self._tell_linked(file)
+        try:
+            yield
         except BaseException:
             if not file.mapped:
                 set_plain(inode)
             raise
+        finally:
+            if file.mapped:
+                self._tell_linked(file)
 
     def _tell_linked(self, file: File) -> None:
         """The inode at hand may not be the one that others have of the file."""
@@ -190,15 +197,17 @@ class Moving(Base):
         room = rounded_up(max(size, wanted.size or 0, 1), self.pool.extent)
         self.pool.make(half, room, wanted.kind, self.identity.tag)
         grown = False
+        device: Device | None = None
         try:
-            device: Device | None = self.pool.open(half)
-            assert device is not None
+            device = self.pool.open(half)
             if not self.pool.fresh_is_zero:
                 device.clear(0, device.size)
             seen = before
-            while True:  # what was on its way to the file when we came may arrive late
+            while True:
                 if old:
                     await self._copy_in(stub, device, old)
+                device.sync()
+                # What was on its way to the file when we came may arrive late.
                 if stub.is_open:  # to a new file nothing was
                     await sleep(_SETTLED_AFTER)
                 now = await stub.stat()
@@ -206,34 +215,39 @@ class Moving(Base):
                     break
                 seen, old = now, now.ia_size
                 size = _size(old, None if keeps_size else wanted.size)
+                device.clear(0, device.size)
                 if size > device.size:
                     room = rounded_up(size, self.pool.extent)
-                    self.pool.resize(half, room)
-                    device.measure()
-            device.sync()
+                    self.grow(half, device, device.size, room)
             if size > old:
                 grown = True
                 await stub.truncate(size)
             await self._commit(stub, file, Mapping(wanted.kind, room))
         except BaseException:
-            device = None  # closed, so that it can go
+            if device is not None:
+                device.close()  # so that it can go
             with contextlib.suppress(OSError):
                 if grown:
                     await stub.truncate(old)
             self.pool.remove(half)
             raise
-        # It is mapped. What follows is put right later if it does not come to an end.
+        # It is mapped. What the stub has left nobody reads: it goes now, or when it is unmapped.
         file.device = device
         file.size = size
         file.mapped = True
-        if old:
-            with contextlib.suppress(OSError):
-                await self.child.discard(stub.fd, 0, old)
+        with contextlib.suppress(OSError):
+            await self._empty(stub, old)
         if old or size != old:
             with contextlib.suppress(OSError):
-                await stub.set_times(before)
+                await stub.set_times(seen)
         since = file.looking()
         file.seen(await stub.stat(), since)
+
+    async def _empty(self, stub: Stub, size: int) -> None:
+        """Have a stub be a hole."""
+        if size:
+            async for first, behind in stub.data(size):
+                await self.child.discard(stub.fd, first, behind - first)
 
     async def _commit(self, stub: Stub, file: File, mapped: Mapping) -> None:
         """Say that a file is mapped, and give its device its name. If that fails, it is not."""
@@ -245,7 +259,6 @@ class Moving(Base):
             raise
 
     async def _copy_in(self, stub: Stub, device: Device, size: int) -> None:
-        device.clear(0, size)
         async for first, behind in stub.data(size):
             at = first
             while at < behind:
@@ -271,6 +284,8 @@ class Moving(Base):
             half, name = self.identity.half(file.gfid), self.identity.name(file.gfid)
             try:
                 before = self.shown(file)
+                # What was there before it was mapped, or a kill has left of another attempt.
+                await self._empty(stub, file.size)
                 try:
                     for first, behind in devices.data_ranges(device, 0, file.size):
                         await self._copy_out(fd, device, first, behind)
@@ -285,6 +300,7 @@ class Moving(Base):
                 except BaseException:
                     self.pool.rename(half, name)
                     raise
+                self.unmappings += 1
                 file.mapped = False
                 file.device = None
                 del device
@@ -325,56 +341,63 @@ class Moving(Base):
         async with self.arriving(self.files.add(gfid, source.kind)) as target, source.resizing:
             if not source.mapped:
                 raise failed(errno.EINVAL)
-            set_mapped(inode, target)
-            try:
+            target.seen(iatt, target.looking())
+            with self._marked(inode, target):
                 await sleep(_SETTLED_AFTER)
                 if (await stub.stat()).ia_size:
                     raise OSError(errno.EINVAL, "the target is not empty")
-                with source.gate.alone():
-                    half = self._copy_device(source, gfid)
-                length = max(size or 0, source.size)
-                try:
-                    if is_snapshot:
-                        await stub.set(mapping.ORIGIN, str(Gfid(source.gfid)))
-                    await stub.truncate(length)
-                    room = rounded_up(max(length, 1), self.pool.extent)
-                    await self._commit(stub, target, Mapping(source.kind, room))
-                except BaseException:
-                    with contextlib.suppress(OSError):
-                        await stub.truncate(0)
-                    self.pool.remove(half)
-                    raise
-                target.mapped = True
-                since = target.looking()
-                target.seen(await stub.stat(), since)
-                target.size = source.size
-                if length > source.size:
-                    device = self.device(target)
-                    self.make_room(target, device, length, length)
-                    target.size = length
-            except BaseException:
-                if not target.mapped:
-                    set_plain(inode)
-                raise
+                await self._copy_device(
+                    source, target, stub, max(size or 0, source.size), is_snapshot
+                )
 
-    def _copy_device(self, source: File, gfid: bytes) -> str:
-        """Make a device with the contents of another one; nobody writes to that meanwhile."""
+    async def _copy_device(
+        self, source: File, target: File, stub: Stub, size: int, is_snapshot: bool
+    ) -> None:
+        """Make a device with the contents of another one, up to ``size``, and map a file to it."""
         device = self.device(source)
+        with source.gate.alone():  # nobody writes to it meanwhile
+            half = self._half_copy(device, source, target.gfid)
+        copy: Device | None = None
+        try:
+            room = rounded_up(max(size, 1), self.pool.extent)
+            if size > source.size:
+                copy = self.pool.open(half)
+                self.grow(half, copy, source.size, size)
+                copy.sync()
+            if is_snapshot:
+                await stub.set(mapping.ORIGIN, str(Gfid(source.gfid)))
+            await stub.truncate(size)
+            await self._commit(stub, target, Mapping(source.kind, room))
+        except BaseException:
+            if copy is not None:
+                copy.close()  # so that it can go
+            with contextlib.suppress(OSError):
+                await stub.truncate(0)
+            self.pool.remove(half)
+            raise
+        target.device = copy
+        target.size = size
+        target.mapped = True
+        since = target.looking()
+        target.seen(await stub.stat(), since)
+
+    def _half_copy(self, device: Device, source: File, gfid: bytes) -> str:
         device.sync()
         name, half = self.identity.name(source.gfid), self.identity.half(gfid)
         self.pool.remove(half)
         if self.pool.snapshot(name, half, self.identity.tag):
             return half
         self.pool.make(half, device.size, source.kind, self.identity.tag)
+        copy: Device | None = None
         try:
-            copy: Device | None = self.pool.open(half)
-            assert copy is not None
+            copy = self.pool.open(half)
             if not self.pool.fresh_is_zero:
                 copy.clear(0, copy.size)
             devices.copy(device, copy, devices.data_ranges(device, 0, source.size))
             copy.sync()
         except BaseException:
-            copy = None
+            if copy is not None:
+                copy.close()
             self.pool.remove(half)
             raise
         return half
@@ -399,8 +422,9 @@ class Moving(Base):
         async with origin.resizing, snapshot.resizing:
             with origin.gate.alone(), snapshot.gate.alone():
                 for each in (origin, snapshot):
-                    self.device(each).sync() if each.device is not None else None
-                    each.device = None
+                    if each.device is not None:
+                        each.device.sync()
+                        each.device = None
                 self.pool.remove(half)
                 self.pool.rename(name, half)
                 self.pool.rename(self.identity.name(snapshot.gfid), name)
@@ -506,7 +530,7 @@ class Moving(Base):
 
         Return the names of those that are reported.
         """
-        reported = []
+        reported, lost = [], []
         for known in self.pool.devices():
             name = identity.parse(known.name)
             if name is None or known.tag != self.identity.tag:
@@ -522,8 +546,7 @@ class Moving(Base):
             if self.files.find(name.gfid) is not None:
                 continue  # mapped meanwhile
             if state is None:
-                self._remove_device(known.name)
-                self.log.info("device %s removed: its file is gone", known.name)
+                lost.append((known.name, name.gfid))
             elif name.half and not state:
                 self._remove_device(known.name)
                 self.log.info("device %s removed: it never was its file's", known.name)
@@ -541,7 +564,34 @@ class Moving(Base):
                     "(glupy pool remove --device removes it)",
                     known.name,
                 )
+        there = self._mapped_gfids() if lost else set()
+        for device, gfid in lost:
+            if gfid in there:
+                reported.append(device)
+                self.say_once(
+                    device,
+                    "device %s: its file is there, but has no handle in .glusterfs; it is kept "
+                    "(glupy brick check --repair makes handles)",
+                    device,
+                )
+            elif self.files.find(gfid) is None:
+                self._remove_device(device)
+                self.log.info("device %s removed: its file is gone", device)
         return reported
+
+    def _mapped_gfids(self) -> set[bytes]:
+        """Return the gfids of the mapped files that have names on the brick: of a brick that was
+        restored without .glusterfs, or has lost a handle, posix finds them by their names only."""
+        found = set()
+        for folder, folders, names in os.walk(self.identity.directory):
+            if folder == self.identity.directory and ".glusterfs" in folders:
+                folders.remove(".glusterfs")
+            for name in names:
+                with contextlib.suppress(OSError):
+                    path = Path(folder) / name
+                    os.getxattr(path, mapping.KEY, follow_symlinks=False)
+                    found.add(os.getxattr(path, GFID, follow_symlinks=False))
+        return found
 
     async def _name_whole(self, file: File, half: str) -> None:
         """A command that outlived a killed brick may have given a device its half form since."""

@@ -44,8 +44,12 @@ class Names(Moving):
                 file = await self.learn(fd)
                 if file is not None:
                     async with file.resizing:
-                        file.size = 0
-                        self.trim(file, self.device(file))
+                        with self.changes(file) as change:
+                            after = (await self.child.fstat(fd)).buf
+                            change(after)
+                        self.touch(frame, file)
+                        await self.emptied(file, fd, after)
+                    self.show(file, reply.buf)
             await self._map_new(loc, reply.buf, new)
         return reply
 
@@ -127,6 +131,7 @@ class Names(Moving):
             return await self.child.unlink(loc, xflags, xdata)
         with self.changes(file):
             reply = await self.child.unlink(loc, xflags, xdata)
+        reply = reply._replace(xdata=self.shown_in(file, reply.xdata))
         await self._lost_a_name(file, loc.inode)
         return reply
 
@@ -145,7 +150,7 @@ class Names(Moving):
             reply = await self.child.rename(oldloc, newloc, xdata)
             if reply.buf is not None and self.rules:
                 named = Loc(name=newloc.name, inode=oldloc.inode, gfid=reply.buf.ia_gfid)
-                await self._map_new(named, reply.buf)
+                await self._map_renamed(named, reply.buf)
         if victim is not None and victim is not file:
             victim.changed(None, victim.changing())
             await self._lost_a_name(victim, newloc.inode)
@@ -211,24 +216,28 @@ class Names(Moving):
         new = self.files.add(gfid, found.kind) if gfid and found is not None else None
         return contextlib.nullcontext() if new is None else self.arriving(new)
 
-    async def _map_new(self, loc: Loc, buf: Iatt | None, new: File | None = None) -> None:
-        """Map a file whose name says so. Failing that it stays plain, and the log says why.
+    async def _map_new(self, loc: Loc, buf: Iatt | None, new: File | None) -> None:
+        """Map a file that was made, and is ``arriving``; unless what was found is another one, or
+        has other names already (heal gives it one more by mknod)."""
+        if _is(new, buf) and loc.inode is not None and buf is not None and buf.ia_nlink == 1:
+            found = self._rule(loc.name)
+            if found is not None and buf.c.ia_type == REGULAR and not _is_pointer(buf.mode):
+                await self._try(loc, self.map_arriving(loc.inode, new, found, keeps_size=True))
 
-        ``new``: what is ``arriving``, which may be another file than the one that was found.
-        """
+    async def _map_renamed(self, loc: Loc, buf: Iatt) -> None:
+        """Map a plain file whose new name says so."""
         found = self._rule(loc.name)
-        inode = loc.inode
-        if found is None or inode is None or buf is None or buf.c.ia_type != REGULAR:
+        if found is None or loc.inode is None or buf.c.ia_type != REGULAR:
             return
-        if _is_pointer(buf.mode) or file_of(inode) is not None:
-            return
+        if not _is_pointer(buf.mode) and file_of(loc.inode) is None:
+            await self._try(loc, self.map_file(loc.inode, buf.ia_gfid, found, keeps_size=True))
+
+    async def _try(self, loc: Loc, attempt: Awaitable[None]) -> None:
+        """Failing that it stays plain, and the log says why."""
         try:
-            if _is(new, buf):
-                await self.map_arriving(inode, new, found, keeps_size=True)
-            else:
-                await self.map_file(inode, buf.ia_gfid, found, keeps_size=True)
+            await attempt
         except AlreadyMapped:
-            pass  # heal makes one more name of a file by mknod
+            pass
         except OSError as error:
             if error.errno not in GONE:
                 self.log.error("%s is not mapped: %s", loc.name, error.strerror or error)

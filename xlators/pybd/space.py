@@ -12,11 +12,10 @@ from glupy import fops, keys
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
 from pybd.base import LATER, MOST, Base, failed, on_fd
-from pybd.data import Data, check_writable
+from pybd.data import SYNC, Data, check_writable
 from pybd.files import File
 from pybd.mapping import THIN
 
-_SYNC = os.O_SYNC | os.O_DSYNC
 _WHENCE = {GF_SEEK_DATA: os.SEEK_DATA, GF_SEEK_HOLE: os.SEEK_HOLE}
 
 
@@ -48,7 +47,7 @@ class Space(Data, Base):
                 return LATER
             before = self.shown(file)
             device.discard(offset, len, file.size)
-            if fd.flags & _SYNC:
+            if fd.flags & SYNC:
                 device.sync(data_only=True)
             if not device.frees:
                 self.say_once(
@@ -66,7 +65,7 @@ class Space(Data, Base):
     ) -> Any:
         """Have a range read as zeros; the file grows if the range is past its end."""
         _check_range(fd, offset, len)
-        return self._reach(frame, file, fd, offset, len, grow=True, zero=True)
+        return self._reach(frame, file, fd, offset, len, xdata, grow=True, zero=True)
 
     @on_fd
     def fallocate(
@@ -84,10 +83,19 @@ class Space(Data, Base):
         A thin volume cannot: EOPNOTSUPP, but for a range that makes the file grow, which it does.
         """
         _check_range(fd, offset, len)
-        return self._reach(frame, file, fd, offset, len, grow=not keep_size, zero=False)
+        return self._reach(frame, file, fd, offset, len, xdata, grow=not keep_size, zero=False)
 
     async def _reach(
-        self, frame: Frame, file: File, fd: Fd, offset: int, length: int, *, grow: bool, zero: bool
+        self,
+        frame: Frame,
+        file: File,
+        fd: Fd,
+        offset: int,
+        length: int,
+        xdata: Dict | None,
+        *,
+        grow: bool,
+        zero: bool,
     ) -> Any:
         async with file.resizing:
             device = file.device
@@ -105,21 +113,26 @@ class Space(Data, Base):
                     # First: if that fails, no byte of the file has changed.
                     await self.set_size(file, fd, end)
                 try:
-                    device.zero(offset, end if grow else min(end, old))
+                    alone = xdata is not None and keys.UPDATE_ATOMIC in xdata
+                    with file.gate.alone() if alone else contextlib.nullcontext():
+                        if alone and file.kind == THIN:
+                            self.show(file, before, size=old)  # as it is when nobody else writes
+                        device.zero(offset, end if grow else min(end, old))
+                        if fd.flags & SYNC or alone:
+                            device.sync(data_only=True)
+                        self.touch(frame, file)
+                        after = self.shown(file)
                 except OSError:
                     if grows:
                         with contextlib.suppress(OSError):
                             await self.resize(file, fd, old)
                     raise
-                if fd.flags & _SYNC:
-                    device.sync(data_only=True)
-            else:
-                self._allocate(file, device, offset, length, grows=grows)
-                if grows:
-                    await self.set_size(file, fd, end)
+                return fops.Zerofill(before, after)
+            self._allocate(file, device, offset, length, grows=grows)
+            if grows:
+                await self.set_size(file, fd, end)
             self.touch(frame, file)
-            after = self.shown(file)
-        return (fops.Zerofill if zero else fops.Fallocate)(before, after)
+            return fops.Fallocate(before, self.shown(file))
 
     def _allocate(self, file: File, device: Any, offset: int, length: int, *, grows: bool) -> None:
         end = offset + length

@@ -8,14 +8,13 @@ from collections.abc import Awaitable
 from typing import Any
 
 from glupy import PASS, Pass, fops, keys
-from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
+from glupy.views import Dict, Fd, Frame, Inode, Loc
 from pybd import mapping
 from pybd.base import failed, file_of
 from pybd.files import PLAIN, File
 from pybd.mapping import KEY
 from pybd.moving import Moving
 
-_ATTRIBUTES = keys.PRESTAT, keys.POSTSTAT, keys.DHT_IATT
 _ORDERS = (mapping.CLONE, mapping.SNAPSHOT, mapping.MERGE)
 _ASKED = (mapping.VOLUME_TYPE, mapping.VOLUME_CAPS, mapping.LIST_ORIGIN)
 _HIDDEN = KEY, mapping.ORIGIN
@@ -118,20 +117,7 @@ class Xattrs(Moving):
         """Xattrs of a mapped file change; the attributes in the reply are to be the file's."""
         with self.changes(file) as change:
             reply = await wind
-            xdata = reply.xdata
-            shown = Dict() if xdata is not None else None
-            if xdata is not None and shown is not None:
-                for key in _ATTRIBUTES:
-                    if key in xdata and isinstance(value := xdata[key], Iatt):
-                        if key != keys.PRESTAT:
-                            change(value)
-                        self.show(file, value)
-                        shown[key] = value
-        if xdata is None or not len(shown or ()):
-            return reply
-        xdata = xdata.copy()
-        xdata.update(shown or {})
-        return reply._replace(xdata=xdata)
+            return reply._replace(xdata=self.shown_in(file, reply.xdata, change))
 
     def removexattr(self, frame: Frame, loc: Loc, name: str, xdata: Dict | None) -> Any:
         """Unmap a file, or remove xattrs: one, or with an empty name those in xdata."""

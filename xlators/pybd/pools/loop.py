@@ -53,8 +53,9 @@ class LoopDevice(Device):
         self.counted = backing
         super().__init__(number, unit=os.fstat(backing).st_blksize, discards_to_zeros=True)
 
-    def __del__(self) -> None:
-        super().__del__()  # first: with that close the kernel detaches
+    def close(self) -> None:
+        """Close the device, and then the file."""
+        super().close()  # first: with that close the kernel detaches
         backing, self.counted = self.counted, -1
         if backing >= 0:
             with contextlib.suppress(OSError):
