@@ -16,6 +16,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from click.testing import CliRunner
+from hypothesis.stateful import RULE_MARKER
 
 import pybd.device
 from glupy.testing import strategies
@@ -30,6 +31,7 @@ from glupy.testing.fuzz import (
     report,
     steps,
 )
+from glupy.testing.fuzz.machine import FAULT_RULES, RULES
 from glupy.testing.fuzz.runner import Outcome, names_of
 from glupy.testing.fuzz.steps import (
     AsInternal,
@@ -399,7 +401,7 @@ def test_the_command(tmp_path: Path) -> None:
     found = glupy("ctime:pyposix", "--seed", "1", "--out", str(tmp_path / "out"))
     assert found.returncode == 1, found.stderr
     # features/utime knows no discard: a defect of GlusterFS's.
-    assert "wrong: mtime was not set" in found.stdout
+    assert "mtime was not set" in found.stdout
     fops = [line.split()[1] for line in found.stdout.splitlines() if line[:1].isdigit()][1:]
     assert (len(fops), fops[-1]) == (4, "discard")
     assert fops[-2] in ("age", "wait")
@@ -411,6 +413,89 @@ def test_the_command(tmp_path: Path) -> None:
     assert "nothing found" in sound.stdout
     assert glupy("nothing").returncode == 2
     assert glupy("pyposix", "--faults", "flood").returncode == 2
+
+
+BROKEN = FAULTS_FILE.with_name("broken.py")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["pyposix", "Nothing"], 2, "does not start: {file} has no translator class Nothing"),
+        (
+            ["pyposix", "--over-rpc", "Nothing"],
+            2,
+            "does not start: {file} has no translator class Nothing",
+        ),
+        (["dir:/nowhere", "Raises"], 2, "dir:/nowhere: inserts are for recipes only"),
+        (["pyposix", "Raises"], 1, "ZeroDivisionError: in setxattr"),
+        (["pyposix", "RemovesNothing"], 1, "not made shorter: what is left there cannot be"),
+        (["pyposix", "--patience", "2", "NeverAnswers"], 1, "wrong: no answer within 2 s"),
+    ],
+)
+def test_a_translator_that_does_not_work(
+    words: list[str], status: int, said: str, tmp_path: Path, place: Path
+) -> None:
+    *words, name = words
+    insert = f"features/glupy,module={BROKEN}:{name}"
+    out = tmp_path / "out"
+    told = subprocess.run(
+        [GLUPY, "fuzz", *words, "--insert", insert, "--seed", "1", "--dir", place, "--out", out],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(tmp_path),
+        timeout=100,
+    )
+    shown = told.stdout + told.stderr
+    assert told.returncode == status, shown
+    assert said.format(file=BROKEN) in shown
+    if status == 2:
+        assert len(told.stderr.splitlines()) == 1
+    else:
+        rows = [line for line in told.stdout.splitlines() if line[:1].isdigit()][1:]
+        assert rows
+        assert list((out / "logs").glob("*/*.log"))
+        if name == "Raises":
+            assert (
+                subprocess.run([out / "repro.py"], check=False, capture_output=True).returncode == 1
+            )
+
+
+@pytest.mark.long
+def test_a_call_that_is_not_answered_is_made_shorter(tmp_path: Path, place: Path) -> None:
+    """Over RPC it comes back when its brick has ended."""
+    insert = f"features/glupy,module={BROKEN}:NeverAnswers"
+    words = "pyposix", "--over-rpc", "--patience", "2", "--insert", insert, "--seed", "1"
+    told = subprocess.run(
+        [GLUPY, "fuzz", *words, "--dir", place],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(tmp_path),
+    )
+    assert told.returncode == 1, told.stderr
+    assert "wrong: no answer" in told.stdout
+    assert len([line for line in told.stdout.splitlines() if line[:1].isdigit()]) <= 4
+
+
+def test_a_brick_that_does_not_start_again() -> None:
+    once = "features/glupy", {"module": f"{BROKEN}:StartsOnce"}
+    with open_target("pyposix", inserts=[once], faults=["kill"]) as ground:
+        with pytest.raises(Mismatch, match=r"does not start again: .*once is enough"):
+            replay(ground, [Create(0, "a"), Kill(), Start()])
+        assert ground.spoiled
+
+
+def test_rules_are_left_out_one_by_one() -> None:
+    """Hypothesis knows them by the names of their functions."""
+    names = [
+        getattr(value, RULE_MARKER).function.__name__
+        for each in (*RULES, *FAULT_RULES.values())
+        for value in vars(each).values()
+        if hasattr(value, RULE_MARKER)
+    ]
+    assert len(names) == len(set(names)) > 20
 
 
 def test_an_interrupt(tmp_path: Path, place: Path) -> None:

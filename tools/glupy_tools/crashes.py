@@ -10,6 +10,8 @@ from pathlib import Path
 from glupy import stores
 
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
+ABANDONED = 99
+"""The exit code of a child that ends as it stands, with 1 for a status: the parent cleans up."""
 _AWAITED = {*stores.ENDING, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -19,7 +21,8 @@ def in_a_child(undo: Callable[[], object]) -> signal.Signals | None:
 
     The parent ends as a child does that ended otherwise, or after a signal (SystemExit). Signals
     that end the parent go to the child, which also ends if the parent is killed. Where a signal has
-    ended the child ``undo`` is called, as it could not do that itself. No threads may run yet.
+    ended the child, or it was ``ABANDONED``, ``undo`` is called, as it could not do that itself. No
+    threads may run yet.
     """
     parent = os.getpid()
     # Blocked from before the fork on: whenever one comes, `_end_of` gets it.
@@ -33,7 +36,7 @@ def in_a_child(undo: Callable[[], object]) -> signal.Signals | None:
         return None
     try:
         status, received = _end_of(child)
-        if status < 0:
+        if status < 0 or status == ABANDONED:
             undo()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -41,6 +44,8 @@ def in_a_child(undo: Callable[[], object]) -> signal.Signals | None:
         return signal.Signals(-status)
     if status < 0 and received:
         raise SystemExit(128 + received[0])
+    if status == ABANDONED:
+        raise SystemExit(1)
     raise SystemExit(128 - status if status < 0 else status)
 
 

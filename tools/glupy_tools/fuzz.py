@@ -1,10 +1,13 @@
 """`glupy fuzz`: search a graph for a sequence of fops after which something is wrong."""
 
+from __future__ import annotations
+
 import os
 import random
 import signal
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -21,14 +24,17 @@ from rich.table import Table
 import volfiles
 from glupy.stores import ENDING
 from glupy.testing import logs
-from glupy_tools.crashes import clear, in_a_child
+from glupy_tools.crashes import ABANDONED, clear, in_a_child
 from glupy_tools.failures import CommandError
 from glupy_tools.volfile import insert_option
 
 if TYPE_CHECKING:
     from glupy.testing.fuzz import Finding, Search
+    from glupy.testing.fuzz.runner import Runner
 
 CACHE = Path("~/.cache/glupy/fuzz")
+DYING = 30.0
+"""The same of a call whose bricks have ended."""
 AT_ONCE = 500
 """Examples between two looks at the clock, at most."""
 
@@ -65,6 +71,14 @@ def _words(_context: click.Context, _option: click.Parameter, value: str) -> lis
     "--seed", type=int, metavar="N", help="Of the sequences.  [default: another each time]"
 )
 @click.option(
+    "--patience",
+    default=90.0,  # more than those calls take that wait for bricks
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    show_default=True,
+    help="How long a call may take.",
+)
+@click.option(
     "--dir",
     "place",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -88,6 +102,7 @@ def fuzz(
     examples: int | None,
     steps: int,
     seed: int | None,
+    patience: float,
     place: Path | None,
     out: Path | None,
 ) -> None:
@@ -130,21 +145,25 @@ def fuzz(
     """
     if os.geteuid() != 0:
         raise CommandError("fuzz needs root: it makes stores and bricks", status=2)
-    from hypothesis.database import DirectoryBasedExampleDatabase  # noqa: PLC0415
+    try:
+        from hypothesis.database import DirectoryBasedExampleDatabase  # noqa: PLC0415
+    except ImportError:
+        raise CommandError(
+            "fuzz needs Hypothesis: pip install 'glupy[testing]'", status=2
+        ) from None
 
     from glupy.testing.fuzz import (  # noqa: PLC0415
         Search,
         TargetError,
         open_target,
-        report,
-        shell,
         targets,
     )
 
     console = Console()
     seed = random.randrange(1 << 32) if seed is None else seed
     console.print(f"seed {seed}")
-    name = "".join(c if c.isalnum() else "-" for c in "-".join([target, against or "", *faults]))
+    words = [target, against or "", *faults, *(f"{type_}{options}" for type_, options in inserts)]
+    name = "".join(c if c.isalnum() else "-" for c in "-".join(words))[:200]
     database = DirectoryBasedExampleDatabase(CACHE.expanduser() / name)
     in_process = any(targets.runs_in_process(each, faults) for each in (target, against) if each)
     search: Search | None = None
@@ -173,43 +192,97 @@ def fuzz(
                 progress.update(task, description=text)
 
             search = Search(ground, other, progress=show, database=database)
+            found = _Found(
+                console, search, target, against, inserts, faults, over_rpc=over_rpc, out=out
+            )
+
+            def give_up(runner: Runner) -> None:
+                progress.stop()
+                found.unanswered(runner, patience, _logs(parent))
+                os._exit(ABANDONED)  # the call that does not come back is the main thread's
+
             try:
-                with _stopping(search):
+                with _stopping(search), _watched(search, patience, give_up):
                     _run(search, seconds, examples, steps, seed)
             except KeyboardInterrupt:  # `main` knows
                 console.print("interrupted")
             if search.finding is not None:
-                logged = {path: path.read_text(errors="replace") for path in parent.rglob("*.log")}
+                logged = _logs(parent)
     except TargetError as error:
         if search is None or search.finding is None:
             raise CommandError(str(error), status=1 if search else 2) from error
         console.print(f"and in the end: {str(error).splitlines()[0]}", highlight=False)
     console.print(f"{search.examples:,} sequences, {search.calls:,} calls")
-    finding = search.finding
-    if finding is None:
+    if search.finding is None:
         if crash is not None:
             raise CommandError(f"{crash.name} in one process, and over RPC nothing is found")
         console.print("nothing found")
         return
-    _show(console, finding)
-    if trouble := next(filter(None, map(logs.traceback_in, logged.values())), None):
-        console.print(f"the last traceback in a log:\n{trouble}", markup=False, highlight=False)
-    if out is not None:
-        for path, text in logged.items():
-            kept = out / "logs" / path.parent.name / path.name
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(text)
-        text = report.script(
-            finding,
-            "repro.py",
-            target,
-            against=against,
-            inserts=inserts,
-            faults=faults,
-            over_rpc=over_rpc,
+    found.tell(search.finding, logged)
+    found.keep(search.finding)
+    raise SystemExit(1)
+
+
+def _logs(folder: Path) -> dict[Path, str]:
+    return {path: path.read_text(errors="replace") for path in folder.rglob("*.log")}
+
+
+class _Found:
+    """Tells what was found."""
+
+    def __init__(
+        self,
+        console: Console,
+        search: Search,
+        target: str,
+        against: str | None,
+        inserts: Sequence[volfiles.Insert],
+        faults: Sequence[str],
+        *,
+        over_rpc: bool,
+        out: Path | None,
+    ) -> None:
+        self._console, self._search, self._out = console, search, out
+        self._target, self._against, self._inserts = target, against, inserts
+        self._faults, self._over_rpc = faults, over_rpc
+
+    def unanswered(self, runner: Runner, patience: float, logged: Mapping[Path, str]) -> None:
+        """A call of this sequence does not come back, whatever is done to its bricks."""
+        from glupy.testing.fuzz.runner import Finding  # noqa: PLC0415
+
+        finding = Finding(tuple(runner.done), f"no answer within {patience:g} s")
+        self.tell(finding, logged)
+        self._console.print("not made shorter: nothing ends that call (try --over-rpc)")
+        if self._out is not None:
+            self._again(finding, self._out)
+
+    def tell(self, finding: Finding, logged: Mapping[Path, str]) -> None:
+        """Print it, and the last traceback in a log; keep the logs."""
+        console = self._console
+        _show(console, finding)
+        if self._search.flaky:
+            console.print("done again, the same calls did not always fail")
+        if self._search.ground.spoiled:
+            console.print("not made shorter: what is left there cannot be removed (try --over-rpc)")
+        if trouble := next(filter(None, map(logs.traceback_in, logged.values())), None):
+            console.print(f"the last traceback in a log:\n{trouble}", markup=False, highlight=False)
+        if self._out is not None:
+            for path, text in logged.items():
+                kept = self._out / "logs" / path.parent.name / path.name
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(text)
+
+    def keep(self, finding: Finding) -> None:
+        """Write the scripts that show it again."""
+        from glupy.testing.fuzz import report, shell  # noqa: PLC0415
+
+        out, console, ground = self._out, self._console, self._search.ground
+        if out is None:
+            return
+        self._again(finding, out)
+        script = shell.script(
+            finding.steps, finding.wrong, self._target, ground, inserts=self._inserts
         )
-        console.print(f"again: {report.write(out, text)}")
-        script = shell.script(finding.steps, finding.wrong, target, ground, inserts=inserts)
         if script is None:
             console.print("no repro.sh: the tools of a shell cannot do this")
         elif shell.shows(path := report.write(out, script, ".sh")):
@@ -217,7 +290,52 @@ def fuzz(
         else:
             path.unlink()
             console.print("no repro.sh: through a mount this does not show")
-    raise SystemExit(1)
+
+    def _again(self, finding: Finding, out: Path) -> None:
+        from glupy.testing.fuzz import report  # noqa: PLC0415
+
+        text = report.script(
+            finding,
+            "repro.py",
+            self._target,
+            against=self._against,
+            inserts=self._inserts,
+            faults=self._faults,
+            over_rpc=self._over_rpc,
+        )
+        self._console.print(f"again: {report.write(out, text)}")
+
+
+@contextmanager
+def _watched(search: Search, patience: float, give_up: Callable[[Runner], None]) -> Iterator[None]:
+    """End the bricks of a call that is not answered, so that it comes back with an error; or give
+    up, where that does not help: no signal reaches a thread that is in C."""
+    done = threading.Event()
+
+    def watch() -> None:
+        ended: Runner | None = None
+        while not done.wait(1):
+            runner = search.current
+            since = runner.waits_since if runner is not None else None
+            if runner is None or since is None:
+                continue
+            waited = time.monotonic() - since
+            bricks = [brick for side in runner.sides for brick in side.trouble.bricks]
+            if waited > patience + (DYING if ended is runner else 0):
+                if ended is runner or not bricks:
+                    give_up(runner)
+                ended = runner
+                runner.unanswered = True
+                for brick in bricks:
+                    brick.kill()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @contextmanager
@@ -237,7 +355,7 @@ def _sheltered(place: Path, in_process: bool) -> Iterator[tuple[Path, Signals | 
 
 
 @contextmanager
-def _stopping(search: "Search") -> Iterator[None]:
+def _stopping(search: Search) -> Iterator[None]:
     """Let signals that end us stop the search: Hypothesis would take SystemExit for a finding."""
     handlers: dict[Signals, Any] = {number: signal.getsignal(number) for number in ENDING}
 
@@ -254,7 +372,7 @@ def _stopping(search: "Search") -> Iterator[None]:
 
 
 def _run(
-    search: "Search", seconds: float | None, examples: int | None, steps: int, seed: int
+    search: Search, seconds: float | None, examples: int | None, steps: int, seed: int
 ) -> None:
     """Search until something is found, or the time or the examples are over."""
     if examples is None and seconds is None:
@@ -276,7 +394,7 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _show(console: Console, finding: "Finding") -> None:
+def _show(console: Console, finding: Finding) -> None:
     table = Table("", "fop", "arguments", "came back", box=None, padding=(0, 2, 0, 0))
     for number, (step, outcome) in enumerate(finding.done, 1):
         table.add_row(str(number), step.fop, step.arguments(), str(outcome or ""))

@@ -1,4 +1,4 @@
-"""Translators that do all but one thing right. ``FAULTS`` are all of them."""
+"""Translators that do all but one thing right."""
 
 from __future__ import annotations
 
@@ -196,6 +196,14 @@ class WritesTellTheirSizeBefore(Translator):
         return done._replace(prebuf=done.postbuf)
 
 
+class TruncateByNameKeepsMtime(Translator):
+    async def truncate(self, frame: Frame, loc: Loc, offset: int, xdata: Any) -> Any:
+        done = await self.child.truncate(loc, offset, xdata)
+        if done.prebuf is not None:
+            await self.child.setattr(loc, done.prebuf, GF_SET_ATTR_MTIME)
+        return done
+
+
 class TruncateIsAByteOff(Translator):
     async def ftruncate(self, frame: Frame, fd: Fd, offset: int, xdata: Any) -> Any:
         return await self.child.ftruncate(fd, offset + 1, xdata)
@@ -269,13 +277,6 @@ class FilesAreLostWithTheirNames(Translator):
         if bytes(fd.inode.gfid) in self.gone:
             raise FopError(errno.ENOENT)
         return await self.child.readv(fd, size, offset, flags, xdata)
-
-
-FAULTS = [
-    each
-    for each in list(globals().values())
-    if isinstance(each, type) and issubclass(each, Translator) and each is not Translator
-]
 
 
 async def size_of(translator: Translator, fd: Fd) -> int:

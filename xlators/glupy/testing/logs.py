@@ -58,7 +58,7 @@ def complaint(text: str) -> str | None:
 
 def traceback_in(text: str) -> str | None:
     """Return the last traceback in a log, with the line that says whose it is; None if none."""
-    found = [record.text for record in records(text) if "\nTraceback (most rec" in record.text]
+    found = [record.text for record in records(text) if "Traceback (most recent" in record.text]
     return _PLACE.sub("", found[-1]) if found else None
 
 

@@ -80,8 +80,10 @@ class SequenceMachine(RuleBasedStateMachine):
     search: ClassVar["Search"]
 
     def __init__(self) -> None:
+        if self.search.ground.spoiled:
+            raise SpoiledError
         super().__init__()
-        self.runner = Runner(self.search.ground, self.search.against)
+        self.runner = self.search.current = Runner(self.search.ground, self.search.against)
         self.wrong: str | None = None
 
     def teardown(self) -> None:
@@ -89,12 +91,11 @@ class SequenceMachine(RuleBasedStateMachine):
         try:
             if self.wrong is None:
                 self._guarded(self.runner.verify)
-            self._guarded(self.runner.clean)
         finally:
-            if self.wrong is not None:
-                with contextlib.suppress(OSError, Mismatch):
-                    self.runner.clean()
-            self.search.ended(self.runner, self.wrong)
+            try:
+                self._guarded(self.runner.clean)
+            finally:
+                self.search.ended(self.runner, self.wrong)
 
     # ---- how ----
 
@@ -119,7 +120,7 @@ class SequenceMachine(RuleBasedStateMachine):
         try:
             act()
         except Mismatch as error:
-            self.wrong = str(error)
+            self.wrong = self.wrong or str(error)
             raise
 
     def _handle(self, which: int) -> int | None:
@@ -429,13 +430,19 @@ FAULT_RULES: dict[str, type[SequenceMachine]] = {
 }
 
 
+class SpoiledError(KeyboardInterrupt):
+    """No sequence can be tried any more: what one has left cannot be removed."""
+
+
 class Search:
     """A search for sequences on a target; ``against`` another, if that is given.
 
     ``rules`` say what the sequences are made of: all there is, unless told otherwise, and what
     belongs to the faults of the target. ``examples`` and ``calls`` count what was done,
-    ``calls_to_find`` the calls up to the first failure. ``last`` did the last one. ``finding`` is
-    the shortest sequence so far after which something was wrong, None if there is none.
+    ``calls_to_find`` the calls up to the first failure. ``last`` did the last one, ``current`` does
+    one now. ``finding`` is
+    the shortest sequence so far after which something was wrong, None if there is none; ``flaky``:
+    when it was done again nothing was.
     """
 
     def __init__(
@@ -449,12 +456,14 @@ class Search:
     ) -> None:
         self.ground, self.against = ground, against
         self.last: Runner
+        self.current: Runner | None = None
         self.stopped = False
         """Set by anyone: `run` raises KeyboardInterrupt before the next call."""
         self.examples = 0
         self.calls = 0
         self.calls_to_find = 0
         self.finding: Finding | None = None
+        self.flaky = False
         self._rules = *rules, *(FAULT_RULES[each] for each in ground.faults if each in FAULT_RULES)
         self._progress = progress
         self._database = database
@@ -487,11 +496,14 @@ class Search:
         try:
             with with_reporter(lambda text: None):  # it tells of slow progress: not ours
                 run_state_machine_as_test(machine, settings=chosen)
-        except (Mismatch, Flaky):
+        except (Mismatch, Flaky) as error:
             # Flaky: the same steps did not always fail; what there was is the finding.
+            self.flaky = isinstance(error, Flaky)
             if self.finding is None:
                 raise
-        if self.finding is not None and shrink:
+        except SpoiledError:
+            return self.finding
+        if self.finding is not None and shrink and not self.ground.spoiled:
             self.shorten(self.finding.steps)
         return self.finding
 
@@ -519,7 +531,10 @@ class Search:
     def _fails(self, sequence: Sequence[steps.Step]) -> bool:
         if self.stopped:
             raise KeyboardInterrupt
+        if self.ground.spoiled:
+            return False
         runner, wrong = Runner(self.ground, self.against), None
+        self.current = runner
         try:
             for step in sequence:
                 opens = step.handle if isinstance(step, (steps.Create, steps.Open)) else None

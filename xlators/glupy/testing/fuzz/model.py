@@ -94,8 +94,8 @@ class FileModel:
     ``must`` are the blocks that are in use for sure, ``may`` those that can be (bit n is block n);
     the rest are holes. The difference is what file systems are free to do past the end of a file.
     ``last`` is where something happened last. ``times`` are mtime and ctime as the last reply told
-    them, None if it did not. ``handle`` is its path in ``.glusterfs``, known where a brick is on
-    this machine.
+    them, None if it did not; ``since``: by name, what they are not before. ``handle`` is its path
+    in ``.glusterfs``, known where a brick is on this machine.
     """
 
     promises: Promises
@@ -107,6 +107,7 @@ class FileModel:
     links: int = 1
     xattrs: dict[str, bytes] = field(default_factory=dict)
     times: tuple[int, int] | None = None
+    since: dict[str, int] = field(default_factory=dict)
     handle: str | None = None
 
     @property

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import errno
 import os
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from glupy.testing.fuzz.side import AnyClient, AnyFile, Side
 from glupy.testing.fuzz.steps import Plan, Step
 from glupy.testing.fuzz.trouble import Trouble
 from glupy.testing.gfapi import Reply
+from glupy.testing.processes import ProcessError
 
 READ_SIZE = 1 << 20
 DYING = 5.0
@@ -54,8 +56,8 @@ class Ground:
     ``kept`` are the files that a sequence finds and leaves as they were (empty, unless it is
     read-only); apart from them the root is empty. ``faults`` are those of `glupy fuzz` that it was
     opened with, ``trouble`` makes them. ``redundant``: the first brick may fail unnoticed; then it
-    is ``mistrusted``, and no backend any more. ``boundaries`` are worth trying, beside those of
-    `strategies`.
+    is ``mistrusted``, and no backend any more. ``spoiled``: what a sequence has left could not be
+    removed. ``boundaries`` are worth trying, beside those of `strategies`.
     """
 
     clients: Sequence[AnyClient]
@@ -67,6 +69,7 @@ class Ground:
     trouble: Trouble = field(default_factory=Trouble)
     redundant: bool = False
     mistrusted: bool = False
+    spoiled: bool = False
     boundaries: Sequence[int] = ()
 
     @property
@@ -99,6 +102,10 @@ class Runner:
         self._began = steps.coarse_time()
         self._injected = 0
         """The errno that the next call may fail with."""
+        self.waits_since: float | None = None
+        """When the call began, by time.monotonic(), that has not come back yet."""
+        self.unanswered = False
+        """Set by another thread, which ends the bricks then: that call does not come back."""
 
     # ---- one step ----
 
@@ -106,7 +113,8 @@ class Runner:
         """Do a step. Raises Mismatch if it did not do what it should."""
         plan = step.plan(self.volume)
         self.done.append((step, None))
-        outcomes = [outcome_of(step, side) for side in self.sides]
+        with self._waiting():
+            outcomes = [outcome_of(step, side) for side in self.sides]
         outcome = outcomes[0]
         self.done[-1] = step, outcome
         self._check_bricks(lost=any(each.errno == errno.ENOTCONN for each in outcomes))
@@ -133,16 +141,36 @@ class Runner:
         ):
             plan = self._written(step, written)
         if self.against is not None or plan.file is None:
-            plan.change()
+            self._change(plan)
             if step.modifies:
                 self._forget_times()
         else:
             self._check_before(step, plan.file, outcome)
-            plan.change()
-            self._check_after(step, plan, plan.file, outcome)
+            self._change(plan)
+            self._check_after(step, plan.file, outcome)
         if isinstance(step, steps.Create) and self.promises.handles:
             self._note_handle(step.name)
         return outcome
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self.waits_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waits_since = None
+            if self.unanswered:
+                self.unanswered = False
+                raise Mismatch("no answer")
+
+    def _change(self, plan: Plan) -> None:
+        """What was planned has happened, to the model too."""
+        plan.change()
+        now = max(self._began, self.volume.waited)
+        for file in plan.marks:
+            file.since["ctime"] = now
+        if plan.touches and plan.file is not None:
+            plan.file.since |= {"mtime": now, "ctime": now}
 
     def _check_bricks(self, *, lost: bool) -> None:
         """No brick has ended by itself. ``lost``: there is nobody at the other end any more."""
@@ -270,7 +298,7 @@ class Runner:
         elif self.promises.attributes and _has_pre(step, self.promises):
             raise Mismatch("the reply has no attributes of before")
 
-    def _check_after(self, step: Step, plan: Plan, file: FileModel, outcome: Outcome) -> None:
+    def _check_after(self, step: Step, file: FileModel, outcome: Outcome) -> None:
         pre, post = outcome.pre, outcome.post
         if post is None:
             if self.promises.attributes and _has_post(step):
@@ -290,11 +318,6 @@ class Runner:
         file.times = post.st_mtime_ns, post.st_ctime_ns
         if pre is not None and (pre.st_ino != post.st_ino or post.st_ctime_ns < pre.st_ctime_ns):
             raise Mismatch("another inode, or an earlier ctime, than before")
-        if plan.touches:
-            since = max(self._began, self.volume.waited)
-            for name, time in ("mtime", post.st_mtime_ns), ("ctime", post.st_ctime_ns):
-                if time < since and name in self.promises.times:
-                    raise Mismatch(f"{name} was not set")
 
     def _check_attributes(
         self,
@@ -311,6 +334,9 @@ class Runner:
             raise Mismatch(f"{when}: {stat.st_nlink} links, not {file.links}")
         if self.promises.blocks and (wrong := file.check(stat, when, synced=synced)):
             raise Mismatch(wrong)
+        for name, told in ("mtime", stat.st_mtime_ns), ("ctime", stat.st_ctime_ns):
+            if told < file.since.get(name, 0) and name in self.promises.times:
+                raise Mismatch(f"{when}: {name} was not set")
 
     def _check_times(self, file: FileModel, stat: os.stat_result, when: str) -> None:
         """Nothing has changed the file since the last reply."""
@@ -362,7 +388,8 @@ class Runner:
             side.trouble.be_internal(on=False)
             side.trouble.disarm()
         try:
-            self._verify_all()
+            with self._waiting():
+                self._verify_all()
         except OSError as error:
             self._check_bricks(lost=error.errno == errno.ENOTCONN)
             raise Mismatch(f"in the end: {error}") from None
@@ -431,7 +458,7 @@ class Runner:
         """Close and remove all, whatever has happened; what is kept is emptied.
 
         Raises Mismatch if that cannot be, or if a brick has ended by itself; the target can be used
-        again all the same.
+        again all the same, unless the ground is ``spoiled``.
         """
         wrong = None
         for side in self.sides:
@@ -447,19 +474,30 @@ class Runner:
                     steps.Start().call(side)
                 if not self.ground.readonly:
                     side.trouble.be_internal(on=self.ground.full)  # is refused nothing
-                    self._empty(side.client(0))
-            except (OSError, Mismatch) as error:
+                    with self._waiting():
+                        self._empty(side.client(0))
+            except (OSError, Mismatch, ProcessError) as error:
                 lost = isinstance(error, OSError) and error.errno == errno.ENOTCONN
                 wrong = side.trouble.death(DYING if lost else 0) or f"in the end: {error}"
-                if not side.trouble.bricks:
-                    break
-                if not self.ground.readonly:
-                    side.trouble.begin_anew()
-                steps.Start().call(side)
+                if isinstance(error, ProcessError):
+                    wrong = _not_again(error)
+                self.ground.spoiled = not self._begin_anew(side)
             finally:
                 side.trouble.be_internal(on=False)
         if wrong is not None:
             raise Mismatch(wrong)
+
+    def _begin_anew(self, side: Side) -> bool:
+        """Whether bricks could be emptied from below: where fops could not do it."""
+        if not side.trouble.bricks:
+            return False
+        try:
+            if not self.ground.readonly:
+                side.trouble.begin_anew()
+            steps.Start().call(side)
+        except (OSError, ProcessError):
+            return False
+        return True
 
     def _empty(self, client: AnyClient) -> None:
         kept = set(self.ground.kept)
@@ -497,11 +535,18 @@ def outcome_of(step: Step, side: Side) -> Outcome:
         if error.errno is None:  # TimeoutError of a future, which is an OSError
             raise Mismatch(f"no answer within {steps.base.PATIENCE:g} s") from None
         return Outcome(errno=error.errno)
+    except ProcessError as error:
+        raise Mismatch(_not_again(error)) from None
     if isinstance(result, Reply):
         return Outcome(0, result.value, result.pre, result.post)
     if isinstance(result, tuple):  # Copied
         return Outcome(0, result[0], result[-2], result[-1])
     return Outcome(0, result)
+
+
+def _not_again(error: ProcessError) -> str:
+    first = str(error).splitlines()[0]
+    return f"it does not start again: {first}" + (f": {error.reason}" if error.reason else "")
 
 
 def _has_pre(step: Step, promises: Promises) -> bool:
@@ -519,7 +564,7 @@ def _has_post(step: Step) -> bool:
         return step.pieces == 1
     if isinstance(step, (steps.Discard, steps.Zerofill)):
         return step.later
-    return not isinstance(step, steps.Fallocate)
+    return not isinstance(step, (steps.Fallocate, steps.TruncatePath))
 
 
 def _name(number: int) -> str:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,17 +98,27 @@ def _name_of(function: str) -> str:
 
 def shows(path: Path) -> bool:
     """Run a script: whether it says that something is wrong. Nothing of it is left."""
-    nothing = subprocess.DEVNULL
-    with subprocess.Popen(
-        ["bash", path], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
-    ) as process:
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            # Signals that the command ignores while it ends bash would ignore for ever.
+            ["env", "--default-signal", "bash", path],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
         try:
-            return process.wait(PATIENCE) == 1
+            status = process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
+            # What it made it takes away; a call that hangs goes, too.
+            for number in signal.SIGTERM, signal.SIGKILL:
+                os.killpg(process.pid, number)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
+                    break
             return False
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)  # a call that hangs goes, too
+        output.seek(0)
+        return status == 1 and any(line.startswith(b"wrong: ") for line in output)
 
 
 def _filled(text: str, **words: str) -> str:

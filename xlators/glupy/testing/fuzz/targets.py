@@ -39,7 +39,7 @@ from glupy.testing.fuzz.faults import (
 )
 from glupy.testing.fuzz.folder import Folder
 from glupy.testing.fuzz.model import Promises
-from glupy.testing.fuzz.runner import Ground, names_of
+from glupy.testing.fuzz.runner import Ground, Mismatch, names_of
 from glupy.testing.fuzz.trouble import Ballast, Trouble
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick, ProcessError
@@ -129,7 +129,11 @@ def open_target(
     """
     try:
         with contextlib.ExitStack() as stack:
-            yield _ground(spec, stack, inserts, frozenset(faults), parent, over_rpc)
+            try:
+                ground = _ground(spec, stack, inserts, frozenset(faults), parent, over_rpc)
+            except (OSError, Mismatch) as error:
+                raise TargetError(f"{spec}: {error}") from error
+            yield ground
     except ProcessError as error:
         first, *log = str(error).splitlines()
         first = f"{spec}: {first}: {error.reason}" if error.reason else f"{spec}: {first}"

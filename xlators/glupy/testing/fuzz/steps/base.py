@@ -18,7 +18,8 @@ class Plan(NamedTuple):
     """What a step should do to a model.
 
     ``errno`` 0: it should succeed, with ``value`` (None: whatever), its reply's attributes being
-    those of ``file`` before and after the ``change``. ``touches``: mtime and ctime are set.
+    those of ``file`` before and after the ``change``. ``touches``: its mtime and ctime are set;
+    ``marks``: the ctimes of these are.
     """
 
     errno: int = 0
@@ -26,6 +27,7 @@ class Plan(NamedTuple):
     file: FileModel | None = None
     change: Callable[[], object] = NOTHING
     touches: bool = False
+    marks: tuple[FileModel, ...] = ()
 
 
 FLAGS = "O_WRONLY", "O_RDWR", "O_APPEND", "O_EXCL", "O_TRUNC", "O_SYNC", "O_DSYNC", "O_DIRECT"

@@ -100,7 +100,7 @@ class Link(Step):
             volume.names[self.new] = file
             file.links += 1
 
-        return Plan(change=change)
+        return Plan(change=change, marks=(file,))
 
     def call(self, side: Side) -> None:
         side.client(self.client).link("/" + self.old, "/" + self.new)
@@ -127,7 +127,7 @@ class Rename(Step):
                 volume.remove(self.new)
             names[self.new] = names.pop(self.old)
 
-        return Plan(change=change)
+        return Plan(change=change, marks=(file,) if victim is None else (file, victim))
 
     def call(self, side: Side) -> None:
         side.client(self.client).rename("/" + self.old, "/" + self.new)
@@ -139,9 +139,10 @@ class Unlink(Step):
     name: str
 
     def plan(self, volume: VolumeModel) -> Plan:
-        if self.name not in volume.names:
+        file = volume.names.get(self.name)
+        if file is None:
             return Plan(errno.ENOENT)
-        return Plan(change=partial(volume.remove, self.name))
+        return Plan(change=partial(volume.remove, self.name), marks=(file,))
 
     def call(self, side: Side) -> None:
         side.client(self.client).unlink("/" + self.name)
@@ -172,7 +173,9 @@ class TruncatePath(Step):
         file = volume.names.get(self.name)
         if file is None:
             return Plan(errno.ENOENT)
-        return Plan(change=lambda: file.truncate(self.size))
+        shrinks, grows = self.size < file.size, self.size > file.size
+        touches = shrinks or (grows and volume.promises.growing_times)
+        return Plan(file=file, change=lambda: file.truncate(self.size), touches=touches)
 
     def call(self, side: Side) -> None:
         side.client(self.client).truncate("/" + self.name, self.size)

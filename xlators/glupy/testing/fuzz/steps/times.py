@@ -22,6 +22,7 @@ class Age(OnHandle):
 
         def change() -> None:
             file.times = None
+            file.since.pop("mtime", None)
 
         return Plan(change=change)
 

@@ -3,6 +3,7 @@
 import errno
 import os
 from dataclasses import dataclass
+from functools import partial
 
 from glupy.testing.fuzz.model import VolumeModel
 from glupy.testing.fuzz.side import Side
@@ -27,7 +28,8 @@ class Setxattr(Step):
             return Plan(errno.EEXIST)
         if self.flags & os.XATTR_REPLACE and self.key not in file.xattrs:
             return Plan(errno.ENODATA)
-        return Plan(change=lambda: file.xattrs.__setitem__(self.key, self.value))
+        change = partial(file.xattrs.__setitem__, self.key, self.value)
+        return Plan(change=change, marks=(file,))
 
     def call(self, side: Side) -> None:
         client = side.client(self.client)
@@ -74,7 +76,7 @@ class Removexattr(Step):
         if missing := _missing(volume, self.name, self.key):
             return Plan(missing)
         file = volume.names[self.name]
-        return Plan(change=lambda: file.xattrs.pop(self.key))
+        return Plan(change=partial(file.xattrs.pop, self.key), marks=(file,))
 
     def call(self, side: Side) -> None:
         side.client(self.client).removexattr("/" + self.name, self.key)

@@ -1,0 +1,32 @@
+"""Translators that do not work at all, in the ways in which those of beginners do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from glupy import Translator, fops, sleep
+from glupy.views import Frame, Iatt, Loc
+
+
+class Raises(Translator):
+    def setxattr(self, frame: Frame, loc: Loc, *arguments: Any) -> Any:
+        raise ZeroDivisionError("in setxattr")
+
+
+class NeverAnswers(Translator):
+    async def truncate(self, frame: Frame, loc: Loc, *arguments: Any) -> Any:
+        await sleep(1_000_000)
+
+
+class RemovesNothing(Translator):
+    def unlink(self, frame: Frame, loc: Loc, *arguments: Any) -> Any:
+        return fops.Unlink(Iatt(), Iatt())
+
+
+class StartsOnce(Translator):
+    def init(self) -> None:
+        marker = Path(self.child.options["directory"]).with_name("started")
+        if marker.exists():
+            raise ValueError("once is enough")
+        marker.touch()
