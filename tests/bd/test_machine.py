@@ -26,11 +26,11 @@ def search(client: Client, leaf: str) -> Search:
 @pytest.mark.parametrize("leaf", ["posix", "pyposix"])
 @pytest.mark.parametrize("sector_size", [512, 4096])
 def test_machine(search: Search) -> None:
-    assert (finding := search.run(examples=30, seed=SEED)) is None, finding
+    assert (finding := search.run(examples=30, seed=SEED)) is None, str(finding)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("leaf", ["posix", "pyposix"])
 @pytest.mark.parametrize("sector_size", [512, 4096])
 def test_machine_for_long(search: Search) -> None:
-    assert (finding := search.run(examples=5_000, seed=SEED)) is None, finding
+    assert (finding := search.run(examples=5_000, seed=SEED)) is None, str(finding)

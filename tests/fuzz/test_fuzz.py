@@ -355,6 +355,24 @@ def test_against_another_target() -> None:
     assert searched("pyposix", against="pyposix", examples=20).finding is None
 
 
+@pytest.mark.parametrize(
+    ("target", "other"),
+    [
+        ("posix", "pyposix"),
+        ("replicate:3:pyposix", "pyposix"),
+        ("disperse:2+1:pyposix", "pyposix"),
+        ("shard:pyposix", "pyposix"),
+        ("pybd:loop", "pyposix"),
+    ],
+)
+def test_two_targets_are_alike(target: str, other: str) -> None:
+    """As far as both promise it."""
+    seed = random.randrange(1 << 32)
+    with open_target(target) as ground, open_target(other) as against:
+        finding = Search(ground, against).run(examples=20, seed=seed)
+    assert finding is None, f"seed {seed}: {finding}"
+
+
 # ---- scripts, and the command ----
 
 

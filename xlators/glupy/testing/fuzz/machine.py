@@ -100,12 +100,13 @@ class SequenceMachine(RuleBasedStateMachine):
     # ---- how ----
 
     def _setattrs_may_fail(self) -> bool:
-        grounds = self.runner.ground, self.runner.against
-        return all(ground.promises.failed_setattrs for ground in grounds if ground is not None)
+        return self.runner.promises.failed_setattrs
 
     def _do(self, step: steps.Step) -> None:
         if self.search.stopped:
             raise KeyboardInterrupt  # which Hypothesis lets pass
+        if self.runner.against is not None and step.fop in self.runner.promises.unsupported:
+            return  # one may do it
         if self.runner.promises.checked_flags or self._may(step):
             self._guarded(lambda: self.runner.perform(step))
 
@@ -289,6 +290,10 @@ class DataRules(SequenceMachine):
         flags = self.runner.volume.handles[handle].flags
         if flags & os.O_APPEND and not self.runner.promises.append_discards:
             return
+        if self.runner.against is not None and not self.runner.promises.discard_ends:
+            length = min(length, max(self._file(handle).size - offset, 0))  # one may grow
+            if not length:
+                return
         if read:
             self._do(steps.Read(handle, *self._range(handle, place, length)))
         self._do(steps.Discard(handle, offset, length, later))
@@ -341,15 +346,15 @@ class DataRules(SequenceMachine):
 
     @on_handle(place=places, hole=st.booleans())
     def seek(self, handle: int, place: Place, hole: bool) -> None:
-        if self.runner.ground.promises.seeks:
+        if self.runner.promises.seeks:
             self._do(steps.Seek(handle, self._offset(handle, place), hole))
 
     @on_handle(place=places, into=which, to=places, length=lengths)
     def copy(self, handle: int, place: Place, into: int, to: Place, length: int) -> None:
         target = self._handle(into)
-        if not self.runner.ground.promises.copies or target is None:
+        if not self.runner.promises.copies or target is None:
             return
-        if (handle ^ target) % len(self.runner.ground.clients):
+        if any((handle ^ target) % len(side.clients) for side in self.runner.sides):
             return  # there is no call on files of two clients
         if self._is_direct(handle) or self._is_direct(target):
             return  # the kernel takes some, and some not

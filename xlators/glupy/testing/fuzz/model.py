@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 PERIOD = 251
 """A prime, so that no block of a pattern is like another."""
@@ -85,6 +86,21 @@ class Promises:
     unsupported: frozenset[str] = frozenset()
     refused_when_full: frozenset[str] = frozenset()
     why: dict[str, str] = field(default_factory=dict)
+
+    def meet(self, other: "Promises") -> "Promises":
+        """What both promise."""
+        both: dict[str, Any] = {}
+        for each in fields(self):
+            ours, theirs = getattr(self, each.name), getattr(other, each.name)
+            if each.name in ("times", "steady"):
+                both[each.name] = ours & theirs
+            elif isinstance(ours, frozenset) or each.name in ("why", "delayed", "thick"):
+                both[each.name] = ours | theirs
+            elif isinstance(ours, bool):
+                both[each.name] = ours and theirs
+            else:
+                both[each.name] = max(ours, theirs)
+        return Promises(**both)
 
 
 @dataclass(eq=False)
