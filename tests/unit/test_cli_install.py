@@ -113,6 +113,14 @@ def test_changes_name_what_moved_or_was_upgraded() -> None:
     assert list(changes(NEW, NEW)) == []
 
 
+def test_a_bridge_that_was_built_for_another_glusterfs() -> None:
+    assert install.outdated(install.built_for(), install.planned().glusterfs) is None
+    assert install.outdated("", "11.1") is None
+    assert str(install.outdated("10.3", "11.1")).startswith(
+        "the bridge was built for GlusterFS 10.3, and this is 11.1: run tools/setup"
+    )
+
+
 def test_the_record_of_an_earlier_glusterfs_is_found(xlatordir: Path) -> None:
     put(xlatordir, NEW)
     later = xlatordir.parents[1] / "11.1" / "xlator"

@@ -209,7 +209,7 @@ def test_restarting_needs_replicas_in_processes_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = Volume("vv", "id", True, False, [BRICK], {})
-    with pytest.raises(CommandError, match=r"^vv has no replicas: stop it first$"):
+    with pytest.raises(CommandError, match=r"^vv is neither replicated nor dispersed: "):
         rolling.refuse_unfit(plain)
     tree = "<cliOutput><volGetopts><Opt><Value>{}</Value></Opt></volGetopts></cliOutput>"
     for value in "off", "disable (DEFAULT)":

@@ -217,6 +217,35 @@ def test_all_bricks_are_restarted_one_after_the_other(
     assert writing.rounds > 20
 
 
+REFUSING = """
+import errno
+from glupy import PASS, Translator
+
+class Mine(Translator):
+    def create(self, *arguments):
+        %s
+"""
+
+
+def test_changed_code(make: Make, tmp_path: Path) -> None:
+    volume = make(2, "replica", "2")
+    name, mine = volume.name, tmp_path / "mine.py"
+    mine.write_text(REFUSING % "raise OSError(errno.EDQUOT, 'no')")
+    words = "features/glupy", "-o", f"module={mine}:Mine"
+    done("volume", "add", name, *words, "--rolling")
+    with volume.mounted(tmp_path / "mnt") as mnt:
+        with pytest.raises(OSError, match="quota"):
+            (mnt / "file").touch()
+        mine.write_text(REFUSING % "return PASS")
+        restarted = done("volume", "restart", name).splitlines()
+        assert [line.split()[1] for line in restarted] == ["restarting", "restarting", "done"]
+        (mnt / "file").touch()
+    again = done("volume", "add", name, "features/glupy", "-o", f"module={HELLO}:Hello")
+    assert again.splitlines()[-1].endswith(f"glupy volume restart {name}")
+    volume.stop()
+    assert refused("volume", "restart", name) == f"{name} is not started"
+
+
 def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path) -> None:
     volume = make(2)
     name = volume.name
@@ -224,7 +253,7 @@ def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path
     pool.mkdir()
     options = "-o", f"pool=loop:{pool}", "-o", 'map=*.img=thin *,"+%.raw=thin'
     assert refused("volume", "add", name, "pybd", *options, "--rolling") == (
-        f"{name} has no replicas: stop it first"
+        f"{name} is neither replicated nor dispersed: stop it first"
     )
     volume.stop()
     for words, line in {

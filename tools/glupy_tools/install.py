@@ -25,6 +25,7 @@ from typing import Self
 import click
 
 import volfiles
+from glupy._bridge import ffi, lib
 from glupy_tools import gluster
 from glupy_tools.failures import CommandError
 from glupy_tools.trust import changeable
@@ -92,6 +93,21 @@ def planned() -> Record:
         bridge=bridge,
         links={PYTHON: str(_python()), FILTER: str(_filter()), **links},
         folders=[],
+    )
+
+
+def built_for() -> str:
+    """Return the version of GlusterFS that the bridge was built for; "" if that is not known."""
+    return str(ffi.string(lib.glupy_built_for()).decode())
+
+
+def outdated(built_for: str, installed: str) -> str | None:
+    """Say in a line that the bridge is of another GlusterFS; None if it is not, or cannot tell."""
+    if not built_for or built_for == installed:
+        return None
+    return (
+        f"the bridge was built for GlusterFS {built_for}, and this is {installed}: run tools/setup"
+        " (or pip install --force-reinstall --no-cache-dir, and then glupy install)"
     )
 
 
@@ -273,6 +289,8 @@ def install(check: bool) -> None:
         click.echo(f"in place in {xlatordir}")
         return
     new = planned()
+    if reason := outdated(built_for(), new.glusterfs):
+        raise CommandError(reason)
     earlier = {folder: Record.read(folder) for folder in earlier_folders(xlatordir)}
     old = Record.read(xlatordir) or next((record for record in earlier.values() if record), None)
     changed = "; ".join(changes(old, new)) if old else ""
@@ -294,6 +312,8 @@ def due() -> str | None:
     """Say in a line why `glupy install` is due; None if it is not."""
     xlatordir = xlator_folder()
     new = planned()
+    if reason := outdated(built_for(), new.glusterfs):
+        return reason
     earlier = (Record.read(folder) for folder in earlier_folders(xlatordir))
     old = Record.read(xlatordir) or next((record for record in earlier if record), None)
     if old is None:

@@ -26,21 +26,22 @@ _MULTIPLEX = "cluster.brick-multiplex"
 def refuse_unfit(volume: gluster.Volume) -> None:
     """Raise CommandError if the bricks of a started volume cannot be restarted one at a time."""
     if not volume.redundant:
-        raise CommandError(f"{volume.name} has no replicas: stop it first")
+        raise CommandError(f"{volume.name} is neither replicated nor dispersed: stop it first")
     setting = gluster.xml("volume", "get", volume.name, _MULTIPLEX).findtext(".//Value") or "off"
     if setting.split()[0] in ("on", "enable", "yes", "true", "1"):
         raise CommandError(f"{_MULTIPLEX} is on, bricks share a process: stop the volume first")
 
 
-def restart(name: str, here: str) -> Iterator[str]:
-    """Restart this host's bricks that do not run what their settings ask for.
+def restart(name: str, here: str, *, everything: bool = False) -> Iterator[str]:
+    """Restart this host's bricks that do not run what their settings ask for; or all of them.
 
     Yields what is done, a line each; heal may take hours, so what is left is told now and then.
     CommandError, with the reason from its log, if one does not come back: the others are left
     as they are.
     """
     (volume,) = gluster.volumes(name)
-    todo = [brick for brick in volume.bricks if brick.host == here and _differs(volume, brick)]
+    ours = [brick for brick in volume.bricks if brick.host == here]
+    todo = [brick for brick in ours if everything or _differs(volume, brick)]
     # One that is down already costs nothing more.
     for brick in sorted(todo, key=lambda brick: brick.pid is not None):
         if brick.pid is not None:

@@ -29,6 +29,8 @@ from volfiles.filter import Request
 PYBD = "user/pybd"
 LONGEST = 3000
 """Bytes of one setting's value: glusterd 10.3 refuses 5,000, and aborts on 8,000."""
+_AT_START = "module", "pool", "sector-size"
+"""Options that are read at a brick's start only."""
 _UNKNOWN_OPTION = re.compile(r"_log_if_unknown_option\] \d+-(\S+): option '(.*)' is not")
 
 
@@ -41,6 +43,7 @@ def volume() -> None:
       glupy volume use images --leaf pyposix --rolling
       glupy volume add images pybd --option pool=loop:/srv/pool --rolling
       glupy volume status images
+      glupy volume restart images
       glupy volume remove images pybd --rolling
       glupy volume use images --leaf posix --rolling
     """
@@ -132,7 +135,7 @@ def _print(state: VolumeState) -> None:
 def use(*, name: str, leaf: str, bricks: Sequence[str], is_rolling: bool) -> None:
     """Set the storage translator of VOL's bricks: pyposix, or posix to go back.
 
-    The volume must be stopped, or have replicas and --rolling.
+    The volume must be stopped, or replicated or dispersed, with --rolling.
 
     \b
     Examples, as root:
@@ -173,7 +176,8 @@ def add(*, name: str, translator: str, options: dict[str, str], is_rolling: bool
     """Put TRANSLATOR into VOL's bricks, above the leaf and what was added before.
 
     TRANSLATOR is a type; `user/` may be omitted. If it is there already, its options are set
-    anew, and bricks that run take that as they take a `volume set`: no restart is needed.
+    anew (say all of them: others go back to their defaults), and bricks that run take that as they
+    take a `volume set`: no restart is needed, but for module and pool.
 
     \b
     Examples, as root:
@@ -212,6 +216,34 @@ def remove(*, name: str, translator: str, is_rolling: bool, force: bool) -> None
     _change(before, replace(request, translators=list(chosen.items())), is_rolling=is_rolling)
 
 
+@volume.command()
+@_name
+def restart(*, name: str) -> None:
+    """Restart this host's bricks of VOL, one at a time, waiting for heal.
+
+    For what a brick reads at its start only: the changed file of a translator, pybd's pool.
+
+    \b
+    Example, as root, on each host:
+      glupy volume restart images
+    """
+    before = _volume(name)
+    if not before.started:
+        raise CommandError(f"{name} is not started")
+    rolling.refuse_unfit(before)
+    _restart(before, everything=True)
+
+
+def _restart(volume: gluster.Volume, *, everything: bool) -> None:
+    name, here = volume.name, gluster.own_id()
+    for line in rolling.restart(name, here, everything=everything):
+        click.echo(f"{name}: {line}")
+    elsewhere = [brick.name for brick in volume.bricks if brick.host != here]
+    if elsewhere:
+        click.echo(f"{name}: run the same on the hosts of {', '.join(elsewhere)}")
+    click.echo(f"{name}: done")
+
+
 def _type(translator: str) -> str:
     return translator if "/" in translator else f"user/{translator}"
 
@@ -232,7 +264,8 @@ def _change(before: gluster.Volume, request: Request, *, is_rolling: bool) -> No
     name = before.name
     if reason := volume_state.installation():
         raise CommandError(reason)
-    live = before.started and _shape(request) == _shape(volume_state.request(before))
+    was = volume_state.request(before)
+    live = before.started and _shape(request) == _shape(was)
     if before.started and (is_rolling or not live):
         if not is_rolling:
             raise CommandError(f"{name} is started: stop it first, or let --rolling restart bricks")
@@ -245,22 +278,28 @@ def _change(before: gluster.Volume, request: Request, *, is_rolling: bool) -> No
         _try(leaf, request.translators)
     gluster.run("volume", "set", name, *(word for pair in settings.items() for word in pair))
     volume_state.remember(name, settings)
-    work, here = gluster.working_directory(), gluster.own_id()
+    work = gluster.working_directory()
     (after,) = gluster.volumes(name)
     for brick in after.bricks:
         _refuse_unfiltered(volume_state.volfile(after, brick, work / "vols" / name))
     if not before.started:
         click.echo(f"{name}: its bricks have it from the next start on")
         return
+    waiting = _at_start(request) != _at_start(was)
     if live and not is_rolling:
         click.echo(f"{name}: its bricks take the options as they run")
+        if waiting:
+            words = ", ".join(_AT_START)
+            click.echo(f"{name}: but for {words}: glupy volume restart {name}")
         return
-    for line in rolling.restart(name, here):
-        click.echo(f"{name}: {line}")
-    elsewhere = [brick.name for brick in after.bricks if brick.host != here]
-    if elsewhere:
-        click.echo(f"{name}: run the same on the hosts of {', '.join(elsewhere)}")
-    click.echo(f"{name}: done")
+    _restart(after, everything=waiting)
+
+
+def _at_start(request: Request) -> list[tuple[str, str | None]]:
+    """What translators read at their start only."""
+    return [
+        (type_, options.get(key)) for type_, options in request.translators for key in _AT_START
+    ]
 
 
 def _shape(request: Request) -> tuple[object, ...]:

@@ -20,7 +20,10 @@ class percent(float):  # noqa: N801
 
 
 class percent_or_size(float):  # noqa: N801
-    """Type of an option: a percentage (``10%``) or a number of bytes (``10GB``)."""
+    """Type of an option: a percentage (``10%``) or a number of bytes (``10GB``).
+
+    The value does not tell which: C posix takes what is below 100 for a percentage.
+    """
 
 
 class seconds(int):  # noqa: N801
@@ -30,6 +33,8 @@ class seconds(int):  # noqa: N801
 class path(str):  # noqa: N801
     """Type of an option: an absolute path."""
 
+
+_LONGEST = (1 << 31) - 1  # seconds
 
 # How libglusterfs types and parses each: GF_OPTION_TYPE_*, xlator_option_init_*, C type.
 _TYPES: dict[type, tuple[int, str, str]] = {
@@ -100,7 +105,8 @@ class Declared:
         low, high = option.minimum, option.maximum
         if low is not None or high is not None:
             c.min = low or 0
-            c.max = high or 0
+            # xlator_option_validate_time does not know of one end alone.
+            c.max = high or (_LONGEST if option.type is seconds else 0)
             c.validate = 0 if low is not None and high is not None else 1 if high is None else 2
 
     def declare(self, this: Any) -> None:

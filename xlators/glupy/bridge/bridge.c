@@ -423,6 +423,11 @@ static int glupy_bricks(xlator_t *this, xlator_t **brick)
     return count;
 }
 
+static const char *glupy_built_for(void)
+{
+    return GLUPY_BUILT_FOR;
+}
+
 static int glupy_brick_count(xlator_t *this)
 {
     xlator_t *brick;

@@ -6,6 +6,7 @@ headers of GlusterFS and links the Python that builds it: a build belongs to one
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -40,6 +41,17 @@ def _libpython() -> tuple[str, str]:
     )
 
 
+def _built_for() -> str:
+    """Return the version of GlusterFS on this machine; "" if only its headers are there."""
+    try:
+        shown = subprocess.run(
+            ["glusterfsd", "--version"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return shown.splitlines()[0].removeprefix("glusterfs ")
+
+
 def make() -> FFI:
     """Return the builder of ``glupy._bridge``; ``RuntimeError`` says what is missing."""
     source = headers.preprocess()
@@ -65,7 +77,11 @@ def make() -> FFI:
                 (HERE / "storage.c").read_text(),
             ]
         ),
-        define_macros=[*headers.DEFINES, ("_CFFI_NO_LIMITED_API", None)],
+        define_macros=[
+            *headers.DEFINES,
+            ("_CFFI_NO_LIMITED_API", None),
+            ("GLUPY_BUILT_FOR", f'"{_built_for()}"'),
+        ],
         libraries=["glusterfs", "acl", library],
         library_dirs=[folder],
         extra_compile_args=["-Wno-unused-function", "-Werror=incompatible-pointer-types"],

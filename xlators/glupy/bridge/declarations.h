@@ -122,6 +122,7 @@ int glupy_set_callback(xlator_t *this, const char *name);
 void glupy_set_dump(xlator_t *this);
 uint64_t glupy_counted(xlator_t *this, int event);
 int glupy_default_notify(xlator_t *this, int32_t event, void *data);
+const char *glupy_built_for(void);
 int glupy_brick_count(xlator_t *this);
 void glupy_detach_brick(xlator_t *this);
 void glupy_event(xlator_t *this, int event, const char *text);
