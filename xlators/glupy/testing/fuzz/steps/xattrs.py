@@ -29,7 +29,9 @@ class Setxattr(Step):
         if self.flags & os.XATTR_REPLACE and self.key not in file.xattrs:
             return Plan(errno.ENODATA)
         change = partial(file.xattrs.__setitem__, self.key, self.value)
-        return Plan(change=change, marks=(file,))
+        # Of the value that there is ext4 makes nothing (ext4_xattr_set_handle).
+        marks = (file,) if file.xattrs.get(self.key) != self.value else ()
+        return Plan(change=change, marks=marks)
 
     def call(self, side: Side) -> None:
         client = side.client(self.client)
