@@ -243,7 +243,9 @@ def parse_insert(text: str) -> Insert:
     for pair in pairs:
         key, _, value = pair.partition("=")
         if not key or not value:
-            raise VolfileError(f"insert {text!r}: {pair!r} is not option=value")
+            raise VolfileError(
+                f"insert {text!r}: {pair!r} is not option=value (a comma in a value is written \\,)"
+            )
         if key in options:
             raise VolfileError(f"insert {text!r}: option {key!r} is given twice")
         options[key] = value

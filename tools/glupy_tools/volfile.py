@@ -41,6 +41,7 @@ def insert_option(text: str) -> Callable[[click.decorators.FC], click.decorators
         return [volfiles.parse_insert(each) for each in texts]
 
     metavar = "TYPE[,option=value…]"
+    text += " A comma in a value is written \\,."
     return click.option(
         "--insert", "inserts", multiple=True, callback=parsed, metavar=metavar, help=text
     )

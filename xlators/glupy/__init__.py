@@ -36,6 +36,7 @@ _HOMES = {
     "Lock": "calls",
     "OptionError": "errors",
     "Pass": "calls",
+    "Cancelled": "errors",
     "Client": "views",
     "Dict": "views",
     "Dirent": "views",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from glupy.calls import sleep as sleep
     from glupy.enums import Event as Event
     from glupy.enums import FileType as FileType
+    from glupy.errors import Cancelled as Cancelled
     from glupy.errors import ExpiredView as ExpiredView
     from glupy.errors import FopError as FopError
     from glupy.errors import OptionError as OptionError

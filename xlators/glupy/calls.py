@@ -388,7 +388,8 @@ class Future:
 class Lock:
     """A lock that coroutines hold across awaits: ``async with lock:``. First come, first served.
 
-    No thread is held while waiting. Nothing else may be in its block than what always ends.
+    No thread is held while waiting. Whatever is awaited in its block must come to an end: others
+    wait without a limit. It is not reentrant, and no lock of POSIX's (``glupy.views.Lock``).
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ class LoadError(RuntimeError):
 
 
 class Cancelled(BaseException):
-    """Raised at the ``await glupy.sleep()`` of a handler whose translator is being shut down.
+    """Raised where a handler waits (``sleep``, ``Future``, ``Lock``) as its translator shuts down.
 
     The client gets EIO. Like ``asyncio.CancelledError`` it is no ``Exception``: clean up in
     ``finally``, and let it pass.
@@ -31,9 +31,10 @@ class FopError(OSError):
     """A fop failed: an errno, and the callback arguments that came with it.
 
     ``FopError(errno.ENOENT, postparent=iatt)`` unwinds ENOENT with that ``postparent`` and NULL (or
-    0) for all other callback arguments. What ``await self.child.fop()`` raises is of this class
-    too and holds the whole failed reply: ``error.reply`` is the fop's named tuple. Raising it again
-    unwinds that reply unchanged.
+    0) for all other callback arguments: names are those of the reply's fields
+    (``fops.Lookup._fields``), others are a TypeError. What ``await self.child.fop()`` raises is of
+    this class too and holds the whole failed reply: ``error.reply`` is the fop's named tuple.
+    Raising it again unwinds that reply unchanged.
 
     It is also the class that Python has for its errno, so ``except FileNotFoundError`` catches
     ENOENT. The reply's views live as long as those of a reply that did not fail.

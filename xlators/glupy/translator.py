@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -77,6 +78,9 @@ class Translator:
     name: str
     """The name of this instance: the ``volume`` line of the volfile."""
 
+    log: logging.Logger
+    """Writes to the log of the process, with this instance's name; there before ``init``."""
+
     # ---- what a subclass may define besides fops ----
 
     def init(self) -> None:
@@ -98,7 +102,12 @@ class Translator:
         """An event from a parent or a child; return 0, or -1 if it failed.
 
         Call ``super().notify(event, data)`` to pass it on: that is what this does, and in a leaf it
-        answers PARENT_UP with CHILD_UP and PARENT_DOWN with CHILD_DOWN.
+        answers PARENT_UP with CHILD_UP and PARENT_DOWN with CHILD_DOWN. Without that nothing above
+        comes up, or goes down. ``data`` is a ``void *`` of cffi's that belongs to the event. Called
+        on GlusterFS's threads; wait for nothing. CHILD_UP comes again with each reconnection.
+
+        At PARENT_DOWN drop what you hold of ``inode.ref()``, ``fd.ref()`` and of locs with inodes:
+        the table of inodes goes next.
         """
         if self.leaf:
             answer = {Event.PARENT_UP: Event.CHILD_UP, Event.PARENT_DOWN: Event.CHILD_DOWN}
@@ -114,10 +123,17 @@ class Translator:
         return {}
 
     def forget(self, inode: Inode) -> None:
-        """An inode with a context goes; the context is dropped afterwards."""
+        """An inode with a context goes; the context is dropped afterwards.
+
+        Called on whatever thread lets go of it last: do not wait, and let it go (no ``ref``, no
+        ``Loc`` of it; ``inode.new()`` is another one). Fops are for ``spawn``.
+        """
 
     def release(self, fd: Fd) -> None:
-        """An fd with a context is closed for good; the context is dropped afterwards."""
+        """An fd with a context is closed for good; the context is dropped afterwards.
+
+        On whatever thread lets go of it last: do not wait. Fops are for ``spawn``.
+        """
 
     def releasedir(self, fd: Fd) -> None:
         """The same for a directory."""
@@ -128,8 +144,9 @@ class Translator:
         if moved is not None and linked_inode.ctx_or(lambda: moved) is moved:
             del inode.ctx
 
-    # invalidate(inode), client_disconnect(client), client_destroy(client), fdclose(fd) and
-    # fdclosedir(fd) are called if a subclass defines them.
+    # If a subclass defines them these are called too, like ``forget``: invalidate(inode), as the
+    # kernel is to forget it; client_disconnect(client) and client_destroy(client), of a brick's
+    # clients; fdclose(fd) and fdclosedir(fd), when a client closes, maybe while fops are under way.
 
     # ---- what a subclass uses ----
 
@@ -166,8 +183,9 @@ class Translator:
     ) -> None:
         """Start fops of the translator's own: run ``coroutine`` on a worker, on a new call stack.
 
-        It may wind and sleep like a handler, as root. Not from ``init``. ``done(result, error)`` is
-        called at the end; without it, an exception goes to the log as a bug. ``ctime`` is when its
+        It may wind and sleep like a handler, as root. From any thread, and from a handler, but not
+        from ``init``. ``done(result, error)`` is called at the end, on whatever thread that comes,
+        and must not raise; without it, an exception goes to the log as a bug. ``ctime`` is when its
         fops are made, for translators below (``Frame.ctime``).
 
         After PARENT_DOWN nothing is started any more, as the translators below are about to go:

@@ -145,7 +145,10 @@ class Inode(_WithContext):
         return Fd(ffi.gc(c, lib.fd_unref), Scope(self._scope.translator))
 
     def ref(self) -> Inode:
-        """Return a view with a reference of its own: valid until it is garbage, on any thread."""
+        """Return a view with a reference of its own: valid until it is garbage, on any thread.
+
+        Drop it before ``notify`` returns from PARENT_DOWN; not in ``forget``.
+        """
         made = self._owned(lib.inode_ref(self.c))
         if made is None:
             raise MemoryError
@@ -194,7 +197,10 @@ class Fd(_WithContext):
         return bool(self.c.anonymous)
 
     def ref(self) -> Fd:
-        """Return a view with a reference of its own: valid until it is garbage, on any thread."""
+        """Return a view with a reference of its own: valid until it is garbage, on any thread.
+
+        Drop it before ``notify`` returns from PARENT_DOWN.
+        """
         return Fd(ffi.gc(lib.fd_ref(self.c), lib.fd_unref), Scope(self._scope.translator))
 
     def __repr__(self) -> str:
