@@ -183,6 +183,12 @@ DEFECTS = {
         "mtime was not set",
         ["growing_times"],
     ),
+    "shard-truncate-reply": Defect(
+        "shard:pyposix",
+        [Create(0, "a"), Write(0, 0, 2, 1), Fstat(0), Wait(), Truncate(0, 1)],
+        "mtime was not set",
+        ["old_times"],
+    ),
     "shard-write-only": Defect(
         "shard:pyposix",
         [Create(0, "a"), Close(0), Open(0, "a", os.O_WRONLY), Read(0, 0, 1)],

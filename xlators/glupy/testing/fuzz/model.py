@@ -42,12 +42,12 @@ class Promises:
     the attributes of an open file can be set when it has no name any more, and ``unlinked``: it can
     be used at all, ``replaced``: so can one whose name another has taken; ``failed_setattrs``: an
     attempt may fail without harm. ``links``: st_nlink is the number of a file's names.
-    ``old_sizes``: fops whose replies may have a size from before the last write. ``copies``:
-    copy_file_range works, and ``copy_errnos``: says why it does not. ``wrong_sizes``: a truncate
-    that shortens a file to one of those cuts off too much, or leaves some. ``cuts_within``: so does
-    one from one range of so many bytes into another; 0: none does. ``unsupported``: fops that may
-    be refused with EOPNOTSUPP. ``refused_when_full``: fops that a full store may refuse, beside
-    those that take space.
+    ``old_sizes``: fops whose replies may have a size from before the last write, ``old_times``:
+    times from before themselves. ``copies``: copy_file_range works, and ``copy_errnos``: says why
+    it does not. ``wrong_sizes``: a truncate that shortens a file to one of those cuts off too much,
+    or leaves some. ``cuts_within``: so does one from one range of so many bytes into another; 0:
+    none does. ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``:
+    fops that a full store may refuse, beside those that take space.
     """
 
     block_size: int = 0
@@ -79,6 +79,7 @@ class Promises:
     failed_setattrs: bool = True
     links: bool = True
     old_sizes: frozenset[str] = frozenset()
+    old_times: frozenset[str] = frozenset()
     copies: bool = True
     copy_errnos: bool = True
     wrong_sizes: frozenset[int] = frozenset()
