@@ -355,6 +355,20 @@ def test_against_another_target() -> None:
     assert searched("pyposix", against="pyposix", examples=20).finding is None
 
 
+def test_a_replica_that_differs() -> None:
+    """Clients see another one: the bricks are looked at."""
+    with open_target("replicate:3:pyposix") as ground:
+        runner = Runner(ground)
+        for step in Create(0, "a"), Write(0, 0, 9000, 1):
+            runner.perform(step)
+        runner.verify()
+        with (ground.backends[2] / "a").open("r+b") as replica:
+            replica.write(b"\0")
+        with pytest.raises(Mismatch, match=f"a: on {ground.backends[2].name}: byte 0 is 0x00"):
+            runner.verify()
+        runner.clean()
+
+
 @pytest.mark.parametrize(
     ("target", "other"),
     [

@@ -452,6 +452,9 @@ class Runner:
             stat = (backend / name).stat()
             if wrong := file.check_backend(stat):
                 raise Mismatch(f"{name}: {wrong}")
+            if (found := (backend / name).read_bytes()) != file.data:
+                what = _difference(found, bytes(file.data))
+                raise Mismatch(f"{name}: on {backend.name}: {what}")
             if file.handle is None:
                 continue
             try:
