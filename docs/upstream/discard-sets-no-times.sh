@@ -132,7 +132,8 @@ stop_target() {
     done < <(cat "$work"/*.pid 2>/dev/null)
     mapfile -t mounted < <(cut --delimiter=' ' --fields=2 /proc/self/mounts)
     for path in "${mounted[@]}"; do
-        [[ $path != "$work"/* ]] || umount "$path"
+        # Whose call has hung may take a moment to end.
+        [[ $path != "$work"/* ]] || umount "$path" 2>/dev/null || umount --lazy "$path"
     done
 }
 

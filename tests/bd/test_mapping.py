@@ -476,6 +476,20 @@ def test_append(client: Client) -> None:
         assert file.pread(100, 0).value == b"abcabcabc"
 
 
+def test_an_fsync_has_it_all_in_the_stub(client: Client, backend: Path) -> None:
+    write(client, "/f", b"")
+    client.setxattr("/f", KEY, b"thin")
+    with client.open("/f") as file:
+        file.pwrite(b"x" * 100, 3 * MIB)
+        file.fsync()
+        time.sleep(0.05)  # a tick of the clock
+        file.pwrite(b"y" * 100, 3 * MIB)
+        assert (backend / "f").stat().st_mtime_ns < file.fstat().st_mtime_ns
+        file.fsync()
+        stub, shown = (backend / "f").stat(), file.fstat()
+        assert (stub.st_size, stub.st_mtime_ns) == (shown.st_size, shown.st_mtime_ns)
+
+
 @pytest.mark.allow_log(r"the pool is full", r"No space left on device", r"errno=28")
 def test_a_full_pool_takes_no_more_and_discards(
     make_bd: Callable[..., Brick], connect: Connect, tmp_path: Path, logs: LogChecker
@@ -488,6 +502,7 @@ def test_a_full_pool_takes_no_more_and_discards(
         brick = make_bd(pool=pool)
         client = connect(brick)
         write(client, "/f", b"x" * 8 * MIB)
+        write(client, "/plain", b"y" * 8 * MIB)
         client.setxattr("/f", KEY, b"thin:100MB")
         with client.open("/f") as file:
             file.fsync()
@@ -508,6 +523,9 @@ def test_a_full_pool_takes_no_more_and_discards(
             # None of those that there were; the list of extents may have got one.
             assert file.fstat().st_blocks <= blocks + 8
             assert file.pread(4, 0).value == b"over"
+        refuses(errno.ENOSPC, lambda: client.setxattr("/plain", KEY, b"thin"))
+        assert len([each for each in devices(pool) if each.name.startswith("glupy.")]) == 1
+        assert read(client, "/plain") == b"y" * 8 * MIB
         client.close()
         brick.stop()
 

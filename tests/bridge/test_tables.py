@@ -21,6 +21,7 @@ or a GlusterFS that Glupy does not know yet."""
 
 def test_public_names() -> None:
     assert sorted(glupy.__all__) == [
+        "Cancelled",
         "Client",
         "Dict",
         "Dirent",

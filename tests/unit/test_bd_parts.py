@@ -2,15 +2,18 @@
 
 import errno
 import os
+import sys
 import time
+import types
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glupy import OptionError, linux
+from glupy import OptionError, linux, loading
 from glupy._bridge import ffi
 from glupy.constants import GF_SET_ATTR_MTIME, MDATA_ATIME, MDATA_MTIME
 from glupy.views import Frame, Iatt
@@ -127,6 +130,24 @@ def test_names_of_others() -> None:
 def test_what_is_no_pool(spec: str) -> None:
     with pytest.raises(OptionError, match="option pool"):
         pools.find(spec)
+
+
+def test_a_pool_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry point in the group ``glupy.pools``."""
+
+    class Mine:
+        def __init__(self, where: str, *, sector_size: int) -> None:
+            self.said = where, sector_size
+
+    module = types.ModuleType("a_package_with_a_pool")
+    monkeypatch.setattr(module, "Mine", Mine, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    registered = {"mine": f"{module.__name__}:Mine"}
+    monkeypatch.setattr(loading, "registrations", lambda group: registered)
+    found: Any = pools.find("mine:there", sector_size=4096)
+    assert found.said == ("there", 4096)
+    with pytest.raises(OptionError, match="'loop:/' is not one of mine:"):
+        pools.find("loop:/")
 
 
 # ---- what is remembered ----

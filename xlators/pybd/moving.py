@@ -205,6 +205,7 @@ class Moving(Base):
             seen = before
             while True:
                 if old:
+                    self.check_room(device, 0, old)
                     await self._copy_in(stub, device, old)
                 device.sync()
                 # What was on its way to the file when we came may arrive late.

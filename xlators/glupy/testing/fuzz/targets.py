@@ -64,6 +64,7 @@ _UNKNOWN: dict[str, Any] = {
     "checked_flags": False,
     "links": False,
     "steady": frozenset(),
+    "times": frozenset(),  # a volume has features/utime, and md-cache, unless it was told otherwise
     "old_sizes": frozenset({"read"}),
 }
 UNKNOWN = replace(
