@@ -132,6 +132,27 @@ def test_what_is_no_pool(spec: str) -> None:
         pools.find(spec)
 
 
+def test_a_device_has_its_tag_before_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A brick that is killed between the two would leave a device that is nobody's."""
+    names: list[list[Path]] = []
+    setxattr = os.setxattr
+
+    def watched(*arguments: Any) -> None:
+        names.append(list(tmp_path.iterdir()))
+        setxattr(*arguments)
+
+    monkeypatch.setattr(os, "setxattr", watched)
+    pool = LoopPool(str(tmp_path), sector_size=512)
+    pool.make("device", 1 << 20, "thin", "mine")
+    assert names == [[]]
+    known = pool.find("device")
+    assert known is not None and known.tag == "mine"
+    with pytest.raises(FileExistsError):
+        pool.make("device", 1 << 20, "thin", "mine")
+
+
 def test_a_pool_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry point in the group ``glupy.pools``."""
 

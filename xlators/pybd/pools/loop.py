@@ -112,20 +112,24 @@ class LoopPool:
             raise OSError(errno.ENODEV, f"there is no directory {self.folder}")
 
     def make(self, name: str, size: int, kind: str, tag: str) -> None:
-        """Make a sparse file."""
+        """Make a sparse file. It has no name before it has its tag: nobody would know whose it is
+        if the brick were killed between the two."""
         self.check()
-        path = self.folder / name
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.setxattr(number, _TAG, os.fsencode(tag))
-            os.ftruncate(number, size)
-            os.fsync(number)
-            self._sync()
-        except BaseException:
-            path.unlink()
-            raise
+            flags = os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC
+            number = os.open(self.folder, flags, 0o600)
+            try:
+                os.setxattr(number, _TAG, os.fsencode(tag))
+                os.ftruncate(number, size)
+                os.fsync(number)
+                # With a folder's number os.link follows that link, as open(2) says of O_TMPFILE.
+                os.link(f"/proc/self/fd/{number}", self.folder / name, src_dir_fd=folder)
+            finally:
+                os.close(number)
         finally:
-            os.close(number)
+            os.close(folder)
+        self._sync()
 
     def find(self, name: str) -> Known | None:
         """Look at the file."""
