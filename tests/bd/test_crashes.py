@@ -19,7 +19,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .test_mapping import devices, read, refuses, wait_until, write
+from .mapped import devices, read, refuses, wait_until, write
 
 # What a client has asked when its brick goes.
 pytestmark = pytest.mark.allow_log(
@@ -81,7 +81,11 @@ class Machine:
 
         with contextlib.suppress(FileNotFoundError):
             self.client.stat("/f")
-        wait_until(settled)
+        try:
+            wait_until(settled)
+        except AssertionError:
+            names = [each.name for each in devices(self.pool)]
+            raise AssertionError(f"devices {names}, mapped {self.mapped()}") from None
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect, MakeBrick
 
 from .conftest import KEY
-from .test_mapping import read, refuses, write
+from .mapped import read, refuses, write
 
 
 @pytest.mark.expect_log(r"is mapped to a block device, and no user/pybd is above: EIO")

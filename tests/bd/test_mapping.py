@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import stat
 import threading
 import time
 import uuid
@@ -21,48 +20,17 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
+from .mapped import LEAVES, SLOW, devices, read, refuses, wait_until, write
 
-LEAVES = ["posix", "pyposix"]
-SLOW = str(Path(__file__).parents[2] / "xlators" / "examples" / "slow.py") + ":Slow"
-LATE = str(Path(__file__).parent / "translators" / "late.py") + ":Late"
-AGAIN = Path(__file__).parent / "translators" / "again.py"
 HEAL = Path(__file__).parent / "translators" / "heal.py"
-PATIENCE = 5.0
 # what is refused, a brick logs as an error; pybd says which file it is about
 REFUSED = r"is not mapped to", r"error-xlator: .*errno="
 
 pytestmark = pytest.mark.parametrize("leaf", LEAVES)
 
 
-def devices(pool: Path) -> list[Path]:
-    return sorted(pool.iterdir())
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def write(client: Client, path: str, data: bytes, offset: int = 0) -> None:
-    with client.creat(path) as file:
-        file.pwrite(data, offset)
-
-
-def read(client: Client, path: str, length: int = 8 * MIB, offset: int = 0) -> bytes:
-    with client.open(path, os.O_RDONLY) as file:
-        return file.pread(length, offset).value
-
-
 def users(names: list[str]) -> list[str]:
     return [each for each in names if each.startswith("user.")]
-
-
-def refuses(number: int, call: Callable[[], object]) -> None:
-    with pytest.raises(OSError) as caught:
-        call()
-    assert caught.value.errno == number
 
 
 def seen_by_heal(connect: Connect, brick: Brick) -> Client:
@@ -562,137 +530,6 @@ def test_what_is_open_when_its_last_name_goes_leaves_no_device(client: Client, p
     wait_until(lambda: devices(pool) == [])
 
 
-def late(*fops: str) -> tuple[str, dict[str, str]]:
-    return "features/glupy", {"module": LATE, "fops": ",".join(fops)}
-
-
-def making(client: Client) -> threading.Thread:
-    thread = threading.Thread(target=client.mknod, args=("/f", stat.S_IFREG | 0o644))
-    thread.start()
-    return thread
-
-
-def test_a_lookup_before_the_mapping(
-    make_brick: Callable[..., Brick], pool: Path, connect: Connect
-) -> None:
-    """GlusterFS keeps the inode of whoever comes first."""
-    options = {"pool": f"loop:{pool}", "map": "*=thin"}
-    brick = make_brick(inserts=[late("mknod"), ("user/pybd", options)])
-    maker, other = connect(brick), connect(brick)
-    maker_at_work = making(maker)
-    time.sleep(0.4)
-    with other.open("/f", os.O_RDWR) as file:
-        maker_at_work.join()
-        file.pwrite(b"x" * MIB, 0)
-        file.fsync()
-        (device,) = devices(pool)
-        assert device.stat().st_blocks >= MIB // 512
-    assert read(maker, "/f") == b"x" * MIB
-
-
-def test_a_write_before_the_mapping(
-    make_brick: Callable[..., Brick], pool: Path, connect: Connect
-) -> None:
-    """A lookup's reply passes pybd before the mapping, and is with its client during it."""
-    options = {"pool": f"loop:{pool}", "map": "*=thin"}
-    brick = make_brick(inserts=[late("mknod", "setxattr"), ("user/pybd", options), late("lookup")])
-    maker, other = connect(brick), connect(brick)
-    maker_at_work = making(maker)  # mknod until 1 s, and its mapping until 2 s
-    time.sleep(0.5)
-    with other.open("/f", os.O_RDWR) as file:  # looked up from 0.5 to 1.5 s
-        assert maker_at_work.is_alive()
-        file.pwrite(b"x" * MIB, 0)
-        file.fsync()
-    maker_at_work.join()
-    assert read(maker, "/f") == b"x" * MIB
-    (device,) = devices(pool)
-    assert device.stat().st_blocks >= MIB // 512
-
-
-def test_attributes_while_a_file_is_mapped(
-    make_brick: Callable[..., Brick], pool: Path, connect: Connect
-) -> None:
-    slow = "features/glupy", {"module": SLOW, "fops": "truncate", "milliseconds": "1000"}
-    brick = make_brick(inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"})])
-    client, other = connect(brick), connect(brick)
-    write(client, "/f", b"data")
-    mapper = threading.Thread(target=client.setxattr, args=("/f", KEY, b"thin:3MB"))
-    mapper.start()
-    time.sleep(0.5)
-    assert other.stat("/f").st_size == 4
-    other.chmod("/f", 0o600)
-    mapper.join()
-    assert other.stat("/f").st_size == 3 * MIB
-    assert read(other, "/f") == b"data" + bytes(3 * MIB - 4)
-
-
-def test_what_is_written_while_an_empty_file_is_mapped(
-    make_brick: Callable[..., Brick], pool: Path, connect: Connect
-) -> None:
-    """It passed pybd when the file was plain."""
-    slow = "features/glupy", {"module": SLOW, "fops": "writev", "milliseconds": "15"}
-    brick = make_brick(inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"})])
-    client, other = connect(brick), connect(brick)
-    write(client, "/f", b"")
-    with other.open("/f", os.O_RDWR) as file:
-        for _ in range(10):
-            writer = threading.Thread(target=file.pwrite, args=(b"x" * MIB, 4 * MIB))
-            writer.start()
-            client.setxattr("/f", KEY, b"thin")
-            writer.join()
-            assert read(client, "/f") == bytes(4 * MIB) + b"x" * MIB
-            client.removexattr("/f", KEY)
-            file.ftruncate(0)
-
-
-@pytest.mark.parametrize("remembered", [True, False])
-def test_heal_makes_one_more_name(
-    make_brick: Callable[..., Brick], pool: Path, connect: Connect, backend: Path, remembered: bool
-) -> None:
-    heal = "features/glupy", {"module": f"{AGAIN}:Again"}
-    options = {"pool": f"loop:{pool}", "map": "*=thin"}
-
-    def start() -> Brick:
-        return make_brick(backend, inserts=[("user/pybd", options), heal])
-
-    brick = start()
-    client = connect(brick)
-    write(client, "/f", b"data")
-    gfid = os.getxattr(backend / "f", "trusted.gfid").hex()
-    if not remembered:
-        client.close()
-        brick.stop()
-        client = connect(start())
-    client.mknod(f"/again-{gfid}", stat.S_IFREG | 0o644)
-    write(client, f"/again-{gfid}", b"DA")
-    assert read(client, "/f") == b"DAta"
-    assert len(devices(pool)) == 1
-    assert (backend / "f").stat().st_nlink == 3
-
-
-@pytest.mark.expect_log("is not mapped: ", "mapped files cannot be used")
-def test_who_waited_for_a_mapping_that_fails(
-    make_brick: Callable[..., Brick], pool: Path, connect: Connect
-) -> None:
-    options = {"pool": f"loop:{pool}/gone", "map": "*=thin"}
-    brick = make_brick(inserts=[late("mknod"), ("user/pybd", options)])
-    maker, other = connect(brick), connect(brick)
-    maker_at_work = making(maker)
-    time.sleep(0.4)
-    other.chmod("/f", 0o600)
-    with other.open("/f", os.O_RDWR) as file:
-        file.pwrite(b"data", 0)
-        maker_at_work.join()
-        assert file.fstat().st_size == 4
-    other.rename("/f", "/g")
-    other.chmod("/g", 0o640)
-    other.setxattr("/g", "user.name", b"value")
-    for client in maker, other:
-        assert client.stat("/g").st_size == 4
-        assert read(client, "/g") == b"data"
-    assert other.stat("/g").st_mode & 0o777 == 0o640
-
-
 def test_a_clone_right_after_a_start(
     make_bd: Callable[..., Brick], connect: Connect, backend: Path, brick: Brick, client: Client
 ) -> None:
@@ -721,89 +558,6 @@ def test_what_a_stub_has_is_nobodys(client: Client, backend: Path) -> None:
         file.discard(0, 4096)
     client.removexattr("/f", KEY)
     assert read(client, "/f") == bytes(4096) + (b"first" * 1000)[4096:]
-
-
-def test_an_append_beside_discards_up_to_the_end(client: Client) -> None:
-    """Those take the whole of the last block of the pool, but not what was appended to it."""
-    write(client, "/f", b"")
-    client.setxattr("/f", KEY, b"thin")
-    with client.open("/f", os.O_RDWR) as file, client.open("/f", os.O_RDWR) as other:
-        for _ in range(300):
-            file.ftruncate(0)
-            file.pwrite(b"x" * 10_000, 0)
-            discards = [other.discard_async(100, 9_900) for _ in range(8)]
-            file.pwrite(b"kept", 10_000)
-            for each in discards:
-                each.result(PATIENCE)
-            assert file.pread(8, 9_998).value == bytes(2) + b"kept"
-
-
-def test_a_discard_beside_truncates_still_frees(client: Client, pool: Path) -> None:
-    """It must not meet a device that has just become shorter than it was told."""
-    write(client, "/f", b"")
-    client.setxattr("/f", KEY, b"thin")
-    with client.open("/f", os.O_RDWR) as file, client.open("/f", os.O_RDWR) as other:
-        for _ in range(100):
-            file.ftruncate(64 * MIB)
-            discards = [other.discard_async(MIB, 63 * MIB) for _ in range(4)]
-            file.ftruncate(4096)
-            for each in discards:
-                each.result(PATIENCE)
-        file.pwrite(b"x" * MIB, 0)
-        file.fsync()
-        (device,) = devices(pool)
-        assert device.stat().st_blocks >= MIB // 512
-        file.discard(0, MIB)
-        file.fsync()
-        assert device.stat().st_blocks <= 16
-
-
-def test_a_lookup_that_is_late_beside_an_unmapping(
-    make_brick: Callable[..., Brick], pool: Path, connect: Connect
-) -> None:
-    """What it tells was true once."""
-    brick = make_brick(inserts=[late("lookup"), ("user/pybd", {"pool": f"loop:{pool}"})])
-    client, other = connect(brick), connect(brick)
-    with client.creat("/f") as file:
-        file.pwrite(b"data", 0)
-        file.fsetxattr(KEY, b"thin")
-        looking = threading.Thread(target=other.stat, args=("/f",))
-        looking.start()
-        time.sleep(0.5)
-        file.fremovexattr(KEY)
-        looking.join()
-        with other.open("/f", os.O_RDWR) as again:
-            again.pwrite(b"more", 4)
-            again.fsync()
-        assert file.pread(100, 0).value == b"datamore"
-    assert devices(pool) == []
-
-
-def test_a_stat_while_heal_makes_one_more_name(
-    make_brick: Callable[..., Brick], pool: Path, connect: Connect, backend: Path
-) -> None:
-    heal = "features/glupy", {"module": f"{AGAIN}:Again"}
-    options = {"pool": f"loop:{pool}", "map": "*=thin"}
-
-    def start() -> Brick:
-        return make_brick(backend, inserts=[late("mknod"), ("user/pybd", options), heal])
-
-    brick = start()
-    client = connect(brick)
-    write(client, "/f", b"data")
-    gfid = os.getxattr(backend / "f", "trusted.gfid").hex()
-    client.close()
-    brick.stop()
-    brick = start()
-    healer, other = connect(brick), connect(brick)
-    healing = threading.Thread(target=healer.mknod, args=(f"/again-{gfid}", stat.S_IFREG | 0o644))
-    healing.start()
-    time.sleep(0.4)
-    with other.open("/f", os.O_RDWR) as file:
-        healing.join()
-        other.stat("/f")
-        file.pwrite(b"DA", 0)
-    assert read(healer, "/f") == b"DAta"
 
 
 def test_a_file_without_its_handle_keeps_its_device(

@@ -14,7 +14,7 @@ from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 
 from .conftest import KEY, MIB
-from .test_mapping import devices, wait_until, write
+from .mapped import devices, wait_until, write
 
 
 def glupy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

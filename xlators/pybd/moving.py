@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -196,10 +196,8 @@ class Moving(Base):
         size = _size(old, None if keeps_size else wanted.size)
         room = rounded_up(max(size, wanted.size or 0, 1), self.pool.extent)
         self.pool.make(half, room, wanted.kind, self.identity.tag)
-        grown = False
-        device: Device | None = None
-        try:
-            device = self.pool.open(half)
+        with self._half(half) as opened:
+            device = opened()
             if not self.pool.fresh_is_zero:
                 device.clear(0, device.size)
             seen = before
@@ -220,18 +218,7 @@ class Moving(Base):
                 if size > device.size:
                     room = rounded_up(size, self.pool.extent)
                     self.grow(half, device, device.size, room)
-            if size > old:
-                grown = True
-                await stub.truncate(size)
-            await self._commit(stub, file, Mapping(wanted.kind, room))
-        except BaseException:
-            if device is not None:
-                device.close()  # so that it can go
-            with contextlib.suppress(OSError):
-                if grown:
-                    await stub.truncate(old)
-            self.pool.remove(half)
-            raise
+            await self._commit(stub, file, Mapping(wanted.kind, room), old, size)
         # It is mapped. What the stub has left nobody reads: it goes now, or when it is unmapped.
         file.device = device
         file.size = size
@@ -250,13 +237,40 @@ class Moving(Base):
             async for first, behind in stub.data(size):
                 await self.child.discard(stub.fd, first, behind - first)
 
-    async def _commit(self, stub: Stub, file: File, mapped: Mapping) -> None:
-        """Say that a file is mapped, and give its device its name. If that fails, it is not."""
-        await stub.set(mapping.KEY, str(mapped))
+    @contextlib.contextmanager
+    def _half(self, name: str) -> Iterator[Callable[[], Device]]:
+        """What is done with a device that has just been made; it goes again if that fails. Open it
+        by what this yields."""
+        opened: list[Device] = []
+
+        def open_it() -> Device:
+            opened.append(self.pool.open(name))
+            return opened[-1]
+
         try:
-            self.pool.rename(self.identity.half(file.gfid), self.identity.name(file.gfid))
+            yield open_it
         except BaseException:
-            await stub.remove(mapping.KEY)
+            for device in opened:
+                device.close()  # so that it can go
+            self.pool.remove(name)
+            raise
+
+    async def _commit(self, stub: Stub, file: File, mapped: Mapping, old: int, size: int) -> None:
+        """Say that a file is mapped, and give it its size and its device a name. If that fails, it
+        is not, and has the old size."""
+        try:
+            if size > old:
+                await stub.truncate(size)
+            await stub.set(mapping.KEY, str(mapped))
+            try:
+                self.pool.rename(self.identity.half(file.gfid), self.identity.name(file.gfid))
+            except BaseException:
+                await stub.remove(mapping.KEY)
+                raise
+        except BaseException:
+            if size > old:
+                with contextlib.suppress(OSError):
+                    await stub.truncate(old)
             raise
 
     async def _copy_in(self, stub: Stub, device: Device, size: int) -> None:
@@ -358,25 +372,15 @@ class Moving(Base):
         device = self.device(source)
         with source.gate.alone():  # nobody writes to it meanwhile
             half = self._half_copy(device, source, target.gfid)
-        copy: Device | None = None
-        try:
+        with self._half(half) as opened:
             room = rounded_up(max(size, 1), self.pool.extent)
             if size > source.size:
-                copy = self.pool.open(half)
+                copy = target.device = opened()
                 self.grow(half, copy, source.size, size)
                 copy.sync()
             if is_snapshot:
                 await stub.set(mapping.ORIGIN, str(Gfid(source.gfid)))
-            await stub.truncate(size)
-            await self._commit(stub, target, Mapping(source.kind, room))
-        except BaseException:
-            if copy is not None:
-                copy.close()  # so that it can go
-            with contextlib.suppress(OSError):
-                await stub.truncate(0)
-            self.pool.remove(half)
-            raise
-        target.device = copy
+            await self._commit(stub, target, Mapping(source.kind, room), 0, size)
         target.size = size
         target.mapped = True
         since = target.looking()
@@ -389,18 +393,12 @@ class Moving(Base):
         if self.pool.snapshot(name, half, self.identity.tag):
             return half
         self.pool.make(half, device.size, source.kind, self.identity.tag)
-        copy: Device | None = None
-        try:
-            copy = self.pool.open(half)
+        with self._half(half) as opened:
+            copy = opened()
             if not self.pool.fresh_is_zero:
                 copy.clear(0, copy.size)
             devices.copy(device, copy, devices.data_ranges(device, 0, source.size))
             copy.sync()
-        except BaseException:
-            if copy is not None:
-                copy.close()
-            self.pool.remove(half)
-            raise
         return half
 
     async def merge_file(self, inode: Inode, snapshot: File) -> None:

@@ -1,0 +1,43 @@
+"""What tests of mapped files do and look at."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from glupy.testing.gfapi import Client
+
+from .conftest import MIB
+
+LEAVES = ["posix", "pyposix"]
+PATIENCE = 5.0
+SLOW = str(Path(__file__).parents[2] / "xlators" / "examples" / "slow.py") + ":Slow"
+
+
+def devices(pool: Path) -> list[Path]:
+    return sorted(pool.iterdir())
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def write(client: Client, path: str, data: bytes, offset: int = 0) -> None:
+    with client.creat(path) as file:
+        file.pwrite(data, offset)
+
+
+def read(client: Client, path: str, length: int = 8 * MIB, offset: int = 0) -> bytes:
+    with client.open(path, os.O_RDONLY) as file:
+        return file.pread(length, offset).value
+
+
+def refuses(number: int, call: Callable[[], object]) -> None:
+    with pytest.raises(OSError) as caught:
+        call()
+    assert caught.value.errno == number
