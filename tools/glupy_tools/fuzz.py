@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,22 +18,18 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 import volfiles
 from glupy.stores import ENDING
-from glupy.testing import logs
 from glupy_tools.crashes import ABANDONED, clear, in_a_child
 from glupy_tools.failures import CommandError
 from glupy_tools.volfile import insert_option
 
 if TYPE_CHECKING:
-    from glupy.testing.fuzz import Finding, Search
+    from glupy.testing.fuzz import Search
     from glupy.testing.fuzz.runner import Runner
 
 CACHE = Path("~/.cache/glupy/fuzz")
-DYING = 30.0
-"""The same of a call whose bricks have ended."""
 AT_ONCE = 500
 """Examples between two looks at the clock, at most."""
 
@@ -158,6 +153,7 @@ def fuzz(
         open_target,
         targets,
     )
+    from glupy_tools import findings  # noqa: PLC0415
 
     console = Console()
     seed = random.randrange(1 << 32) if seed is None else seed
@@ -192,22 +188,22 @@ def fuzz(
                 progress.update(task, description=text)
 
             search = Search(ground, other, progress=show, database=database)
-            found = _Found(
+            found = findings.Found(
                 console, search, target, against, inserts, faults, over_rpc=over_rpc, out=out
             )
 
             def give_up(runner: Runner) -> None:
                 progress.stop()
-                found.unanswered(runner, patience, _logs(parent))
+                found.unanswered(runner, patience, findings.logs_in(parent))
                 os._exit(ABANDONED)  # the call that does not come back is the main thread's
 
             try:
-                with _stopping(search), _watched(search, patience, give_up):
+                with _stopping(search), findings.watched(search, patience, give_up):
                     _run(search, seconds, examples, steps, seed)
             except KeyboardInterrupt:  # `main` knows
                 console.print("interrupted")
             if search.finding is not None:
-                logged = _logs(parent)
+                logged = findings.logs_in(parent)
     except TargetError as error:
         if search is None or search.finding is None:
             raise CommandError(str(error), status=1 if search else 2) from error
@@ -221,121 +217,6 @@ def fuzz(
     found.tell(search.finding, logged)
     found.keep(search.finding)
     raise SystemExit(1)
-
-
-def _logs(folder: Path) -> dict[Path, str]:
-    return {path: path.read_text(errors="replace") for path in folder.rglob("*.log")}
-
-
-class _Found:
-    """Tells what was found."""
-
-    def __init__(
-        self,
-        console: Console,
-        search: Search,
-        target: str,
-        against: str | None,
-        inserts: Sequence[volfiles.Insert],
-        faults: Sequence[str],
-        *,
-        over_rpc: bool,
-        out: Path | None,
-    ) -> None:
-        self._console, self._search, self._out = console, search, out
-        self._target, self._against, self._inserts = target, against, inserts
-        self._faults, self._over_rpc = faults, over_rpc
-
-    def unanswered(self, runner: Runner, patience: float, logged: Mapping[Path, str]) -> None:
-        """A call of this sequence does not come back, whatever is done to its bricks."""
-        from glupy.testing.fuzz.runner import Finding  # noqa: PLC0415
-
-        finding = Finding(tuple(runner.done), f"no answer within {patience:g} s")
-        self.tell(finding, logged)
-        self._console.print("not made shorter: nothing ends that call (try --over-rpc)")
-        if self._out is not None:
-            self._again(finding, self._out)
-
-    def tell(self, finding: Finding, logged: Mapping[Path, str]) -> None:
-        """Print it, and the last traceback in a log; keep the logs."""
-        console = self._console
-        _show(console, finding)
-        if self._search.flaky:
-            console.print("done again, the same calls did not always fail")
-        if self._search.ground.spoiled:
-            console.print("not made shorter: what is left there cannot be removed (try --over-rpc)")
-        if trouble := next(filter(None, map(logs.traceback_in, logged.values())), None):
-            console.print(f"the last traceback in a log:\n{trouble}", markup=False, highlight=False)
-        if self._out is not None:
-            for path, text in logged.items():
-                kept = self._out / "logs" / path.parent.name / path.name
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(text)
-
-    def keep(self, finding: Finding) -> None:
-        """Write the scripts that show it again."""
-        from glupy.testing.fuzz import report, shell  # noqa: PLC0415
-
-        out, console, ground = self._out, self._console, self._search.ground
-        if out is None:
-            return
-        self._again(finding, out)
-        script = shell.script(
-            finding.steps, finding.wrong, self._target, ground, inserts=self._inserts
-        )
-        if script is None:
-            console.print("no repro.sh: the tools of a shell cannot do this")
-        elif shell.shows(path := report.write(out, script, ".sh")):
-            console.print(f"again, without Python: {path}")
-        else:
-            path.unlink()
-            console.print("no repro.sh: through a mount this does not show")
-
-    def _again(self, finding: Finding, out: Path) -> None:
-        from glupy.testing.fuzz import report  # noqa: PLC0415
-
-        text = report.script(
-            finding,
-            "repro.py",
-            self._target,
-            against=self._against,
-            inserts=self._inserts,
-            faults=self._faults,
-            over_rpc=self._over_rpc,
-        )
-        self._console.print(f"again: {report.write(out, text)}")
-
-
-@contextmanager
-def _watched(search: Search, patience: float, give_up: Callable[[Runner], None]) -> Iterator[None]:
-    """End the bricks of a call that is not answered, so that it comes back with an error; or give
-    up, where that does not help: no signal reaches a thread that is in C."""
-    done = threading.Event()
-
-    def watch() -> None:
-        ended: Runner | None = None
-        while not done.wait(1):
-            runner = search.current
-            since = runner.waits_since if runner is not None else None
-            if runner is None or since is None:
-                continue
-            waited = time.monotonic() - since
-            bricks = [brick for side in runner.sides for brick in side.trouble.bricks]
-            if waited > patience + (DYING if ended is runner else 0):
-                if ended is runner or not bricks:
-                    give_up(runner)
-                ended = runner
-                runner.unanswered = True
-                for brick in bricks:
-                    brick.kill()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 @contextmanager
@@ -392,11 +273,3 @@ def _run(
 def _progress(console: Console) -> Progress:
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _show(console: Console, finding: Finding) -> None:
-    table = Table("", "fop", "arguments", "came back", box=None, padding=(0, 2, 0, 0))
-    for number, (step, outcome) in enumerate(finding.done, 1):
-        table.add_row(str(number), step.fop, step.arguments(), str(outcome or ""))
-    console.print(table)
-    console.print(f"wrong: {finding.wrong}", style="bold", highlight=False)
