@@ -20,6 +20,7 @@ from glupy.testing import stock
 from glupy.testing._gfapi import ffi
 from glupy.testing.gfapi import Client, Directory, File, Reply, answers, credentials, files
 from glupy.testing.processes import Brick
+from glupy.testing.pytest_plugin import Connect
 
 
 @pytest.fixture
@@ -322,6 +323,60 @@ def test_locks(client: Client, file: File) -> None:
         other.lock(fcntl.F_WRLCK, 149, 1, wait=True)
 
 
+def test_vectors_later(file: File, backend: Path) -> None:
+    written = file.pwritev_async([b"a", b"bcde", b"f"], 4094).result(10)
+    assert written.value == 6
+    assert written.pre is not None and written.pre.st_size == 0
+    same(written.post, backend / "file")
+    read = file.preadv_async([1, 4096, 100], 4094).result(10)
+    assert read.value == [b"a", b"bcdef", b""]
+    same(read.post, backend / "file")
+
+
+def test_a_file_by_its_gfid(client: Client, connect: Connect, brick: Brick, backend: Path) -> None:
+    with client.find("/") as root, root.create("file", 0o640) as made:
+        assert made.write(b"0123456789", 4090) == 10
+        gfid = made.gfid
+        assert gfid == os.getxattr(backend / "file", "trusted.gfid")
+        same(made.stat(), backend / "file")
+        made.setxattr("user.x", b"1", os.XATTR_CREATE)
+        with raises(errno.EEXIST):
+            made.setxattr("user.x", b"2", os.XATTR_CREATE)
+        assert made.getxattr("user.x") == b"1" and "user.x" in made.listxattr()
+        made.removexattr("user.x")
+        assert "user.x" not in os.listxattr(backend / "file")
+        root.link(made, "other")
+        root.rename("file", root, "third")
+        made.truncate(4095)
+        assert made.read(100, 4090) == b"01234"
+        with made.open(os.O_RDONLY) as opened:
+            assert opened.pread(1, 4094).value == b"4"
+        made.access(os.R_OK)
+    assert {entry.name for entry in client.readdir("/")} - {".", ".."} == {"other", "third"}
+    with connect(brick).by_gfid(gfid) as found:  # without a name
+        assert found.read(5, 4090) == b"01234"
+        same(found.look(), backend / "third")
+    with raises(errno.ENOENT):
+        client.by_gfid(b"1" * 16)
+
+
+def test_a_directory_by_its_gfid(client: Client, backend: Path) -> None:
+    with client.find("/") as root, root.mkdir("folder", 0o700) as folder:
+        folder.symlink("elsewhere", "link").close()
+        folder.mknod("pipe", stat.S_IFIFO | 0o600).close()
+        with folder.find("link") as link:
+            assert link.readlink() == "elsewhere"
+        with folder.opendir() as opened:
+            assert {entry.name for entry in opened.readdir()} - {".", ".."} == {"link", "pipe"}
+        assert (backend / "folder" / "pipe").is_fifo()
+        with raises(errno.ENOENT):
+            folder.find("nothing")
+        for name in "link", "pipe":
+            folder.unlink(name)
+        root.unlink("folder")
+    assert not (backend / "folder").exists()
+
+
 def test_attributes_tell_files_apart(client: Client, file: File) -> None:
     reply = file.pwrite(b"1", 0)
     by_path = client.stat("/file")
@@ -340,6 +395,7 @@ def test_closing(client: Client) -> None:
     with pytest.raises(ValueError, match="closed"):
         file.discard_async(0, 1)
     left_open = client.open("/file")
+    client.find("/file")
     started = time.monotonic()
     client.close()
     client.close()

@@ -14,7 +14,7 @@ ffibuilder = FFI()
 ffibuilder.cdef((HERE / "gfapi_cdef.h").read_text())
 ffibuilder.set_source(
     "glupy.testing._gfapi",
-    "#include <glusterfs/api/glfs.h>\n"
+    "#include <glusterfs/api/glfs.h>\n#include <glusterfs/api/glfs-handles.h>\n"
     "int glfs_setfspid(glfs_t *fs, pid_t pid); /* exported, but in no installed header */\n",
     libraries=["gfapi"],
     # A declaration that disagrees with the installed header must not become a warning.

@@ -1,5 +1,5 @@
 /* What glupy.testing calls of libgfapi, for cffi's API mode: the C compiler checks every line
- * against the installed <glusterfs/api/glfs.h> and fills in what is written as "...". */
+ * against the installed glfs.h and glfs-handles.h, and fills in what is written as "...". */
 
 typedef int... off_t;
 typedef int... off64_t;
@@ -18,6 +18,7 @@ typedef int... pid_t;
 
 typedef ... glfs_t;
 typedef ... glfs_fd_t;
+typedef ... glfs_object_t;
 
 struct timespec {
     time_t tv_sec;
@@ -159,6 +160,10 @@ int glfs_pread_async(glfs_fd_t *fd, void *buf, size_t count, off_t offset, int f
                      glfs_io_cbk fn, void *data);
 int glfs_pwrite_async(glfs_fd_t *fd, const void *buf, int count, off_t offset, int flags,
                       glfs_io_cbk fn, void *data);
+int glfs_preadv_async(glfs_fd_t *fd, const struct iovec *iov, int count, off_t offset, int flags,
+                      glfs_io_cbk fn, void *data);
+int glfs_pwritev_async(glfs_fd_t *fd, const struct iovec *iov, int count, off_t offset, int flags,
+                       glfs_io_cbk fn, void *data);
 int glfs_discard_async(glfs_fd_t *fd, off_t offset, size_t len, glfs_io_cbk fn, void *data);
 int glfs_zerofill_async(glfs_fd_t *fd, off_t offset, off_t len, glfs_io_cbk fn, void *data);
 int glfs_ftruncate_async(glfs_fd_t *fd, off_t length, glfs_io_cbk fn, void *data);
@@ -201,3 +206,39 @@ int glfs_lsetxattr(glfs_t *fs, const char *path, const char *name, const void *v
                    int flags);
 int glfs_removexattr(glfs_t *fs, const char *path, const char *name);
 int glfs_lremovexattr(glfs_t *fs, const char *path, const char *name);
+
+/* Files by their gfid */
+glfs_object_t *glfs_h_lookupat(glfs_t *fs, glfs_object_t *parent, const char *path,
+                               struct stat *stat, int follow);
+glfs_object_t *glfs_h_create_from_handle(glfs_t *fs, unsigned char *handle, int len,
+                                         struct stat *stat);
+ssize_t glfs_h_extract_handle(glfs_object_t *object, unsigned char *handle, int len);
+int glfs_h_close(glfs_object_t *object);
+int glfs_h_stat(glfs_t *fs, glfs_object_t *object, struct stat *stat);
+int glfs_h_getattrs(glfs_t *fs, glfs_object_t *object, struct stat *stat);
+int glfs_h_access(glfs_t *fs, glfs_object_t *object, int mask);
+ssize_t glfs_h_anonymous_read(glfs_t *fs, glfs_object_t *object, const void *buf, size_t count,
+                              off_t offset);
+size_t glfs_h_anonymous_write(glfs_t *fs, glfs_object_t *object, const void *buf, size_t count,
+                              off_t offset);
+int glfs_h_truncate(glfs_t *fs, glfs_object_t *object, off_t offset);
+glfs_fd_t *glfs_h_open(glfs_t *fs, glfs_object_t *object, int flags);
+glfs_fd_t *glfs_h_opendir(glfs_t *fs, glfs_object_t *object);
+int glfs_h_readlink(glfs_t *fs, glfs_object_t *object, char *buf, size_t bufsiz);
+int glfs_h_getxattrs(glfs_t *fs, glfs_object_t *object, const char *name, void *value,
+                     size_t size);
+int glfs_h_setxattrs(glfs_t *fs, glfs_object_t *object, const char *name, const void *value,
+                     size_t size, int flags);
+int glfs_h_removexattrs(glfs_t *fs, glfs_object_t *object, const char *name);
+glfs_object_t *glfs_h_creat(glfs_t *fs, glfs_object_t *parent, const char *path, int flags,
+                            mode_t mode, struct stat *sb);
+glfs_object_t *glfs_h_mkdir(glfs_t *fs, glfs_object_t *parent, const char *path, mode_t flags,
+                            struct stat *sb);
+glfs_object_t *glfs_h_mknod(glfs_t *fs, glfs_object_t *parent, const char *path, mode_t mode,
+                            dev_t dev, struct stat *sb);
+glfs_object_t *glfs_h_symlink(glfs_t *fs, glfs_object_t *parent, const char *name,
+                              const char *data, struct stat *stat);
+int glfs_h_link(glfs_t *fs, glfs_object_t *linktgt, glfs_object_t *parent, const char *name);
+int glfs_h_unlink(glfs_t *fs, glfs_object_t *parent, const char *path);
+int glfs_h_rename(glfs_t *fs, glfs_object_t *olddir, const char *oldname, glfs_object_t *newdir,
+                  const char *newname);

@@ -12,14 +12,15 @@ the volume.
 cannot be interrupted: if a translator never answers, an `*_async` call with `result(timeout)` is
 the one to use.
 
-**Lifetime.** A `Client` outlives its files, a file its calls. Closing a client closes its open
-files first, closing a file waits for its asynchronous calls: libgfapi drops the answer to a call
+**Lifetime.** A `Client` outlives its files and objects, a file its calls. Closing a client closes
+those first, closing a file waits for its asynchronous calls: libgfapi drops the answer to a call
 whose file was closed. Nothing may be called on a client or file while another thread closes it.
 """
 
 from glupy.testing.gfapi.answers import Copied, Entry, Lock, Reply
 from glupy.testing.gfapi.client import Client, LogLevel, credentials
 from glupy.testing.gfapi.files import Directory, File
+from glupy.testing.gfapi.objects import Object
 
 __all__ = [
     "Client",
@@ -29,6 +30,7 @@ __all__ = [
     "File",
     "Lock",
     "LogLevel",
+    "Object",
     "Reply",
     "credentials",
 ]

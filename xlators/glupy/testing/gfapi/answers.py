@@ -75,6 +75,13 @@ def sized(call: Callable[[CData, int], int], path: StrPath) -> bytes:
         size = check(call(ffi.NULL, 0), path)
 
 
+def readlink(call: Callable[[CData, int], int], path: StrPath) -> str:
+    """The target that a call puts into a buffer."""
+    size = os.pathconf("/", "PC_PATH_MAX")
+    buffer = ffi.new("char[]", size)
+    return os.fsdecode(bytes(ffi.buffer(buffer, check(call(buffer, size), path))))
+
+
 def names_in(value: bytes) -> list[str]:
     return [os.fsdecode(name) for name in value.split(b"\0") if name]
 

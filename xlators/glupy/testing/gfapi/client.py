@@ -21,11 +21,13 @@ from glupy.testing.gfapi.answers import (
     check,
     failure,
     names_in,
+    readlink,
     sized,
     stat_result,
     timespecs,
 )
 from glupy.testing.gfapi.files import Directory, File, Handle
+from glupy.testing.gfapi.objects import Object
 
 DISCONNECT_TIMEOUT = 2.0
 
@@ -135,7 +137,7 @@ class Client:
         self.log = Path(os.fsdecode(log))
         self._background_fini = background_fini
         self._sockets: set[str] = set()
-        self._open: set[Handle] = set()
+        self._open: set[Handle | Object] = set()
         fs = lib.glfs_new(name.encode())
         if fs == ffi.NULL:
             raise failure()
@@ -167,8 +169,8 @@ class Client:
         if fs is None:
             return
         try:
-            for fd in list(self._open):
-                fd.close()
+            for each in list(self._open):
+                each.close()
         finally:
             if self._background_fini:
                 threading.Thread(target=lib.glfs_fini, args=(fs,), daemon=True).start()
@@ -207,6 +209,22 @@ class Client:
         with self.opendir(path) as directory:
             return list(directory.readdir(plus=plus))
 
+    # Files by their gfid
+
+    def find(self, path: StrPath, *, follow: bool = False) -> Object:
+        """What has this path; a symbolic link is not followed unless told so."""
+        raw = os.fsencode(path)
+        where = self._handle, ffi.NULL, raw, ffi.NULL, follow
+        return Object(self, lib.glfs_h_lookupat(*where), path)
+
+    def by_gfid(self, gfid: bytes) -> Object:
+        """The file of this gfid (16 bytes), by a lookup without a name unless this client knows it.
+
+        ENOENT: there is none."""
+        handle = ffi.new("unsigned char[]", gfid)
+        found = lib.glfs_h_create_from_handle(self._handle, handle, len(gfid), ffi.NULL)
+        return Object(self, found, gfid.hex())
+
     # Names
 
     def mkdir(self, path: StrPath, mode: int = 0o755) -> None:
@@ -231,10 +249,8 @@ class Client:
         check(lib.glfs_symlink(self._handle, os.fsencode(target), os.fsencode(path)), path)
 
     def readlink(self, path: StrPath) -> str:
-        size = os.pathconf("/", "PC_PATH_MAX")
-        buffer = ffi.new("char[]", size)
-        length = check(lib.glfs_readlink(self._handle, os.fsencode(path), buffer, size), path)
-        return os.fsdecode(bytes(ffi.buffer(buffer, length)))
+        where = self._handle, os.fsencode(path)
+        return readlink(lambda *buffer: lib.glfs_readlink(*where, *buffer), path)
 
     # Attributes
 

@@ -168,15 +168,9 @@ class File(Handle):
     def preadv(self, lengths: Sequence[int], offset: int) -> list[bytes]:
         """Read one piece after the other into several buffers; the last ones may come short."""
         buffers = [_uncleared("char[]", length) for length in lengths]
-        got = check(
-            lib.glfs_preadv(self._handle, iovecs(buffers, lengths), len(lengths), offset, 0),
-            self.path,
-        )
-        pieces = []
-        for buffer, length in zip(buffers, lengths, strict=True):
-            pieces.append(bytes(ffi.buffer(buffer, min(length, got))))
-            got -= len(pieces[-1])
-        return pieces
+        iovec = iovecs(buffers, lengths)
+        got = check(lib.glfs_preadv(self._handle, iovec, len(lengths), offset, 0), self.path)
+        return _pieces(buffers, got)
 
     def pwritev(self, pieces: Sequence[Buffer], offset: int) -> int:
         buffers = [ffi.from_buffer(piece) for piece in pieces]
@@ -240,12 +234,33 @@ class File(Handle):
             lambda got: bytes(ffi.buffer(buffer, got)),
         )
 
+    def preadv_async(self, lengths: Sequence[int], offset: int) -> Future[Reply[list[bytes]]]:
+        buffers = [_uncleared("char[]", length) for length in lengths]
+        iovec = iovecs(buffers, lengths)
+        return self._later(
+            lambda answer: lib.glfs_preadv_async(
+                self._handle, iovec, len(lengths), offset, 0, *answer
+            ),
+            lambda got: _pieces(buffers, got),
+        )
+
     def pwrite_async(self, data: Buffer, offset: int) -> Future[Reply[int]]:
         """`data` must not change before the answer."""
         source = ffi.from_buffer(data)
         return self._later(
             lambda answer: lib.glfs_pwrite_async(
                 self._handle, source, len(source), offset, 0, *answer
+            ),
+            int,
+        )
+
+    def pwritev_async(self, pieces: Sequence[Buffer], offset: int) -> Future[Reply[int]]:
+        """`pieces` must not change before the answer."""
+        buffers = [ffi.from_buffer(piece) for piece in pieces]
+        iovec = iovecs(buffers, [len(buffer) for buffer in buffers])
+        return self._later(
+            lambda answer: lib.glfs_pwritev_async(
+                self._handle, iovec, len(buffers), offset, 0, *answer
             ),
             int,
         )
@@ -336,6 +351,15 @@ class _Call(Generic[T]):
         except concurrent.futures.InvalidStateError:
             return False
         return True
+
+
+def _pieces(buffers: Sequence[CData], got: int) -> list[bytes]:
+    """What was read into one buffer after the other."""
+    pieces = []
+    for buffer in buffers:
+        pieces.append(bytes(ffi.buffer(buffer, min(len(buffer), got))))
+        got -= len(pieces[-1])
+    return pieces
 
 
 _unanswered: list[_Call[Any]] = []
