@@ -519,6 +519,16 @@ def test_times_that_a_client_sets_are_not_lost_to_a_late_store(
     assert client.stat("/f").st_mtime_ns == 10**18
 
 
+def test_what_is_stored_of_times_leaves_the_mode(client: Client) -> None:
+    """A setattr of nothing is a chown(2) of nobody, which takes S_ISUID away."""
+    with client.creat("/f") as file:
+        file.fsetxattr(KEY, b"thin")
+        file.fchmod(0o4711)
+        file.pwrite(b"x", 0)
+        file.futimens(10**18, 10**18)
+    assert client.stat("/f").st_mode & 0o7777 == 0o4711
+
+
 def test_what_is_open_when_its_last_name_goes_leaves_no_device(client: Client, pool: Path) -> None:
     """posix keeps such a file, and may still find it by its gfid."""
     with client.creat("/f") as file:

@@ -29,16 +29,16 @@ class Times:
         self._told: Final = linux.times()
 
     def taken(self) -> Any:
-        """Return a copy of what the stub is to be told; None if it knows all."""
+        """Return a copy of what the stub is to be told; None if it knows all.
+
+        Never ctime alone: a client that has set the others has set the stub's by that.
+        """
         times, told = linux.times(self.c[0]), self._told
         if times.ia_atime == told.ia_atime and times.ia_atime_nsec == told.ia_atime_nsec:
             times.ia_atime = times.ia_atime_nsec = 0
         if times.ia_mtime == told.ia_mtime and times.ia_mtime_nsec == told.ia_mtime_nsec:
             times.ia_mtime = times.ia_mtime_nsec = 0
-        if times.ia_atime or times.ia_mtime:
-            return times
-        same = times.ia_ctime == told.ia_ctime and times.ia_ctime_nsec == told.ia_ctime_nsec
-        return None if same else times
+        return times if times.ia_atime or times.ia_mtime else None
 
     def stored(self, taken: Any) -> None:
         """The stub was told."""
@@ -47,7 +47,6 @@ class Times:
             told.ia_atime, told.ia_atime_nsec = taken.ia_atime, taken.ia_atime_nsec
         if taken.ia_mtime:
             told.ia_mtime, told.ia_mtime_nsec = taken.ia_mtime, taken.ia_mtime_nsec
-        told.ia_ctime, told.ia_ctime_nsec = taken.ia_ctime, taken.ia_ctime_nsec
 
     def replaced(self, valid: int) -> None:
         """A client has set some by itself (GF_SET_ATTR_*): those, forwards or backwards."""

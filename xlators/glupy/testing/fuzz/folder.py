@@ -7,6 +7,7 @@ import mmap
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -43,6 +44,14 @@ class LocalFile:
         else:
             data = os.pread(self._number, length, offset)
         return Reply(data, None, self.fstat())
+
+    def pread_async(self, length: int, offset: int) -> Future[Reply[bytes]]:
+        return _answered(self.pread(length, offset))
+
+    def preadv(self, lengths: list[int], offset: int) -> list[bytes]:
+        buffers = [bytearray(length) for length in lengths]
+        done = os.preadv(self._number, buffers, offset)
+        return [b"".join(buffers)[:done]]
 
     def pwrite(self, data: bytes, offset: int) -> Reply[int]:
         if not self._is_direct:
@@ -88,6 +97,12 @@ class LocalFile:
     def fdatasync(self) -> Reply[int]:
         return self._replied(lambda: os.fdatasync(self._number))
 
+    def fsync_async(self) -> Future[Reply[int]]:
+        return _answered(self.fsync())
+
+    def fdatasync_async(self) -> Future[Reply[int]]:
+        return _answered(self.fdatasync())
+
     def lseek(self, offset: int, whence: int) -> int:
         return os.lseek(self._number, offset, whence)
 
@@ -104,6 +119,21 @@ class LocalFile:
         return Reply(value or 0, pre, self.fstat())
 
 
+class LocalObject:
+    """A file that is opened for each call: the kernel has no other way."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, length: int, offset: int) -> bytes:
+        with LocalFile(self._path, os.O_RDONLY) as file:
+            return file.pread(length, offset).value
+
+    def write(self, data: bytes, offset: int) -> int:
+        with LocalFile(self._path, os.O_WRONLY) as file:
+            return file.pwrite(data, offset).value
+
+
 class Folder:
     """A client of what is mounted, or of what lies there."""
 
@@ -118,6 +148,15 @@ class Folder:
 
     def creat(self, path: str, flags: int = os.O_RDWR) -> LocalFile:
         return LocalFile(self._path(path), flags | os.O_CREAT)
+
+    def find(self, path: str) -> AbstractContextManager[LocalObject]:
+        return nullcontext(LocalObject(self._path(path)))
+
+    def chmod(self, path: str, mode: int) -> None:
+        self._path(path).chmod(mode)
+
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        os.chown(self._path(path), uid, gid)
 
     def stat(self, path: str) -> os.stat_result:
         return self._path(path).stat()

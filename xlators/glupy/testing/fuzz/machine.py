@@ -37,7 +37,7 @@ ALIGNED = 4096
 FAILING_FOPS = (
     *("lookup", "stat", "fstat", "open", "create", "readv", "writev", "discard", "zerofill"),
     *("fallocate", "truncate", "ftruncate", "fsync", "seek", "link", "unlink", "rename"),
-    *("setxattr", "getxattr", "removexattr", "fsetattr", "readdirp"),
+    *("setxattr", "getxattr", "removexattr", "setattr", "fsetattr", "readdirp"),
 )
 
 
@@ -63,13 +63,17 @@ places = (
     | st.just(Place(Origin.LAST, 0, 0))
 )
 AROUND = 0, 4 * KIB, -4 * KIB
-lengths = strategies.lengths()
+WHOLE = 0
+"""The length of a whole shard or stripe: as far as the target's last boundary of its own is."""
+lengths = strategies.lengths() | st.just(WHOLE)
 names = strategies.names(len(NAMES))
 which = st.integers(0, HANDLES - 1)
 seeds = st.integers(0, 250)
 later = st.booleans()
 clients = st.integers(0, 1)
 keys = st.sampled_from(KEYS)
+modes = st.sampled_from([0o600, 0o644, 0o755, 0o4711, 0o6770, 0])
+owners = st.sampled_from([0, 0, 1000])
 one_of_four = st.integers(0, 3).map(lambda number: number == 3)
 one_of_eight = st.integers(0, 7).map(lambda number: number == 7)
 
@@ -171,11 +175,18 @@ class SequenceMachine(RuleBasedStateMachine):
         return self._place(self._file(handle), place)
 
     def _range(self, handle: int, place: Place, length: int) -> tuple[int, int]:
-        offset = self._offset(handle, place)
+        offset, length = self._offset(handle, place), self._length(length)
         if self._is_direct(handle):
             offset -= offset % ALIGNED
             length += -length % ALIGNED
         return offset, length
+
+    def _length(self, length: int) -> int:
+        return length or max(self.runner.ground.boundaries, default=1)
+
+    def _range_by_name(self, name: str, place: Place, length: int) -> tuple[int, int]:
+        file = self.runner.volume.names.get(name)
+        return self._place(file, place) if file else 0, self._length(length)
 
 
 def on_handle(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
@@ -258,6 +269,14 @@ class NameRules(SequenceMachine):
     def stat(self, client: int, name: str) -> None:
         self._do(steps.Stat(client, name))
 
+    @rule(client=clients, name=names, mode=modes)
+    def chmod(self, client: int, name: str, mode: int) -> None:
+        self._do(steps.Chmod(client, name, mode))
+
+    @rule(client=clients, name=names, uid=owners, gid=owners)
+    def chown(self, client: int, name: str, uid: int, gid: int) -> None:
+        self._do(steps.Chown(client, name, uid, gid))
+
     @rule(client=clients, name=names, place=places)
     def truncate_path(self, client: int, name: str, place: Place) -> None:
         file = self.runner.volume.names.get(name)
@@ -279,14 +298,25 @@ class DataRules(SequenceMachine):
             pieces = 1
         self._do(steps.Write(handle, offset, length, seed, pieces))
 
-    @on_handle(place=places, length=lengths)
-    def read(self, handle: int, place: Place, length: int) -> None:
-        self._do(steps.Read(handle, *self._range(handle, place, length)))
+    @on_handle(place=places, length=lengths, pieces=st.sampled_from([1, 1, 3]), later=later)
+    def read(self, handle: int, place: Place, length: int, pieces: int, later: bool) -> None:
+        if self._is_direct(handle):
+            pieces = 1
+        self._do(steps.Read(handle, *self._range(handle, place, length), pieces, later))
+
+    @rule(client=clients, name=names, place=places, length=lengths)
+    def read_unopened(self, client: int, name: str, place: Place, length: int) -> None:
+        self._do(steps.AnonymousRead(client, name, *self._range_by_name(name, place, length)))
+
+    @rule(client=clients, name=names, place=places, length=lengths, seed=seeds)
+    def write_unopened(self, client: int, name: str, place: Place, length: int, seed: int) -> None:
+        where = self._range_by_name(name, place, length)
+        self._do(steps.AnonymousWrite(client, name, *where, seed))
 
     @on_handle(place=places, length=lengths, later=later, read=one_of_four)
     def discard(self, handle: int, place: Place, length: int, later: bool, read: bool) -> None:
         """Sometimes of what was just read, so that caches have it."""
-        offset = self._offset(handle, place)
+        offset, length = self._offset(handle, place), self._length(length)
         flags = self.runner.volume.handles[handle].flags
         if flags & os.O_APPEND and not self.runner.promises.append_discards:
             return
@@ -300,11 +330,12 @@ class DataRules(SequenceMachine):
 
     @on_handle(place=places, length=lengths, later=later)
     def zerofill(self, handle: int, place: Place, length: int, later: bool) -> None:
-        self._do(steps.Zerofill(handle, self._offset(handle, place), length, later))
+        offset, length = self._offset(handle, place), self._length(length)
+        self._do(steps.Zerofill(handle, offset, length, later))
 
     @on_handle(place=places, length=lengths, keep_size=st.booleans())
     def fallocate(self, handle: int, place: Place, length: int, keep_size: bool) -> None:
-        offset = self._offset(handle, place)
+        offset, length = self._offset(handle, place), self._length(length)
         if self.runner.promises.far_fallocates or offset <= self._file(handle).size:
             self._do(steps.Fallocate(handle, offset, length, keep_size))
 
@@ -325,9 +356,9 @@ class DataRules(SequenceMachine):
     def truncate(self, handle: int, place: Place, later: bool) -> None:
         self._do(steps.Truncate(handle, self._size(self._file(handle), place), later))
 
-    @on_handle(data_only=st.booleans())
-    def sync(self, handle: int, data_only: bool) -> None:
-        self._do(steps.Sync(handle, data_only))
+    @on_handle(data_only=st.booleans(), later=later)
+    def sync(self, handle: int, data_only: bool, later: bool) -> None:
+        self._do(steps.Sync(handle, data_only, later))
 
     @on_handle()
     def fstat(self, handle: int) -> None:
@@ -359,7 +390,7 @@ class DataRules(SequenceMachine):
         if self._is_direct(handle) or self._is_direct(target):
             return  # the kernel takes some, and some not
         offset, target_offset = self._offset(handle, place), self._offset(target, to)
-        self._do(steps.Copy(handle, offset, target, target_offset, length))
+        self._do(steps.Copy(handle, offset, target, target_offset, self._length(length)))
 
 
 class XattrRules(SequenceMachine):

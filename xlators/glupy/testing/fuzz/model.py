@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any
+from stat import S_IMODE
+from typing import Any, NamedTuple
 
 PERIOD = 251
 """A prime, so that no block of a pattern is like another."""
@@ -42,6 +43,7 @@ class Promises:
     the attributes of an open file can be set when it has no name any more, and ``unlinked``: it can
     be used at all, ``replaced``: so can one whose name another has taken; ``failed_setattrs``: an
     attempt may fail without harm. ``links``: st_nlink is the number of a file's names.
+    ``new_rights``: a new file has the mode that is asked for, and its maker's owner and group.
     ``old_sizes``: fops whose replies may have a size from before the last write, ``old_times``:
     times from before themselves. ``copies``: copy_file_range works, and ``copy_errnos``: says why
     it does not. ``wrong_sizes``: a truncate that shortens a file to one of those cuts off too much,
@@ -78,6 +80,7 @@ class Promises:
     replaced: bool = True
     failed_setattrs: bool = True
     links: bool = True
+    new_rights: bool = True
     old_sizes: frozenset[str] = frozenset()
     old_times: frozenset[str] = frozenset()
     copies: bool = True
@@ -104,6 +107,20 @@ class Promises:
         return Promises(**both)
 
 
+class Rights(NamedTuple):
+    """Who may do what with a file."""
+
+    mode: int
+    uid: int
+    gid: int
+
+    def __str__(self) -> str:
+        return f"mode {self.mode:#o} of {self.uid}:{self.gid}"
+
+
+NEW_FILE = Rights(0o644, 0, 0)
+
+
 @dataclass(eq=False)
 class FileModel:
     """One file: its bytes, which of its blocks are in use, its names and xattrs.
@@ -112,7 +129,7 @@ class FileModel:
     the rest are holes. The difference is what file systems are free to do past the end of a file.
     ``last`` is where something happened last. ``times`` are mtime and ctime as the last reply told
     them, None if it did not; ``since``: by name, what they are not before. ``handle`` is its path
-    in ``.glusterfs``, known where a brick is on this machine.
+    in ``.glusterfs``, known where a brick is on this machine. ``rights``: None until it was told.
     """
 
     promises: Promises
@@ -126,6 +143,7 @@ class FileModel:
     times: tuple[int, int] | None = None
     since: dict[str, int] = field(default_factory=dict)
     handle: str | None = None
+    rights: Rights | None = None
 
     @property
     def size(self) -> int:
@@ -223,8 +241,17 @@ class FileModel:
         hidden = self.promises.delayed and not synced
         return self._check(stat, when, ceiling=-(-self.size // 512), hidden=hidden)
 
+    def check_rights(self, stat: os.stat_result, when: str) -> str | None:
+        """What is wrong with its mode and owner; None if nothing is."""
+        rights = Rights(S_IMODE(stat.st_mode), stat.st_uid, stat.st_gid)
+        if self.rights is None:
+            self.rights = rights
+        return None if rights == self.rights else f"{when}: {rights}, not {self.rights}"
+
     def check_backend(self, stat: os.stat_result) -> str | None:
         """What is wrong with the attributes that the file has on a brick."""
+        if wrong := self.check_rights(stat, "on the brick"):
+            return wrong
         return self._check(stat, "on the brick", ceiling=None, hidden=False)
 
     def _check(
@@ -278,7 +305,8 @@ class VolumeModel:
 
     def new_file(self) -> FileModel:
         """A file that nobody has written to yet."""
-        return FileModel(self.promises, self.block_size)
+        rights = NEW_FILE if self.promises.new_rights else None
+        return FileModel(self.promises, self.block_size, rights=rights)
 
     def remove(self, name: str) -> None:
         """A name goes, and with the last one the file."""

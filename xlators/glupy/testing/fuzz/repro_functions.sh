@@ -38,6 +38,14 @@ unlink() { # CLIENT NAME
     command unlink "$(at "$1" "$2")"
 }
 
+chmod() { # CLIENT NAME MODE
+    command chmod "$3" "$(at "$1" "$2")"
+}
+
+chown() { # CLIENT NAME UID:GID
+    command chown "$3" "$(at "$1" "$2")"
+}
+
 pread() { # HANDLE OFFSET LENGTH
     dd if="${files[$side$1]}" iflag="skip_bytes${flags[$1]/,append/}" skip="$2" bs="$3" count=1
 }

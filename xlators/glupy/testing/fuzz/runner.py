@@ -131,12 +131,12 @@ class Runner:
         if outcome.errno:
             if plan.file is not None and step.modifies:
                 plan.file.times = None  # a file system may set them before it refuses
-                if self.ground.full and isinstance(step, steps.Write):
+                if self.ground.full and isinstance(step, steps.Writing):
                     self._look_again(step, plan, plan.file)
             return outcome
         written = outcome.value
         if (
-            isinstance(step, steps.Write)
+            isinstance(step, steps.Writing)
             and isinstance(written, int)
             and (self.ground.full or written != step.length)
         ):
@@ -206,8 +206,8 @@ class Runner:
         fails = plan.errno or self.ground.full or self._injected
         if isinstance(step, steps.Copy) and fails and not self.promises.copy_errnos:
             yield from errno.errorcode
-        if self.ground.readonly and step.modifies:
-            yield errno.EROFS
+        if self.ground.readonly and (step.modifies or isinstance(step, steps.AnonymousRead)):
+            yield errno.EROFS  # an anonymous fd of libgfapi's is for writing, too
         if self._injected and not self.ground.redundant:
             yield self._injected
         refused = step.takes_space or step.fop in self.promises.refused_when_full
@@ -220,12 +220,12 @@ class Runner:
         """A write that a full store had room for a part of."""
         return (
             self.ground.full
-            and isinstance(step, steps.Write)
+            and isinstance(step, steps.Writing)
             and isinstance(value, int)
             and 0 < value < step.length
         )
 
-    def _written(self, step: steps.Write, written: int) -> Plan:
+    def _written(self, step: steps.Writing, written: int) -> Plan:
         """A write of a part, or to a full store: the rest may have got blocks all the same."""
         plan = dataclasses.replace(step, length=written).plan(self.volume)
 
@@ -243,12 +243,13 @@ class Runner:
 
         return plan._replace(change=change)
 
-    def _look_again(self, step: steps.Write, plan: Plan, file: FileModel) -> None:
+    def _look_again(self, step: steps.Writing, plan: Plan, file: FileModel) -> None:
         """A write that was refused: past O_DIRECT a part of it may be done (iomap/direct-io.c)."""
         before, must = bytes(file.data), file.must
         plan.change()
         after = bytes(file.data)
-        direct = self.volume.handles[step.handle].flags & os.O_DIRECT
+        opened = isinstance(step, steps.Write) and self.volume.handles[step.handle]
+        direct = opened and opened.flags & os.O_DIRECT
         found = self._bytes_of(file) if direct else None
         if found is None:
             found = before
@@ -284,7 +285,7 @@ class Runner:
         got, right = outcome.value, plan.value
         return (
             not self.promises.read_ends
-            and isinstance(step, steps.Read)
+            and isinstance(step, (steps.Read, steps.AnonymousRead))
             and isinstance(got, bytes)
             and isinstance(right, bytes)
             and got.startswith(right)
@@ -337,6 +338,8 @@ class Runner:
             raise Mismatch(f"{when}: size {stat.st_size}, not {file.size}")
         if self.promises.links and file.links and stat.st_nlink != file.links:
             raise Mismatch(f"{when}: {stat.st_nlink} links, not {file.links}")
+        if wrong := file.check_rights(stat, when):
+            raise Mismatch(wrong)
         if self.promises.blocks and (wrong := file.check(stat, when, synced=synced)):
             raise Mismatch(wrong)
         for name, told in ("mtime", stat.st_mtime_ns), ("ctime", stat.st_ctime_ns):
@@ -379,7 +382,7 @@ class Runner:
         for when, our, their in ("before", ours.pre, theirs.pre), ("after", ours.post, theirs.post):
             if our is None or their is None:
                 continue
-            names = {}  # and by how much they may differ
+            names = dict.fromkeys(("st_mode", "st_uid", "st_gid"), 0)  # and by how much they differ
             if step.fop not in self.promises.old_sizes:
                 names["st_size"] = 0
             if self.promises.links:
@@ -567,19 +570,19 @@ def _not_again(error: ProcessError) -> str:
 def _has_pre(step: Step, promises: Promises) -> bool:
     if step.fop in promises.without_pre:
         return False
-    if isinstance(step, steps.Write):
-        return step.pieces == 1
+    if isinstance(step, steps.Writing):
+        return isinstance(step, steps.Write) and step.pieces == 1
     if isinstance(step, (steps.Discard, steps.Zerofill)):
         return step.later
     return isinstance(step, (steps.Truncate, steps.Sync, steps.Copy))
 
 
 def _has_post(step: Step) -> bool:
-    if isinstance(step, steps.Write):
+    if isinstance(step, (steps.Read, steps.Write)):
         return step.pieces == 1
     if isinstance(step, (steps.Discard, steps.Zerofill)):
         return step.later
-    return not isinstance(step, (steps.Fallocate, steps.TruncatePath))
+    return not isinstance(step, (steps.Fallocate, steps.TruncatePath, steps.AnonymousWrite))
 
 
 def _name(number: int) -> str:

@@ -178,7 +178,7 @@ class _Calls:
         match step:
             case steps.Stat() | steps.Fstat():
                 return "attributes are compared after each call"
-            case steps.Seek() | steps.Copy():
+            case steps.Seek() | steps.Copy() | steps.AnonymousRead():
                 return "no tool does it"
             case steps.Rename() if names.get(step.old, step) is names.get(step.new):
                 return "the kernel sees that both are one file"
@@ -212,6 +212,10 @@ class _Calls:
                 return ["step", "rename", client, old, new]
             case steps.Unlink(client, name):
                 return ["step", "unlink", client, name]
+            case steps.Chmod(client, name, mode):
+                return ["step", "chmod", client, name, f"{mode:o}"]
+            case steps.Chown(client, name, uid, gid):
+                return ["step", "chown", client, name, f"{uid}:{gid}"]
             case steps.Read(handle, offset, length):
                 return ["step", "pread", handle, offset, length]
             case steps.Write(handle, offset, length, seed):

@@ -63,6 +63,7 @@ _UNKNOWN: dict[str, Any] = {
     "copies": False,
     "checked_flags": False,
     "links": False,
+    "new_rights": False,
     "steady": frozenset(),
     "times": frozenset(),  # a volume has features/utime, and md-cache, unless it was told otherwise
     "old_sizes": frozenset({"read"}),
@@ -288,8 +289,9 @@ def _folder(path: Path) -> Ground:
         "capped": "the kernel's blocks need not be capped by the size",
         "steady": "the kernel keeps attributes of its own",
         "nameless": "mount/fuse does not set attributes of open files without a name",
+        "new_rights": "umask, ACLs and groups of a folder count for what is made in it",
     }
-    promises = Promises(capped=False, steady=frozenset(), nameless=False, why=why)
+    promises = Promises(capped=False, steady=frozenset(), nameless=False, new_rights=False, why=why)
     return Ground([client], promises, os.statvfs(path).f_bsize)
 
 

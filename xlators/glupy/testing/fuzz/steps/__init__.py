@@ -4,7 +4,14 @@ A step has all that it needs in its fields, so a sequence is a list of steps: it
 stored and done again, on the same target or another.
 """
 
-from glupy.testing.fuzz.steps.base import FLAGS, NOTHING, NotOpenError, OnHandle, Plan, Step
+from glupy.testing.fuzz.steps.base import (
+    FLAGS,
+    NOTHING,
+    NotOpenError,
+    OnHandle,
+    Plan,
+    Step,
+)
 from glupy.testing.fuzz.steps.data import (
     Copy,
     Discard,
@@ -27,16 +34,25 @@ from glupy.testing.fuzz.steps.names import (
     TruncatePath,
     Unlink,
 )
+from glupy.testing.fuzz.steps.rights import Chmod, Chown
 from glupy.testing.fuzz.steps.times import LONG_AGO, Age, Wait, coarse_time
 from glupy.testing.fuzz.steps.trouble import AsInternal, Inject, Kill, Start
+from glupy.testing.fuzz.steps.unopened import AnonymousRead, AnonymousWrite
 from glupy.testing.fuzz.steps.xattrs import Getxattr, Removexattr, Setxattr
+
+Writing = Write | AnonymousWrite
+"""What returns how many of its bytes were written."""
 
 __all__ = [
     "FLAGS",
     "LONG_AGO",
     "NOTHING",
     "Age",
+    "AnonymousRead",
+    "AnonymousWrite",
     "AsInternal",
+    "Chmod",
+    "Chown",
     "Close",
     "Copy",
     "Create",
@@ -65,6 +81,7 @@ __all__ = [
     "Unlink",
     "Wait",
     "Write",
+    "Writing",
     "Zerofill",
     "coarse_time",
 ]

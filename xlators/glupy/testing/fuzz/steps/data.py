@@ -35,11 +35,15 @@ class Fstat(OnHandle):
 
 @dataclass(frozen=True)
 class Read(OnHandle):
+    """pread; in ``pieces`` by preadv; ``later``: asynchronous."""
+
     modifies = False
 
     handle: int
     offset: int
     length: int
+    pieces: int = 1
+    later: bool = False
 
     def plan(self, volume: VolumeModel) -> Plan:
         opened = self.opened(volume)
@@ -50,7 +54,14 @@ class Read(OnHandle):
         return Plan(value=data, file=file, change=partial(file.look_at, self.offset))
 
     def call(self, side: Side) -> Any:
-        return side.files[self.handle].pread(self.length, self.offset)
+        file = side.files[self.handle]
+        if self.pieces > 1:
+            size = max(1, -(-self.length // self.pieces))
+            sizes = [min(size, self.length - at) for at in range(0, self.length, size)]
+            return b"".join(file.preadv(sizes, self.offset))
+        if self.later:
+            return file.pread_async(self.length, self.offset).result(base.PATIENCE)
+        return file.pread(self.length, self.offset)
 
 
 @dataclass(frozen=True)
@@ -202,18 +213,22 @@ class Truncate(OnHandle):
 
 @dataclass(frozen=True)
 class Sync(OnHandle):
-    """fsync, or fdatasync."""
+    """fsync, or fdatasync; ``later``: asynchronous."""
 
     modifies = False
 
     handle: int
     data_only: bool = False
+    later: bool = False
 
     def plan(self, volume: VolumeModel) -> Plan:
         return Plan(file=self.opened(volume).file)
 
     def call(self, side: Side) -> Any:
         file = side.files[self.handle]
+        if self.later:
+            call = file.fdatasync_async if self.data_only else file.fsync_async
+            return call().result(base.PATIENCE)
         return file.fdatasync() if self.data_only else file.fsync()
 
 
