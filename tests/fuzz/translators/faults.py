@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from glupy import FopError, Translator, fops
-from glupy.constants import GF_SEEK_HOLE, GF_SET_ATTR_MTIME
-from glupy.views import Dict, Fd, Frame, Inode, Iobref, Loc, Vector
+from glupy.constants import GF_SEEK_HOLE, GF_SET_ATTR_GID, GF_SET_ATTR_MTIME
+from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Loc, Vector
 
 BLOCK = 4096
 
@@ -188,6 +188,24 @@ class WritesLoseTheirLastByte(Translator):
         data = bytes(vector)
         done = await self.child.writev(fd, data[:-1] + b"\0", 1, offset, flags, None, xdata)
         return done
+
+
+class AnonymousReadsEndEarly(Translator):
+    async def readv(
+        self, frame: Frame, fd: Fd, size: int, offset: int, flags: int, xdata: Dict | None
+    ) -> Any:
+        return await self.child.readv(fd, size - (fd.anonymous and size > 1), offset, flags, xdata)
+
+
+class ChownKeepsTheGroup(Translator):
+    async def setattr(self, frame: Frame, loc: Loc, stbuf: Iatt, valid: int, xdata: Any) -> Any:
+        return await self.child.setattr(loc, stbuf, valid & ~GF_SET_ATTR_GID, xdata)
+
+
+class FutimensTakesSetuidAway(Translator):
+    async def fsetattr(self, frame: Frame, fd: Fd, stbuf: Iatt, valid: int, xdata: Any) -> Any:
+        await self.child.fsetattr(fd, Iatt(), 0, xdata)
+        return await self.child.fsetattr(fd, stbuf, valid, xdata)
 
 
 class WritesTellTheirSizeBefore(Translator):

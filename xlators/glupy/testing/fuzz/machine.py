@@ -32,6 +32,8 @@ KEYS = "user.x", "user.x", "user.y"
 EXAMPLE_STEPS = 50
 SHORTENING = 300.0
 """Seconds at most to leave steps out of what was found: as long as Hypothesis makes it shorter."""
+CONTENTS = 70_000
+"""Bytes of files that are made because a rule wants one."""
 ALIGNED = 4096
 """What O_DIRECT wants offsets and lengths to be multiples of."""
 FAILING_FOPS = (
@@ -141,11 +143,27 @@ class SequenceMachine(RuleBasedStateMachine):
             self._do(steps.Open(which, next(iter(self.runner.ground.kept)), os.O_RDWR))
         else:
             self._do(steps.Create(which, NAMES[which]))
+            if which:  # what goes wrong with data shows where there is some
+                self._do(steps.Write(which, 0, CONTENTS, which))
+            if which > 1:
+                self._age(which)
         return which if which in self.runner.volume.handles else None
+
+    def _age(self, handle: int) -> None:
+        promises = self.runner.promises
+        if self.runner.ground.readonly and not self._setattrs_may_fail():
+            return
+        if promises.times and (promises.nameless or self._file(handle).links):
+            self._do(steps.Age(handle))
 
     def _free(self, handle: int) -> None:
         if handle in self.runner.volume.handles:
             self._do(steps.Close(handle))
+
+    def _name(self, name: str) -> str:
+        """One that there is, most often."""
+        there = self.runner.volume.names
+        return name if name in there or name == NAMES[-1] else next(iter(there), name)
 
     def _file(self, handle: int) -> FileModel:
         return self.runner.volume.handles[handle].file
@@ -269,16 +287,17 @@ class NameRules(SequenceMachine):
     def stat(self, client: int, name: str) -> None:
         self._do(steps.Stat(client, name))
 
-    @rule(client=clients, name=names, mode=modes)
-    def chmod(self, client: int, name: str, mode: int) -> None:
-        self._do(steps.Chmod(client, name, mode))
-
-    @rule(client=clients, name=names, uid=owners, gid=owners)
-    def chown(self, client: int, name: str, uid: int, gid: int) -> None:
-        self._do(steps.Chown(client, name, uid, gid))
+    @rule(client=clients, name=names, mode=modes | st.none(), uid=owners, gid=owners)
+    def rights(self, client: int, name: str, mode: int | None, uid: int, gid: int) -> None:
+        name = self._name(name)
+        if mode is None:
+            self._do(steps.Chown(client, name, uid, gid))
+        else:
+            self._do(steps.Chmod(client, name, mode))
 
     @rule(client=clients, name=names, place=places)
     def truncate_path(self, client: int, name: str, place: Place) -> None:
+        name = self._name(name)
         file = self.runner.volume.names.get(name)
         self._do(steps.TruncatePath(client, name, self._size(file, place) if file else 0))
 
@@ -298,24 +317,36 @@ class DataRules(SequenceMachine):
             pieces = 1
         self._do(steps.Write(handle, offset, length, seed, pieces))
 
+    @on_handle(seed=seeds)
+    def write_all(self, handle: int, seed: int) -> None:
+        """Over all there is: then what goes wrong anywhere in a file shows."""
+        length = max(self._file(handle).size, 64 * KIB)
+        length -= length % ALIGNED if self._is_direct(handle) else 0
+        self._do(steps.Write(handle, 0, length, seed))
+
     @on_handle(place=places, length=lengths, pieces=st.sampled_from([1, 1, 3]), later=later)
     def read(self, handle: int, place: Place, length: int, pieces: int, later: bool) -> None:
         if self._is_direct(handle):
             pieces = 1
         self._do(steps.Read(handle, *self._range(handle, place, length), pieces, later))
 
-    @rule(client=clients, name=names, place=places, length=lengths)
-    def read_unopened(self, client: int, name: str, place: Place, length: int) -> None:
-        self._do(steps.AnonymousRead(client, name, *self._range_by_name(name, place, length)))
+    @rule(client=clients, name=names, place=places, length=lengths, seed=seeds | st.none())
+    def anonymous(
+        self, client: int, name: str, place: Place, length: int, seed: int | None
+    ) -> None:
+        name = self._name(name)
+        where = client, name, *self._range_by_name(name, place, length)
+        if seed is None:
+            self._do(steps.AnonymousRead(*where))
+        else:
+            self._do(steps.AnonymousWrite(*where, seed))
 
-    @rule(client=clients, name=names, place=places, length=lengths, seed=seeds)
-    def write_unopened(self, client: int, name: str, place: Place, length: int, seed: int) -> None:
-        where = self._range_by_name(name, place, length)
-        self._do(steps.AnonymousWrite(client, name, *where, seed))
-
-    @on_handle(place=places, length=lengths, later=later, read=one_of_four)
-    def discard(self, handle: int, place: Place, length: int, later: bool, read: bool) -> None:
-        """Sometimes of what was just read, so that caches have it."""
+    @on_handle(place=places, length=lengths, later=later, before=st.booleans(), after=st.booleans())
+    def discard(
+        self, handle: int, place: Place, length: int, later: bool, before: bool, after: bool
+    ) -> None:
+        """Sometimes of what was just read, so that caches have it, and sometimes it is read then,
+        with what is around it."""
         offset, length = self._offset(handle, place), self._length(length)
         flags = self.runner.volume.handles[handle].flags
         if flags & os.O_APPEND and not self.runner.promises.append_discards:
@@ -324,9 +355,11 @@ class DataRules(SequenceMachine):
             length = min(length, max(self._file(handle).size - offset, 0))  # one may grow
             if not length:
                 return
-        if read:
+        if before:
             self._do(steps.Read(handle, *self._range(handle, place, length)))
         self._do(steps.Discard(handle, offset, length, later))
+        if after and not self._is_direct(handle):
+            self._do(steps.Read(handle, max(offset - 1, 0), length + 2))
 
     @on_handle(place=places, length=lengths, later=later)
     def zerofill(self, handle: int, place: Place, length: int, later: bool) -> None:
@@ -367,13 +400,10 @@ class DataRules(SequenceMachine):
     @on_handle(sleep=one_of_eight)
     def age(self, handle: int, sleep: bool) -> None:
         """What sets times shows in an old mtime at once, in ctime when the clock has ticked."""
-        promises = self.runner.promises
-        if self.runner.ground.readonly and not self._setattrs_may_fail():
-            return
-        if sleep and promises.times:
+        if not sleep:
+            self._age(handle)
+        elif self.runner.promises.times:
             self._do(steps.Wait())
-        elif promises.times and (promises.nameless or self._file(handle).links):
-            self._do(steps.Age(handle))
 
     @on_handle(place=places, hole=st.booleans())
     def seek(self, handle: int, place: Place, hole: bool) -> None:
@@ -394,29 +424,22 @@ class DataRules(SequenceMachine):
 
 
 class XattrRules(SequenceMachine):
-    """Extended attributes: most often of a file that is there."""
-
-    def _name(self, name: str) -> str:
-        there = self.runner.volume.names
-        return name if name in there or name == NAMES[-1] else next(iter(there), name)
+    """Extended attributes."""
 
     @rule(
         client=clients,
         name=names,
+        what=st.sampled_from(["set", "get", "remove"]),
         key=keys,
         value=strategies.xattr_values,
         flags=strategies.xattr_flags,
     )
-    def setxattr(self, client: int, name: str, key: str, value: bytes, flags: int) -> None:
-        self._do(steps.Setxattr(client, self._name(name), key, value, flags))
-
-    @rule(client=clients, name=names, key=keys)
-    def getxattr(self, client: int, name: str, key: str) -> None:
-        self._do(steps.Getxattr(client, self._name(name), key))
-
-    @rule(client=clients, name=names, key=keys)
-    def removexattr(self, client: int, name: str, key: str) -> None:
-        self._do(steps.Removexattr(client, self._name(name), key))
+    def xattr(self, client: int, name: str, what: str, key: str, value: bytes, flags: int) -> None:
+        where = client, self._name(name), key
+        if what == "set":
+            self._do(steps.Setxattr(*where, value, flags))
+        else:
+            self._do((steps.Getxattr if what == "get" else steps.Removexattr)(*where))
 
 
 class KillRules(SequenceMachine):
