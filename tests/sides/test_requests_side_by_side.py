@@ -28,6 +28,7 @@ from .asking import (
     Xdata,
     check,
     told,
+    until,
 )
 from .comparing import LEAVES, PLACES
 from .scenarios import BLOCK, KINDS, MIB, MODE, with_mode, zoo
@@ -586,12 +587,24 @@ def test_unlink(key: str, sides: list[Asking]) -> None:
         assert ([*c["xdata"]], ours["xdata"]) == ([keys.GET_BLOCK_COUNT], None)
 
 
+def until_no_fd_is_open(side: Asking, name: str) -> None:
+    """A brick gets the release some time after the client has dropped the fd."""
+
+    def open_fds(reply: Any) -> int:
+        return int(reply.xdata[keys.OPEN_FD_COUNT])
+
+    seen = len(side.outcomes)
+    until(lambda: side.do("lookup", name, xdata={keys.OPEN_FD_COUNT: 0}, keep=open_fds) == 0)
+    del side.outcomes[seen:]
+
+
 def unlinking(side: Asking, xdata: Xdata) -> None:
     zoo(side)
     held = [side.held(name, bytes(3 * BLOCK)) for name in ("open", "open twice", "two names")]
     for name in "two names", "open twice":
         side.do("link", name, f"{name} too")
     del held[2]
+    until_no_fd_is_open(side, "two names")
     side.linkto("marked")
     side.linkto("marked with nothing", b"")
     side.linkto("unmarked", None)

@@ -1,8 +1,10 @@
-"""What storage translators answer beside the fop itself: fd counts, and checksums for self-heal."""
+"""What storage translators are asked beside a fop and answer: numbers in xdata, fd counts,
+checksums for self-heal."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 
 from glupy import keys
@@ -10,6 +12,17 @@ from glupy.views import Dict, Inode
 
 _COUNTS = keys.OPEN_FD_COUNT, keys.ACTIVE_FD_COUNT
 _CHECKSUM_BYTES = 32
+
+
+def number_in(xdata: Dict | None, key: str) -> int:
+    """Return a number in a fop's xdata, 0 if there is none. Without a type it may be text."""
+    if xdata is None or key not in xdata:
+        return 0
+    value = xdata[key]
+    if isinstance(value, int):
+        return value
+    text = re.match(rb"\s*[-+]?\d+", xdata.get_bytes(key) or b"")
+    return int(text[0]) if text else 0
 
 
 def fd_count(answers: Dict, key: str, inode: Inode | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from glupy import PASS, Pass, fops, keys
+from glupy.answers import number_in
 from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
 from pybd.base import Base, Seen, cleaned, file_of, on_fd, with_key
@@ -35,18 +36,17 @@ class Attributes(Base):
         hidden = cleaned(answers, xdata)
         if file is not None:
             self.show(file, buf)
-            if xdata is not None:
-                hidden = self._with_content(file, hidden, xdata)
+            hidden = self._with_content(file, hidden, xdata)
         return reply._replace(xdata=hidden)
 
-    def _with_content(self, file: File, answers: Dict | None, asked: Dict) -> Dict | None:
+    def _with_content(self, file: File, answers: Dict | None, asked: Dict | None) -> Dict | None:
         """Give a small file's content, if it was asked for: the stub has only zeros."""
-        if keys.CONTENT not in asked:
+        if asked is None or keys.CONTENT not in asked:
             return answers
         answers = answers.copy() if answers is not None else Dict()
         if keys.CONTENT in answers:
             del answers[keys.CONTENT]
-        if file.size <= asked[keys.CONTENT]:
+        if file.size <= number_in(asked, keys.CONTENT):
             with contextlib.suppress(OSError):
                 answers[keys.CONTENT] = os.pread(self.device(file).number, file.size, 0)
         return answers
@@ -67,11 +67,13 @@ class Attributes(Base):
             reply = await self.child.stat(loc, xdata)
             value = None
         buf = reply.buf
+        answers = cleaned(reply.xdata, xdata)
         if buf is not None and (value is not None or isinstance(inode.ctx, File)):
             file = self.note(inode, buf, value, since)
             if file is not None:
                 self.show(file, buf)
-        return reply._replace(xdata=cleaned(reply.xdata, xdata))
+                answers = self._with_content(file, answers, xdata)
+        return reply._replace(xdata=answers)
 
     @on_fd
     def fstat(self, frame: Frame, file: File, fd: Fd, xdata: Dict | None) -> Any:
@@ -96,7 +98,13 @@ class Attributes(Base):
         file = file_of(inode)
         if file is None:
             return PASS
-        return self._set(file, valid, lambda: self.child.setattr(loc, stbuf, valid, xdata))
+        return self._setattr(file, loc, stbuf, valid, xdata)
+
+    async def _setattr(
+        self, file: File, loc: Loc, stbuf: Iatt, valid: int, xdata: Dict | None
+    ) -> Any:
+        reply = await self._set(file, valid, lambda: self.child.setattr(loc, stbuf, valid, xdata))
+        return reply._replace(xdata=self._with_content(file, reply.xdata, xdata))
 
     def fsetattr(
         self, frame: Frame, fd: Fd, stbuf: Iatt, valid: int, xdata: Dict | None
@@ -140,6 +148,5 @@ class Attributes(Base):
                 if file is not None:
                     self.show(file, iatt)
                     changed = True
-                    if xdata is not None:
-                        entry.dict = self._with_content(file, entry.dict, xdata)
+                    entry.dict = self._with_content(file, entry.dict, xdata)
         return reply._replace(entries=entries) if changed else reply

@@ -17,6 +17,7 @@ from pybd.device import Device
 from pybd.files import PLAIN, File
 from pybd.mapping import THIN
 
+_PROTECTION = keys.PROTECT_WRITES, keys.AVOID_OVERWRITE
 SYNC = os.O_SYNC | os.O_DSYNC
 _COPY_AT_A_TIME = 1 << 20
 _COPY_AT_ONCE = 16 << 20
@@ -136,8 +137,12 @@ class Data(Base):
             raise failed(errno.EINVAL)
         if file.device is not None:
             check_aligned(fd, file.device, offset, length)
-        if fd.flags & os.O_APPEND or offset + length > file.size:
-            return self._write_beyond(
+        if (
+            fd.flags & os.O_APPEND
+            or offset + length > file.size
+            or (xdata is not None and any(key in xdata for key in _PROTECTION))
+        ):
+            return self._write_serialized(
                 frame,
                 file,
                 fd,
@@ -163,7 +168,7 @@ class Data(Base):
         at_end = offset == file.size
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
 
-    async def _write_beyond(
+    async def _write_serialized(
         self,
         frame: Frame,
         file: File,
@@ -174,11 +179,14 @@ class Data(Base):
         xdata: Dict | None,
         write: Callable[[int, int], int],
     ) -> Any:
-        """Write where the file may have to grow; ``write`` gets the device and the offset."""
+        """Write while no other write of this kind is: the file may have to grow, or rebalance is at
+        work. ``write`` gets the device and the offset."""
         async with file.resizing:
             device = file.device
             if device is None or file.moving:
                 return LATER
+            if xdata is not None:
+                await self._check_protection(file, fd, xdata)
             append = bool(fd.flags & os.O_APPEND)
             at_end = append or offset == file.size
             if append:
@@ -211,6 +219,25 @@ class Data(Base):
                         await self.resize(file, fd, max(old, offset + done) if done else old)
                     after = self.shown(file)
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
+
+    async def _check_protection(self, file: File, fd: Fd, xdata: Dict) -> None:
+        """Rebalance's own copying is refused (EBUSY) once clients write to the file, too; those
+        mark it. It has its mapping before its data comes."""
+        if keys.PROTECT_WRITES in xdata:
+            mark = Dict({keys.PROTECT_WRITES: xdata.get_bytes(keys.PROTECT_WRITES) or b""})
+            internal = Dict({keys.INTERNAL_FOP: 1})  # not what a reserve is for
+            try:
+                with self.changes(file):
+                    await self.child.fsetxattr(fd, mark, 0, internal)
+            except OSError:
+                raise failed(errno.EBUSY) from None
+        elif keys.AVOID_OVERWRITE in xdata:
+            try:
+                await self.child.fgetxattr(fd, keys.PROTECT_WRITES)
+            except OSError as error:
+                if error.errno == errno.ENODATA:
+                    return
+            raise failed(errno.EBUSY)
 
     async def truncate(
         self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None
@@ -294,9 +321,8 @@ class Data(Base):
         device.sync(data_only=bool(datasync))
         await self._store(frame, file, fd)
         reply = await self.child.fsync(fd, datasync, xdata)
-        self.show(file, reply.prebuf)
-        self.show(file, reply.postbuf)
-        return reply
+        now = self.shown(file)  # C posix tells of none if it syncs several files at once
+        return reply._replace(prebuf=now, postbuf=now)
 
     @on_fd
     async def rchecksum(
@@ -380,7 +406,7 @@ class Data(Base):
             data = await self._copy_from(source, fd_in, off_in + done, wanted)
             if not data:
                 break
-            last = await self._copy_to(frame, target, fd_out, off_out + done, data)
+            last = await self._copy_to(frame, target, fd_out, off_out + done, data, xdata)
             first = first or last
             done += last.op_ret
         stbuf = (await self._attributes(fd_in, source)).copy()
@@ -400,19 +426,25 @@ class Data(Base):
         return bytes(reply.vector) if isinstance(reply.vector, Vector) else b""
 
     async def _copy_to(
-        self, frame: Frame, file: File | None, fd: Fd, offset: int, data: bytes
+        self,
+        frame: Frame,
+        file: File | None,
+        fd: Fd,
+        offset: int,
+        data: bytes,
+        xdata: Dict | None,
     ) -> Any:
         if file is None:
-            return await self.child.writev(fd, data, 1, offset, 0, None)
+            return await self.child.writev(fd, data, 1, offset, 0, None, xdata)
         self.device(file)
-        reply = await self._write_beyond(
+        reply = await self._write_serialized(
             frame,
             file,
             fd,
             len(data),
             offset,
             0,
-            None,
+            xdata,
             lambda number, at: os.pwrite(number, data, at),
         )
         if reply is LATER:

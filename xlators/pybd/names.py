@@ -129,9 +129,15 @@ class Names(Moving):
         file = await self._victim(loc)
         if file is None:
             return await self.child.unlink(loc, xflags, xdata)
+        counts = xdata is not None and keys.GET_BLOCK_COUNT in xdata  # features/shard does
+        blocks = self.shown(file).ia_blocks if counts else 0
         with self.changes(file):
             reply = await self.child.unlink(loc, xflags, xdata)
-        reply = reply._replace(xdata=self.shown_in(file, reply.xdata))
+        answers = self.shown_in(file, reply.xdata)
+        if answers is not None and keys.GET_BLOCK_COUNT in answers:
+            answers = answers.copy()
+            answers.set_uint(keys.GET_BLOCK_COUNT, blocks, 64)
+        reply = reply._replace(xdata=answers)
         await self._lost_a_name(file, loc.inode)
         return reply
 

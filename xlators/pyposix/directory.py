@@ -6,9 +6,10 @@ import errno
 import os
 
 from glupy import fops, keys, linux
+from glupy.answers import number_in
 from glupy.views import Dict, Dirent, Fd, Frame, Gfid, Loc
 from glupy.views.base import encoded
-from pyposix import ancestry, cloudsync, xattrs
+from pyposix import ancestry, cloudsync
 from pyposix.brick import Brick
 from pyposix.files import OpenFile
 
@@ -61,7 +62,7 @@ class Directories(Brick):
         if number < 0:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         hidden = encoded(keys.HIDDEN) if fd.inode.gfid == _ROOT else None
-        files_only = bool(xattrs.number(xdata, keys.SKIP_DIRECTORIES))
+        files_only = bool(number_in(xdata, keys.SKIP_DIRECTORIES))
         try:
             with opened.lock:  # the position is the fd's, and an anonymous fd is everybody's
                 return linux.list_directory(

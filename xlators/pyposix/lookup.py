@@ -8,12 +8,13 @@ import os
 import time
 
 from glupy import FopError, fops, keys
+from glupy.answers import number_in
 from glupy.views import Dict, Frame, Iatt, Inode, Loc
 from pyposix import xattrs
 from pyposix.brick import Brick, Entry
 from pyposix.files import File
 from pyposix.iatt import DIRECTORY
-from pyposix.xattrs import gfid_req, number
+from pyposix.xattrs import gfid_req
 
 FRESH_SECONDS = 1.0
 """A file without a gfid that is younger is still being created."""
@@ -47,7 +48,7 @@ class Lookup(Brick):
             self._heal(entry, buf, file, xdata)
             if file is None or not buf.ia_nlink:  # its gfid may be new, and its handle: a link more
                 buf, file = self._stats.look(entry.path)
-        if file is None and not number(xdata, keys.GFIDLESS_LOOKUP):
+        if file is None and not number_in(xdata, keys.GFIDLESS_LOOKUP):
             raise OSError(errno.ENODATA, "no gfid")
         if self._link_counts.enabled and file is not None and buf.c.ia_type != DIRECTORY:
             self._link_counts.ensure(file, entry.path, entry.parent.gfid)
@@ -59,7 +60,7 @@ class Lookup(Brick):
             buf = self._stats.of_path(path, file)
         except OSError as error:
             if error.errno == errno.ENOENT:
-                if number(xdata, keys.UNLINKED_LOOKUP):
+                if number_in(xdata, keys.UNLINKED_LOOKUP):
                     buf = self._stats.of_path(self._handles.orphan(file.gfid), file)
                     buf.ia_nlink = 0
                     return fops.Lookup(loc.inode, buf, None, Iatt())

@@ -8,6 +8,7 @@ import functools
 import os
 
 from glupy import fops, keys, linux, timers
+from glupy.answers import number_in
 from glupy.constants import GD_OP_VERSION_MAX
 from glupy.views import Dict, Frame, Gfid, Iatt, Inode, Loc
 from pyposix import xattrs
@@ -75,9 +76,9 @@ class Removing(Brick):
         """DHT: EBUSY for a file that is open, or that is no link file (any more)."""
         if xdata is None:
             return
-        if inode is not None and inode.fd_count and xattrs.number(xdata, keys.UNLINK_NOT_OPEN):
+        if inode is not None and inode.fd_count and number_in(xdata, keys.UNLINK_NOT_OPEN):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-        if xattrs.number(xdata, keys.UNLINK_ONLY_LINKTO) and not (
+        if number_in(xdata, keys.UNLINK_ONLY_LINKTO) and not (
             is_linkto(buf) and xattrs.find(path, keys.DHT_LINKTO)
         ):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))

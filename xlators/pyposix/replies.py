@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from glupy import keys, linux
-from glupy.answers import fd_count
+from glupy.answers import fd_count, number_in
 from glupy.views import Dict, Iatt, Inode
 from pyposix import cloudsync, gfid2path, virtual_xattr, xattrs
 from pyposix.iatt import REGULAR
@@ -78,7 +78,7 @@ class Requests:
                 fd_count(answers, key, inode)
             elif key == keys.CONTENT:
                 if data and keys.BD not in (stored := _names(target) if stored is None else stored):
-                    _content(answers, xattrs.number(asked, key), target, iatt)
+                    _content(answers, number_in(asked, key), target, iatt)
             elif key == keys.GET_SIZE:
                 if data and iatt.c.ia_type == REGULAR:
                     answers.set_uint(key, iatt.ia_size, 64)

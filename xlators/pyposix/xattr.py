@@ -7,6 +7,7 @@ import os
 import re
 
 from glupy import FopError, fops, keys
+from glupy.answers import number_in
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc, Mdata
 from glupy.views.base import encoded
 from pyposix import acl_text, cloudsync, gfid2path, replies, virtual_xattr, xattrs
@@ -54,7 +55,7 @@ class Xattrs(Brick):
             with file.gate.alone():
                 return fops.Setxattr(cloudsync.moved(path, before, uploaded_at, remote))
         self._store(file, path, dict, flags, before)
-        if xattrs.number(xdata, keys.SYNC_BACKEND_XATTRS):
+        if number_in(xdata, keys.SYNC_BACKEND_XATTRS):
             _remove_others(path, dict)
         self._metadata.touch(frame, file, path)
         answers = replies.attributes(before, self._stats.of_path(path, file))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 
 from glupy import keys
 from glupy.views import Dict
@@ -51,17 +50,6 @@ def names(target: Target) -> list[str]:
     found = os.listxattr(target, follow_symlinks=_follow(target))
     # os decodes as for file names; here it is always UTF-8.
     return [os.fsencode(name).decode("utf-8", "surrogateescape") for name in found]
-
-
-def number(xdata: Dict | None, key: str) -> int:
-    """Return a number in a fop's xdata, 0 if there is none. Without a type it may be text."""
-    if xdata is None or key not in xdata:
-        return 0
-    value = xdata[key]
-    if isinstance(value, int):
-        return value
-    text = re.match(rb"\s*[-+]?\d+", xdata.get_bytes(key) or b"")
-    return int(text[0]) if text else 0
 
 
 def gfid_req(xdata: Dict) -> bytes | None:
