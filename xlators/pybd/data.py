@@ -213,6 +213,8 @@ class Data(Base):
                         device.sync(data_only=True)
                     self.touch(frame, file)
                     after = self.shown(file)
+                if (flags | fd.flags) & SYNC and end > old:
+                    await self.sync_size(fd)
             finally:
                 if done < length and end > old:
                     with contextlib.suppress(OSError):
@@ -309,6 +311,10 @@ class Data(Base):
         await self.store_times(
             file, lambda iatt, valid: self.child.fsetattr(fd, iatt, valid), frame
         )
+
+    async def sync_size(self, fd: Fd) -> None:
+        """Have the stub's size on the disk, as O_SYNC and O_DSYNC ask when a file has grown."""
+        await self.child.fsync(fd, 1)
 
     @on_fd
     async def fsync(

@@ -122,6 +122,8 @@ class Space(Data, Base):
                             device.sync(data_only=True)
                         self.touch(frame, file)
                         after = self.shown(file)
+                    if fd.flags & SYNC and grows:
+                        await self.sync_size(fd)
                 except OSError:
                     if grows:
                         with contextlib.suppress(OSError):
@@ -131,6 +133,9 @@ class Space(Data, Base):
             self._allocate(file, device, offset, length, grows=grows)
             if grows:
                 await self.set_size(file, fd, end)
+            if fd.flags & SYNC:
+                device.sync(data_only=True)
+                await self.sync_size(fd)
             self.touch(frame, file)
             return fops.Fallocate(before, self.shown(file))
 
