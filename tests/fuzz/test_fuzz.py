@@ -53,6 +53,7 @@ from glupy.testing.fuzz.steps import (
     Write,
     Zerofill,
 )
+from glupy.testing.processes import Brick
 from glupy_tools import bench_fuzz
 from pybd.ranges import Plan, plan
 
@@ -322,6 +323,26 @@ def test_a_crash_of_the_search_itself_goes_on_over_rpc(tmp_path: Path, place: Pa
     assert again.stdout.splitlines()[-1].startswith("brick-0 ended by itself: signal SIGSEGV")
 
 
+def test_a_client_that_crashes_is_found(brick: Brick, tmp_path: Path, place: Path) -> None:
+    """Its calls are told by the process that has outlived it."""
+    module = {"module": crashing("Discard")}
+    volfile = tmp_path / "client.vol"
+    brick.client_graph(inserts=[("features/glupy", module)]).write(volfile)
+    found = subprocess.run(
+        [GLUPY, "fuzz", volfile, "--seed", "1", "--out", tmp_path / "out", "--dir", place],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(tmp_path),
+    )
+    assert (found.returncode, found.stderr) == (1, "")
+    shown = found.stdout.splitlines()
+    wrong = shown.index("wrong: the client crashed: SIGSEGV")
+    assert shown[wrong - 1].split()[1] == "discard"
+    assert (tmp_path / "out" / "repro.py").exists()
+
+
 def test_the_fixture_fails_a_test(fuzz: Callable[..., None]) -> None:
     fault = "features/glupy", {"module": f"{FAULTS_FILE}:TruncateIsAByteOff"}
     with pytest.raises(pytest.fail.Exception, match="wrong: "):
@@ -517,6 +538,19 @@ def test_a_brick_that_does_not_start_again() -> None:
         with pytest.raises(Mismatch, match=r"does not start again: .*once is enough"):
             replay(ground, [Create(0, "a"), Kill(), Start()])
         assert ground.spoiled
+
+
+def test_a_seed_makes_the_same_sequences() -> None:
+    made: list[list[list[Step]]] = []
+    for seed in 5, 5, 6:
+        made.append([])
+        with open_target("pyposix") as ground:
+            Search(
+                ground,
+                progress=lambda search: made[-1].append([step for step, _ in search.last.done]),
+            ).run(examples=20, seed=seed)
+    assert made[0] == made[1]
+    assert made[0] != made[2]
 
 
 def test_rules_are_left_out_one_by_one() -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from signal import Signals
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +16,8 @@ from rich.table import Table
 import volfiles
 from glupy.testing import logs
 from glupy.testing.fuzz import Search, report, shell
-from glupy.testing.fuzz.runner import Finding, Runner
+from glupy.testing.fuzz.runner import Finding, Ground, Runner
+from glupy.testing.fuzz.steps import Step
 
 DYING = 30.0
 """Seconds that a call may take whose bricks have ended."""
@@ -25,13 +28,27 @@ def logs_in(folder: Path) -> dict[Path, str]:
     return {path: path.read_text(errors="replace") for path in folder.rglob("*.log")}
 
 
+class Crash(NamedTuple):
+    """By what signal a search ended, and in which sequence."""
+
+    signal: Signals
+    steps: Sequence[Step]
+
+
+class ClientCrashError(Exception):
+    """The process of the search crashed, where no brick was in it."""
+
+    def __init__(self, crash: Crash) -> None:
+        super().__init__(crash.signal.name)
+        self.crash = crash
+
+
 class Found:
     """Tells what was found."""
 
     def __init__(
         self,
         console: Console,
-        search: Search,
         target: str,
         against: str | None,
         inserts: Sequence[volfiles.Insert],
@@ -40,26 +57,40 @@ class Found:
         over_rpc: bool,
         out: Path | None,
     ) -> None:
-        self._console, self._search, self._out = console, search, out
+        self._console, self._out = console, out
         self._target, self._against, self._inserts = target, against, inserts
         self._faults, self._over_rpc = faults, over_rpc
 
     def unanswered(self, runner: Runner, patience: float, logged: Mapping[Path, str]) -> None:
         """A call of this sequence does not come back, whatever is done to its bricks."""
         finding = Finding(tuple(runner.done), f"no answer within {patience:g} s")
-        self.tell(finding, logged)
+        self._show(finding, logged)
         self._console.print("not made shorter: nothing ends that call (try --over-rpc)")
         if self._out is not None:
             self._again(finding, self._out)
 
-    def tell(self, finding: Finding, logged: Mapping[Path, str]) -> None:
-        """Print it, and the last traceback in a log; keep the logs."""
+    def crashed(self, crash: Crash, why: str) -> None:
+        """What did these calls is no more, and its logs have gone with it."""
+        finding = Finding(tuple((step, None) for step in crash.steps), why)
+        self._show(finding, {})
+        self._console.print("not made shorter: it ends whatever does them")
+        if self._out is not None:
+            self._again(finding, self._out)
+
+    def tell(self, search: Search, finding: Finding, logged: Mapping[Path, str]) -> None:
+        """Print it, and the last traceback in a log; keep the logs, and write scripts."""
+        self._show(finding, logged)
+        if search.flaky:
+            self._console.print("done again, the same calls did not always fail")
+        if search.ground.spoiled:
+            self._console.print(
+                "not made shorter: what is left there cannot be removed (try --over-rpc)"
+            )
+        self._keep(search.ground, finding)
+
+    def _show(self, finding: Finding, logged: Mapping[Path, str]) -> None:
         console = self._console
         _show(console, finding)
-        if self._search.flaky:
-            console.print("done again, the same calls did not always fail")
-        if self._search.ground.spoiled:
-            console.print("not made shorter: what is left there cannot be removed (try --over-rpc)")
         if trouble := next(filter(None, map(logs.traceback_in, logged.values())), None):
             console.print(f"the last traceback in a log:\n{trouble}", markup=False, highlight=False)
         if self._out is not None:
@@ -68,9 +99,9 @@ class Found:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_text(text)
 
-    def keep(self, finding: Finding) -> None:
+    def _keep(self, ground: Ground, finding: Finding) -> None:
         """Write the scripts that show it again."""
-        out, console, ground = self._out, self._console, self._search.ground
+        out, console = self._out, self._console
         if out is None:
             return
         self._again(finding, out)

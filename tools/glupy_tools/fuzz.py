@@ -28,8 +28,11 @@ from glupy_tools.volfile import insert_option
 if TYPE_CHECKING:
     from glupy.testing.fuzz import Search
     from glupy.testing.fuzz.runner import Runner
+    from glupy_tools.findings import Crash
 
 CACHE = Path("~/.cache/glupy/fuzz")
+JOURNAL = "journal"
+"""In the folder of stores: the calls of the sequence that is tried now."""
 AT_ONCE = 500
 """Examples between two looks at the clock, at most."""
 
@@ -150,6 +153,7 @@ def fuzz(
     from glupy.testing.fuzz import (  # noqa: PLC0415
         Search,
         TargetError,
+        journal,
         open_target,
         targets,
     )
@@ -161,6 +165,7 @@ def fuzz(
     words = [target, against or "", *faults, *(f"{type_}{options}" for type_, options in inserts)]
     name = "".join(c if c.isalnum() else "-" for c in "-".join(words))[:200]
     database = DirectoryBasedExampleDatabase(CACHE.expanduser() / name)
+    tell = partial(findings.Found, console, target, against, inserts, faults, out=out)
     in_process = any(targets.runs_in_process(each, faults) for each in (target, against) if each)
     search: Search | None = None
     logged: dict[Path, str] = {}
@@ -170,8 +175,10 @@ def fuzz(
                 _sheltered(place or targets.roomy(), in_process and not over_rpc)
             )
             over_rpc |= crash is not None
+            found = tell(over_rpc=over_rpc)
             opened = partial(open_target, faults=faults, parent=parent, over_rpc=over_rpc)
             ground = stack.enter_context(opened(target, inserts=inserts))
+            ground.journal = journal.Journal(parent / JOURNAL)
             other = None
             if against:
                 over = over_rpc and targets.is_recipe(against)
@@ -188,9 +195,6 @@ def fuzz(
                 progress.update(task, description=text)
 
             search = Search(ground, other, progress=show, database=database)
-            found = findings.Found(
-                console, search, target, against, inserts, faults, over_rpc=over_rpc, out=out
-            )
 
             def give_up(runner: Runner) -> None:
                 progress.stop()
@@ -208,30 +212,43 @@ def fuzz(
         if search is None or search.finding is None:
             raise CommandError(str(error), status=1 if search else 2) from error
         console.print(f"and in the end: {str(error).splitlines()[0]}", highlight=False)
+    except findings.ClientCrashError as error:
+        tell(over_rpc=over_rpc or in_process).crashed(error.crash, f"the client crashed: {error}")
+        raise SystemExit(1) from None
     console.print(f"{search.examples:,} sequences, {search.calls:,} calls")
-    if search.finding is None:
-        if crash is not None:
-            raise CommandError(f"{crash.name} in one process, and over RPC nothing is found")
+    if search.finding is None and crash is None:
         console.print("nothing found")
         return
-    found.tell(search.finding, logged)
-    found.keep(search.finding)
+    if search.finding is not None:
+        found.tell(search, search.finding, logged)
+    elif crash is not None:
+        why = f"{crash.signal.name} in one process, and over RPC nothing is found"
+        tell(over_rpc=False).crashed(crash, why)
     raise SystemExit(1)
 
 
 @contextmanager
-def _sheltered(place: Path, in_process: bool) -> Iterator[tuple[Path, Signals | None]]:
-    """A folder for stores, and by what a search with its bricks in its own process has crashed."""
+def _sheltered(place: Path, in_process: bool) -> Iterator[tuple[Path, Crash | None]]:
+    """A folder for stores, and how a search with its bricks in its own process has crashed."""
+    from glupy.testing.fuzz import journal  # noqa: PLC0415
+    from glupy_tools.findings import ClientCrashError, Crash  # noqa: PLC0415
+
     made = TemporaryDirectory(prefix="glupy-fuzz-", dir=place, ignore_cleanup_errors=True)
     with made as folder:
         parent = Path(folder).resolve()
-        crash = in_a_child(lambda: clear(parent))
+
+        def ended() -> Crash | None:
+            number = in_a_child(lambda: clear(parent))
+            return Crash(number, journal.read(parent / JOURNAL)) if number else None
+
+        crash = ended()
         if crash and in_process:
-            click.echo(f"{crash.name} in the process of the search; once more, over RPC")
-            if again := in_a_child(lambda: clear(parent)):
-                raise CommandError(f"the client crashed, too: {again.name}")
+            name = crash.signal.name
+            click.echo(f"{name} in the process of the search; once more, over RPC")
+            if again := ended():
+                raise ClientCrashError(again)
         elif crash:
-            raise CommandError(f"the client crashed: {crash.name}")
+            raise ClientCrashError(crash)
         yield parent, crash
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glupy.testing.fuzz import steps
+from glupy.testing.fuzz.journal import Journal
 from glupy.testing.fuzz.model import FileModel, Promises, VolumeModel
 from glupy.testing.fuzz.side import AnyClient, AnyFile, Side
 from glupy.testing.fuzz.steps import Plan, Step
@@ -57,7 +58,8 @@ class Ground:
     read-only); apart from them the root is empty. ``faults`` are those of `glupy fuzz` that it was
     opened with, ``trouble`` makes them. ``redundant``: the first brick may fail unnoticed; then it
     is ``mistrusted``, and no backend any more. ``spoiled``: what a sequence has left could not be
-    removed. ``boundaries`` are worth trying, beside those of `strategies`.
+    removed. ``boundaries`` are worth trying, beside those of `strategies`. ``journal`` is told of
+    each call.
     """
 
     clients: Sequence[AnyClient]
@@ -71,6 +73,7 @@ class Ground:
     mistrusted: bool = False
     spoiled: bool = False
     boundaries: Sequence[int] = ()
+    journal: Journal | None = None
 
     @property
     def full(self) -> bool:
@@ -100,6 +103,8 @@ class Runner:
         self.done: list[tuple[Step, Outcome | None]] = []
         for side in self.sides:
             side.trouble.begin()
+        if ground.journal is not None:
+            ground.journal.begin()
         self._began = steps.coarse_time()
         self._injected = 0
         """The errno that the next call may fail with."""
@@ -114,6 +119,8 @@ class Runner:
         """Do a step. Raises Mismatch if it did not do what it should."""
         plan = step.plan(self.volume)
         self.done.append((step, None))
+        if self.ground.journal is not None:
+            self.ground.journal.note(step)
         with self._waiting():
             outcomes = [outcome_of(step, side) for side in self.sides]
         outcome = outcomes[0]
