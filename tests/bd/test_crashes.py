@@ -142,19 +142,47 @@ def shrinking(machine: Machine, after: float) -> None:
         assert read(machine.client, "/f") == DATA[:MIB] + bytes(SIZE - MIB)
 
 
-def cloning(machine: Machine, after: float) -> None:
-    prepared(machine, mapped=True)
+def target(machine: Machine) -> bytes:
+    """The gfid of an empty file for a copy."""
     with contextlib.suppress(FileNotFoundError):
-        machine.client.unlink("/clone")
-    write(machine.client, "/clone", b"")
-    gfid = os.getxattr(machine.folder / "clone", "trusted.gfid").hex().encode()
-    machine.killed_during(lambda client: client.setxattr("/f", "clone", gfid), after)
+        machine.client.unlink("/copy")
+    write(machine.client, "/copy", b"")
+    return os.getxattr(machine.folder / "copy", "trusted.gfid").hex().encode()
+
+
+def copying(machine: Machine, after: float, order: str) -> None:
+    prepared(machine, mapped=True)
+    gfid = target(machine)
+    machine.killed_during(lambda client: client.setxattr("/f", order, gfid), after)
     assert is_whole(read(machine.client, "/f"))
-    copy = read(machine.client, "/clone")
-    if KEY in os.listxattr(machine.folder / "clone"):
+    copy = read(machine.client, "/copy")
+    if KEY in os.listxattr(machine.folder / "copy"):
         assert is_whole(copy)
     else:
         assert not any(copy)
+
+
+def cloning(machine: Machine, after: float) -> None:
+    copying(machine, after, "clone")
+
+
+def snapshotting(machine: Machine, after: float) -> None:
+    copying(machine, after, "snapshot")
+
+
+def merging(machine: Machine, after: float) -> None:
+    prepared(machine, mapped=True)
+    machine.client.setxattr("/f", "snapshot", target(machine))
+    machine.client.truncate("/f", MIB)
+    # Of all operations the shortest.
+    machine.killed_during(lambda client: client.setxattr("/copy", "merge", b"1"), after / 4)
+    machine.check()  # until the next brick has ended it
+    data = read(machine.client, "/f")
+    if (machine.folder / "copy").exists():
+        assert data == DATA[:MIB]
+        assert is_whole(read(machine.client, "/copy"))
+    else:
+        assert is_whole(data)
 
 
 def removing(machine: Machine, after: float) -> None:
@@ -166,7 +194,7 @@ def removing(machine: Machine, after: float) -> None:
         refuses(2, lambda: machine.client.stat("/f"))
 
 
-OPERATIONS = [mapping, unmapping, growing, shrinking, cloning, removing]
+OPERATIONS = [mapping, unmapping, growing, shrinking, cloning, snapshotting, merging, removing]
 
 
 def kill(machine: Machine, operation: Callable[[Machine, float], None], times: int) -> None:

@@ -11,14 +11,8 @@ from glupy import PASS, Pass, fops, keys
 from glupy.answers import number_in
 from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
-from pybd.base import Base, Seen, cleaned, file_of, on_fd, with_key
+from pybd.base import Base, Seen, cleaned, file_of, on_fd, value_in, with_key
 from pybd.files import PLAIN, File
-from pybd.mapping import KEY
-
-
-def value_in(xdata: Dict | None) -> bytes | None:
-    """Return what a reply says of the xattr that maps a file; None if nothing."""
-    return None if xdata is None else xdata.get_bytes(KEY)
 
 
 class Attributes(Base):
@@ -35,6 +29,8 @@ class Attributes(Base):
         file = self.note(loc.inode, buf, value_in(answers), since)
         hidden = cleaned(answers, xdata)
         if file is not None:
+            if file.merging and loc.inode is not None:
+                await self.settle(loc.inode, file)
             self.show(file, buf)
             hidden = self._with_content(file, hidden, xdata)
         return reply._replace(xdata=hidden)
@@ -71,6 +67,8 @@ class Attributes(Base):
         if buf is not None and (value is not None or isinstance(inode.ctx, File)):
             file = self.note(inode, buf, value, since)
             if file is not None:
+                if file.merging:
+                    await self.settle(inode, file)
                 self.show(file, buf)
                 answers = self._with_content(file, answers, xdata)
         return reply._replace(xdata=answers)
@@ -146,6 +144,9 @@ class Attributes(Base):
             if value is not None or isinstance(inode.ctx, File):
                 file = self.note(inode, iatt, value, unsure)
                 if file is not None:
+                    if file.merging:
+                        with contextlib.suppress(OSError):  # who uses it is told
+                            await self.settle(inode, file)
                     self.show(file, iatt)
                     changed = True
                     entry.dict = self._with_content(file, entry.dict, xdata)

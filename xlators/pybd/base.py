@@ -24,6 +24,7 @@ from pybd import mapping, pools
 from pybd.device import Device, data_ranges
 from pybd.files import PLAIN, File, Files
 from pybd.identity import Identity
+from pybd.mapping import KEY
 from pybd.ranges import rounded_up
 from pybd.rules import Rules
 
@@ -190,6 +191,10 @@ class Base(Translator):
         """Look for devices without files, now and again."""
         raise NotImplementedError
 
+    async def settle(self, inode: Inode, file: File) -> None:
+        """End a merge into a file that was begun."""
+        raise NotImplementedError
+
     async def reclaim(self, file: File) -> None:
         """The last name of a file is gone, and nobody uses it: remove its device."""
         raise NotImplementedError
@@ -228,14 +233,15 @@ class Base(Translator):
             file = other  # on its way to a device
         else:
             try:
-                kind = mapping.parse(os.fsdecode(value)).kind
+                stored = mapping.stored(os.fsdecode(value))
             except OSError:
                 self.say_once(
                     iatt.ia_gfid.hex(), "%s: its xattr says %r: not mapped", iatt.ia_gfid, value
                 )
                 set_plain(inode)
                 return None
-            file = self.files.of(iatt.ia_gfid, kind)
+            file = self.files.of(iatt.ia_gfid, stored.kind)
+            file.merging = file.merging or stored.merging is not None
         set_mapped(inode, file)
         file.seen(iatt, since.changes)
         return file if file.mapped else None
@@ -271,6 +277,8 @@ class Base(Translator):
                 if inode.ctx is file:
                     del inode.ctx
                 continue
+            if file.merging:
+                await self.settle(inode, file)
             if not file.fresh:
                 since = file.looking()
                 reply = await self.child.fstat(fd)
@@ -282,12 +290,12 @@ class Base(Translator):
     async def _stored(self, fd: Fd) -> bytes | None:
         """Return the xattr that says whether a file is mapped."""
         try:
-            reply = await self.child.fgetxattr(fd, mapping.KEY)
+            reply = await self.child.fgetxattr(fd, KEY)
         except OSError as error:
             if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
                 return None
             raise
-        return None if reply.dict is None else reply.dict.get_bytes(mapping.KEY)
+        return None if reply.dict is None else reply.dict.get_bytes(KEY)
 
     # ---- its device ----
 
@@ -606,18 +614,23 @@ def _dashed(gfid: bytes) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
+def value_in(xdata: Dict | None) -> bytes | None:
+    """Return what a reply says of the xattr that maps a file; None if nothing."""
+    return None if xdata is None else xdata.get_bytes(KEY)
+
+
 def cleaned(xdata: Dict | None, asked: Dict | None) -> Dict | None:
     """Return a reply's xdata without our key, unless the caller asked for it himself."""
     if asked is None:
         return None
-    if xdata is not None and mapping.KEY in xdata and mapping.KEY not in asked:
+    if xdata is not None and KEY in xdata and KEY not in asked:
         xdata = xdata.copy()
-        del xdata[mapping.KEY]
+        del xdata[KEY]
     return xdata
 
 
 def with_key(xdata: Dict | None) -> Dict:
     """Return a request's xdata with our key in it: posix then tells what the xattr says."""
     asked = xdata.copy() if xdata is not None else Dict()
-    asked.set_int(mapping.KEY, 0)
+    asked.set_int(KEY, 0)
     return asked

@@ -64,8 +64,9 @@ class File:
     the stub's attributes as they were last seen; ``fresh``: nothing has changed them since. Who
     changes the size, or the mapping itself, holds ``resizing`` (across awaits); who reads or writes
     the device passes through ``gate`` meanwhile. ``moving``: the data is on its way to the device
-    or back from it, so everybody waits for ``resizing``. ``gone``: the last name is. Who sets the
-    stub's times holds ``storing``, and so what a client sets is not lost to a store of older ones.
+    or back from it, so everybody waits for ``resizing``. ``merging``: the xattr says that a merge
+    was begun; it is ended first. ``gone``: the last name is. Who sets the stub's times holds
+    ``storing``, and so what a client sets is not lost to a store of older ones.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class File:
         "gone",
         "kind",
         "mapped",
+        "merging",
         "moving",
         "resizing",
         "size",
@@ -98,6 +100,7 @@ class File:
         self.fresh = False
         self.mapped = True
         self.moving = False
+        self.merging = False
         self.gone = False
         self.complaint = ""
         self.times: Final = Times()
@@ -111,7 +114,12 @@ class File:
     @property
     def ready(self) -> bool:
         """Whether its data fops can be answered at once."""
-        return self.fresh and self.device is not None and not self.moving and self.mapped
+        return (
+            self.fresh
+            and self.device is not None
+            and not (self.moving or self.merging)
+            and self.mapped
+        )
 
     # ---- the stub's attributes ----
 

@@ -20,16 +20,29 @@ TYPE_BD = 1
 
 THIN, THICK = "thin", "lv"
 _KINDS = THIN, THICK
+_MERGING = ",merge="
+
+
+class Merging(NamedTuple):
+    """A snapshot whose device is to be the file's, and the size that the file is to have then."""
+
+    gfid: bytes
+    size: int
 
 
 class Mapping(NamedTuple):
-    """What the xattr says: the kind of device, and its size in bytes if it was given."""
+    """What the xattr says: the kind of device, its size in bytes if it was given, and what is
+    being merged into the file."""
 
     kind: str
     size: int | None
+    merging: Merging | None = None
 
     def __str__(self) -> str:
-        return self.kind if self.size is None else f"{self.kind}:{self.size}"
+        text = self.kind if self.size is None else f"{self.kind}:{self.size}"
+        if self.merging is not None:
+            text += f"{_MERGING}{self.merging.gfid.hex()}:{self.merging.size}"
+        return text
 
 
 def parse(text: str) -> Mapping:
@@ -38,6 +51,15 @@ def parse(text: str) -> Mapping:
     if kind not in _KINDS or (colon and not size):
         raise OSError(errno.EINVAL, f"{text!r} is not thin, lv, thin:SIZE or lv:SIZE")
     return Mapping(kind, _size(size) if colon else None)
+
+
+def stored(text: str) -> Mapping:
+    """Return what the xattr of a file says; a client may not say all of that. OSError EINVAL."""
+    plain, comma, copy = text.strip("\0 \n").partition(_MERGING)
+    if not comma:
+        return parse(plain)
+    gfid, size = parse_copy(copy)
+    return parse(plain)._replace(merging=Merging(gfid, size or 0))
 
 
 def parse_copy(text: str) -> tuple[bytes, int | None]:

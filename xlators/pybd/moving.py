@@ -21,7 +21,7 @@ from glupy.keys import GFID
 from glupy.views import Fd, Iatt, Inode, Vector
 from pybd import device as devices
 from pybd import identity, mapping
-from pybd.base import REGULAR, Base, failed, set_mapped, set_plain
+from pybd.base import REGULAR, Base, failed, set_mapped, set_plain, value_in, with_key
 from pybd.device import Device
 from pybd.files import File
 from pybd.mapping import Mapping
@@ -67,13 +67,24 @@ class Stub:
         found: Iatt = reply.postbuf
         return found
 
+    async def get(self, key: str) -> str | None:
+        """Return the value of an xattr; None without one."""
+        try:
+            reply = await self._child.getxattr(self.loc, key)
+        except OSError:
+            return None
+        return os.fsdecode(reply.dict.get_bytes(key) or b"")
+
     async def has(self, key: str) -> bool:
         """Say whether it has an xattr."""
-        try:
-            await self._child.getxattr(self.loc, key)
-        except OSError:
-            return False
-        return True
+        return await self.get(key) is not None
+
+    async def mapping(self) -> Mapping:
+        """Return what its xattr says. EIO if there is none."""
+        value = await self.get(mapping.KEY)
+        if value is None:
+            raise failed(errno.EIO)
+        return mapping.stored(value)
 
     async def set(self, key: str, value: str) -> None:
         """Set an xattr."""
@@ -401,55 +412,135 @@ class Moving(Base):
             copy.sync()
         return half
 
+    # ---- merges ----
+
     async def merge_file(self, inode: Inode, snapshot: File) -> None:
-        """Give a snapshot's contents to the file it was made of, and remove the snapshot."""
-        stub = Stub(self.child, Loc(inode=inode, gfid=snapshot.gfid))
-        try:
-            reply = await self.child.getxattr(stub.loc, mapping.ORIGIN)
-        except OSError:
-            raise OSError(errno.EINVAL, "that is no snapshot") from None
-        value = reply.dict.get_bytes(mapping.ORIGIN) if reply.dict is not None else None
-        gfid, _ = mapping.parse_copy(os.fsdecode(value or b""))
+        """Give a snapshot's contents to the file it was made of, and remove the snapshot.
+
+        That file's xattr says so first. What is then done is done once the snapshot's device has
+        the file's name; ``settle`` looks at those names if a kill comes between.
+        """
+        value = await Stub(self.child, Loc(inode=inode, gfid=snapshot.gfid)).get(mapping.ORIGIN)
+        if value is None:
+            raise OSError(errno.EINVAL, "that is no snapshot")
+        gfid, _ = mapping.parse_copy(value)
         parent, path = inode.parent(), inode.path
         if parent is None or path is None:
             raise failed(errno.EINVAL)
-        there, _ = await self._by_gfid(gfid)
-        origin = await self.learn(there.anonymous_fd())
-        if origin is None:
+        name = Loc(
+            path=path,
+            name=path.rpartition("/")[2],
+            inode=inode,
+            parent=parent,
+            gfid=snapshot.gfid,
+            pargfid=parent.gfid,
+        )
+        there, origin = await self._mapped_by_gfid(gfid)
+        if origin is None or origin is snapshot:
             raise OSError(errno.EINVAL, "what it was made of is not mapped any more")
-        name, half = self.identity.name(gfid), self.identity.half(gfid)
+        stub = Stub(self.child, Loc(inode=there, gfid=gfid))
         async with origin.resizing, snapshot.resizing:
-            with origin.gate.alone(), snapshot.gate.alone():
-                for each in (origin, snapshot):
-                    if each.device is not None:
-                        each.device.sync()
-                        each.device = None
-                self.pool.remove(half)
-                self.pool.rename(name, half)
-                self.pool.rename(self.identity.name(snapshot.gfid), name)
-            with self.changes(origin) as change:
-                change(await Stub(self.child, Loc(inode=there, gfid=gfid)).truncate(snapshot.size))
+            if not origin.mapped or not snapshot.mapped or origin.merging:
+                raise failed(errno.EAGAIN)
+            await self._refuse_names(inode, snapshot)
+            self.pool.remove(self.identity.half(gfid))  # of an attempt that was killed
+            stored = await stub.mapping()
+            merging = mapping.Merging(snapshot.gfid, snapshot.size)
+            origin.merging = True
+            try:
+                await stub.set(mapping.KEY, str(stored._replace(merging=merging)))
+                self._exchange(origin, snapshot)
+            finally:
+                await self._end_merge(origin, stub, name)
+
+    async def _refuse_names(self, inode: Inode, snapshot: File) -> None:
+        now = await Stub(self.child, Loc(inode=inode, gfid=snapshot.gfid)).stat()
+        if now.ia_nlink > 1:
+            raise OSError(errno.EMLINK, "the snapshot has other names")
+
+    def _exchange(self, origin: File, snapshot: File) -> None:
+        """Give the snapshot's device the name of the other one's, which is half a device then."""
+        name = self.identity.name(origin.gfid)
+        with origin.gate.alone(), snapshot.gate.alone():
+            for each in (origin, snapshot):
+                if each.device is not None:
+                    each.device.sync()
+                    each.device = None
+            self.pool.rename(name, self.identity.half(origin.gfid))
+            self.pool.rename(self.identity.name(snapshot.gfid), name)
             origin.size = snapshot.size
+            snapshot.gone, snapshot.mapped = True, False
+
+    async def settle(self, inode: Inode, file: File) -> None:
+        """End a merge into a file that was begun, as a kill may have left it."""
+        stub = Stub(self.child, Loc(inode=inode, gfid=file.gfid))
+        async with file.resizing:
+            if file.merging and file.mapped:
+                await self._end_merge(file, stub, None)
+
+    async def _end_merge(self, file: File, stub: Stub, snapshot: Loc | None) -> None:
+        """Have a file be as before a merge, or as after it, when the snapshot is gone.
+
+        ``snapshot`` is that file's name, if it is known. ``resizing`` is held.
+        """
+        stored = await stub.mapping()
+        name, half = self.identity.name(file.gfid), self.identity.half(file.gfid)
+        if stored.merging is not None:
+            gfid, size = stored.merging
+            there = self.pool.find(name) is not None
+            if self.pool.find(self.identity.name(gfid)) is not None:
+                if not there:
+                    self.pool.rename(half, name)
+            elif there:
+                with self.changes(file) as change:
+                    change(await stub.truncate(size))
+                file.size = size
+                for each in [snapshot] if snapshot is not None else await self._names_of(gfid):
+                    await self.child.unlink(each, 0)
+            else:
+                raise OSError(errno.EIO, "the devices of a merge are missing")
+            await stub.set(mapping.KEY, str(stored._replace(merging=None)))
             self._remove_device(half)
-            snapshot.gone = True
-            snapshot.mapped = False
-            await self.child.unlink(
-                Loc(
-                    path=path,
-                    name=path.rpartition("/")[2],
-                    inode=inode,
-                    parent=parent,
-                    gfid=snapshot.gfid,
-                    pargfid=parent.gfid,
-                ),
-                0,
-            )
+        file.merging = False
+
+    async def _names_of(self, gfid: bytes) -> list[Loc]:
+        """Return the names of a mapped file, found by a look at all of the brick."""
+        found = []
+        for path, each in self._mapped_names():
+            if each == gfid:
+                parent, _ = await self._by_gfid(os.getxattr(path.parent, GFID))
+                inode = parent.new()
+                whole = "/" / path.relative_to(self.identity.directory)
+                loc = Loc(
+                    path=str(whole), name=path.name, inode=inode, parent=parent, pargfid=parent.gfid
+                )
+                await self.child.lookup(loc)
+                found.append(loc)
+        return found
 
     async def origin_of(self, loc: Loc) -> bytes:
         """Return the gfid of the file that a snapshot was made of, as text. ENODATA if none."""
         reply = await self.child.getxattr(loc, mapping.ORIGIN)
         assert reply.dict is not None
         return reply.dict.get_bytes(mapping.ORIGIN) or b""
+
+    async def _mapped_by_gfid(self, gfid: bytes) -> tuple[Inode, File | None]:
+        """Return what a gfid is to this brick, and what is remembered of it; None: it is plain."""
+        root = self.root
+        assert root is not None, "a client asks"
+        inode = root.find(gfid) or root.new()
+        since = self.looking(inode)
+        try:
+            reply = await self.child.lookup(Loc(inode=inode, gfid=gfid), with_key(None))
+        except OSError as error:
+            if error.errno in GONE:
+                return inode, None
+            raise
+        assert reply.buf is not None
+        file = self.note(inode, reply.buf, value_in(reply.xdata), since)
+        if file is not None and file.merging:
+            await self.settle(inode, file)
+        return inode, file
 
     async def _by_gfid(self, gfid: bytes) -> tuple[Inode, Iatt]:
         root = self.root
@@ -550,7 +641,10 @@ class Moving(Base):
                 self._remove_device(known.name)
                 self.log.info("device %s removed: it never was its file's", known.name)
             elif name.half:
+                await self._mapped_by_gfid(name.gfid)  # that ends a merge
                 whole = self.identity.name(name.gfid)
+                if self.pool.find(known.name) is None:
+                    continue
                 if self.pool.find(whole) is not None:
                     self._remove_device(known.name)
                 else:
@@ -563,7 +657,9 @@ class Moving(Base):
                     "(glupy pool remove --device removes it)",
                     known.name,
                 )
-        there = self._mapped_gfids() if lost else set()
+        # Of a brick that was restored without .glusterfs, or has lost a handle, posix finds files
+        # by their names only.
+        there = {gfid for _, gfid in self._mapped_names()} if lost else set()
         for device, gfid in lost:
             if gfid in there:
                 reported.append(device)
@@ -578,10 +674,8 @@ class Moving(Base):
                 self.log.info("device %s removed: its file is gone", device)
         return reported
 
-    def _mapped_gfids(self) -> set[bytes]:
-        """Return the gfids of the mapped files that have names on the brick: of a brick that was
-        restored without .glusterfs, or has lost a handle, posix finds them by their names only."""
-        found = set()
+    def _mapped_names(self) -> Iterator[tuple[Path, bytes]]:
+        """Yield the names of all mapped files that have some on the brick, and their gfids."""
         for folder, folders, names in os.walk(self.identity.directory):
             if folder == self.identity.directory and ".glusterfs" in folders:
                 folders.remove(".glusterfs")
@@ -589,8 +683,7 @@ class Moving(Base):
                 with contextlib.suppress(OSError):
                     path = Path(folder) / name
                     os.getxattr(path, mapping.KEY, follow_symlinks=False)
-                    found.add(os.getxattr(path, GFID, follow_symlinks=False))
-        return found
+                    yield path, os.getxattr(path, GFID, follow_symlinks=False)
 
     async def _name_whole(self, file: File, half: str) -> None:
         """A command that outlived a killed brick may have given a device its half form since."""

@@ -100,7 +100,7 @@ class Xattrs(Moving):
         return made(Dict({keys.DHT_IATT: now, keys.POSTSTAT: now}))
 
     async def _map(self, inode: Inode, gfid: bytes, text: str, internal: bool) -> None:
-        wanted = mapping.parse(text)
+        wanted = mapping.stored(text) if internal else mapping.parse(text)
         if inode.gfid:
             file = await self.learn(inode.anonymous_fd())
             if file is not None:

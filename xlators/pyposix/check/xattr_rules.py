@@ -18,7 +18,7 @@ from pyposix.check.ground import Ground, parse_gfid
 from pyposix.metadata import Times
 
 SECOND = 1_000_000_000
-_MAPPING = re.compile(rb"(thin|lv)(:[0-9]+)?")
+_MAPPING = re.compile(rb"(thin|lv)(:[0-9]+)?(,merge=[0-9a-f]{32}:[0-9]+)?")
 _SPARE = 512
 """Bytes of a block for what an xattr takes besides its name and value."""
 
