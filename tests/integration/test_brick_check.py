@@ -674,6 +674,14 @@ def data_beside_a_device(brick: Damaged) -> str:
     return "a/file"
 
 
+@damage(Kind.MAPPED_DATA, mended=False)
+def data_beside_a_device_that_is_merged(brick: Damaged) -> str:
+    value = f"thin:4194304,merge={'5a' * 16}:4096"
+    os.setxattr(brick / "a/file", "user.glusterfs.bd", value.encode())
+    assert (brick / "a/file").read_bytes()
+    return "a/file"
+
+
 @damage(Kind.UNLINK_LEFTOVER)
 def open_when_it_stopped(brick: Damaged) -> str:
     gfid = brick.gfid("a/file")

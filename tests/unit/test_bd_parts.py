@@ -82,8 +82,21 @@ def test_a_discard_to_the_end_takes_the_last_unit() -> None:
     ],
 )
 def test_a_mapping(text: str, found: tuple[str, int | None]) -> None:
-    assert mapping.parse(text) == found
-    assert mapping.parse(str(Mapping(*found))) == found
+    assert mapping.parse(text) == Mapping(*found)
+    assert mapping.parse(str(Mapping(*found))) == Mapping(*found)
+
+
+def test_a_mapping_of_a_file_that_is_merged() -> None:
+    merging = Mapping("thin", 4096, mapping.Merging(bytes(range(16)), 3 * MIB))
+    assert mapping.stored(str(merging)) == merging
+    assert mapping.stored("thin:4096") == Mapping("thin", 4096)
+    for call in (
+        lambda: mapping.parse(str(merging)),  # no client says that
+        lambda: mapping.stored("thin:4096,merge=x"),
+    ):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert caught.value.errno == errno.EINVAL
 
 
 @pytest.mark.parametrize("text", ["", "thick", "thin:", "thin:x", "thin:1:2", ":1", "thin:-1"])
