@@ -90,12 +90,10 @@ def test_a_mapping_of_a_file_that_is_merged() -> None:
     merging = Mapping("thin", 4096, mapping.Merging(bytes(range(16)), 3 * MIB))
     assert mapping.stored(str(merging)) == merging
     assert mapping.stored("thin:4096") == Mapping("thin", 4096)
-    for call in (
-        lambda: mapping.parse(str(merging)),  # no client says that
-        lambda: mapping.stored("thin:4096,merge=x"),
-    ):
+    no_clients = mapping.parse, str(merging)
+    for parse, text in no_clients, (mapping.stored, "thin:4096,merge=x"):
         with pytest.raises(OSError) as caught:
-            call()
+            parse(text)
         assert caught.value.errno == errno.EINVAL
 
 

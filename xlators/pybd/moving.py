@@ -529,18 +529,24 @@ class Moving(Base):
         root = self.root
         assert root is not None, "a client asks"
         inode = root.find(gfid) or root.new()
-        since = self.looking(inode)
         try:
-            reply = await self.child.lookup(Loc(inode=inode, gfid=gfid), with_key(None))
+            return inode, await self.looked(Loc(inode=inode, gfid=gfid))
         except OSError as error:
             if error.errno in GONE:
                 return inode, None
             raise
-        assert reply.buf is not None
+
+    async def looked(self, loc: Loc) -> File | None:
+        """Look a file up; return what is remembered of it, None if it is plain."""
+        inode = loc.inode
+        since = self.looking(inode)
+        reply = await self.child.lookup(loc, with_key(None))
+        if inode is None or reply.buf is None:
+            return None
         file = self.note(inode, reply.buf, value_in(reply.xdata), since)
         if file is not None and file.merging:
             await self.settle(inode, file)
-        return inode, file
+        return file
 
     async def _by_gfid(self, gfid: bytes) -> tuple[Inode, Iatt]:
         root = self.root

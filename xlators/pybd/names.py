@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import weakref
@@ -12,7 +13,8 @@ from typing import TypeGuard
 
 from glupy import PASS, Loc, Pass, fops, keys, linux, timers
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
-from pybd.base import REGULAR, file_of, set_plain
+from pybd.base import REGULAR, failed, file_of, set_plain
+from pybd.data import SYNC
 from pybd.files import PLAIN, File
 from pybd.mapping import Mapping
 from pybd.moving import GONE, AlreadyMapped, Moving, Stub
@@ -76,31 +78,48 @@ class Names(Moving):
         xattr: Dict | None,
         xdata: Dict | None,
     ) -> fops.Put:
-        """Make a file with its data."""
-        found = self._rule(loc.name)
-        if found is None:
+        """Make a file with its data, or write into the one that is there."""
+        file = None
+        if flags and not flags & os.O_EXCL:  # none: the file is to be new, as in create
+            with contextlib.suppress(OSError):
+                file = await self.looked(loc)
+        # Empty first, then mapped: so the data goes to where it belongs.
+        if file is None and self._rule(loc.name) is not None:
+            async with self._new(loc, mode, xdata) as new:
+                reply = await self.child.put(loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata)
+                await self._map_new(loc, reply.buf, new)
+            file = file_of(loc.inode)
+            flags = flags & ~os.O_EXCL or os.O_RDWR
+        if file is None:
             return await self.child.put(
                 loc, mode, umask, flags, vector, count, offset, iobref, xattr, xdata
             )
-        # Empty first, then mapped: so the data goes to where it belongs.
-        async with self._new(loc, mode, xdata) as new:
-            reply = await self.child.put(loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata)
-            inode, buf = loc.inode, reply.buf
-            assert inode is not None and buf is not None
-            await self._map_new(loc, buf, new)
-        stub = Stub(self.child, Loc(inode=inode, gfid=buf.ia_gfid))
-        file = file_of(inode)
-        if file is not None:
-            async with file.resizing:
-                device = self.device(file)
-                end = offset + vector.nbytes
+        async with file.resizing:
+            device = self.device(file)
+            if flags & os.O_APPEND:
+                offset = file.size
+            end = offset + vector.nbytes
+            self.check_room(device, offset, vector.nbytes)
+            with self.changes(file) as change:
+                reply = await self.child.put(loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata)
+                change(reply.buf)
+            stub = Stub(self.child, Loc(inode=loc.inode, gfid=file.gfid))
+            if flags & os.O_TRUNC:
+                self.trim(file, device, 0)
+            grows = end > file.size
+            if grows:
                 self.make_room(file, device, offset, end)
-                linux.pwritev(device.number, vector, offset)
+            if linux.pwritev(device.number, vector, offset) < vector.nbytes:
+                raise failed(errno.EIO)
+            if grows:
                 with self.changes(file) as change:
                     change(await stub.truncate(end))
-                file.size = end
+                with file.gate.alone():
+                    file.size = end
+            if flags & SYNC:
+                device.sync()
+            self.touch(frame, file)
             return reply._replace(buf=self.shown(file))
-        return reply
 
     async def link(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None) -> fops.Link:
         """Give a file one more name."""
