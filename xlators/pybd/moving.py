@@ -30,6 +30,7 @@ from pybd.ranges import Range, rounded_up
 _AT_A_TIME = 1 << 20
 _SETTLED_AFTER = 0.02  # seconds: more than the file system's clock ticks in
 _ROOT_SECONDS = 0.5
+_CLOSED_SECONDS = 5.0
 GONE = errno.ENOENT, errno.ESTALE
 # Translators above keep the size of such a file in an xattr of their own.
 _SIZED_ABOVE = "trusted.ec.size", "trusted.glusterfs.shard.file-size"
@@ -581,6 +582,27 @@ class Moving(Base):
         except OSError as error:
             self.log.warning("device %s is left for later: %s", name, error.strerror)
 
+    def lost(self, file: File) -> None:
+        """The last name of a file is gone: remove its device, or look again later.
+
+        Nobody tells when an anonymous fd is given back. No inode is held meanwhile; with the last
+        of a file ``forget`` removes its device.
+        """
+        file.gone = True
+        root = self.root
+        inode = root.find(file.gfid) if root is not None else None
+        if inode is None or inode.active_fd_count == 0:
+            self.spawn(self.reclaim(file))
+            return
+        reference = weakref.ref(self)
+
+        def again() -> None:
+            translator = reference()
+            if translator is not None and not translator._closing and file.mapped:
+                translator.lost(file)
+
+        timers.call_later(_CLOSED_SECONDS, again)
+
     async def reclaim(self, file: File) -> None:
         """The last name of a file is gone, and nobody uses it: remove its device."""
         with file.gate.alone():
@@ -634,15 +656,18 @@ class Moving(Base):
             if self.identity.brick != name.brick:
                 continue
             file = self.files.find(name.gfid)
-            if file is not None:
-                if name.half:
-                    await self._name_whole(file, known.name)
+            if file is not None and name.half:
+                await self._name_whole(file, known.name)
+                continue
+            if file is not None and file.gone:
                 continue
             state = await self._state_of(name.gfid)
-            if self.files.find(name.gfid) is not None:
+            if file is not None and state is not None:
+                continue
+            if file is None and self.files.find(name.gfid) is not None:
                 continue  # mapped meanwhile
             if state is None:
-                lost.append((known.name, name.gfid))
+                lost.append((known.name, name.gfid, file))
             elif name.half and not state:
                 self._remove_device(known.name)
                 self.log.info("device %s removed: it never was its file's", known.name)
@@ -666,7 +691,7 @@ class Moving(Base):
         # Of a brick that was restored without .glusterfs, or has lost a handle, posix finds files
         # by their names only.
         there = {gfid for _, gfid in self._mapped_names()} if lost else set()
-        for device, gfid in lost:
+        for device, gfid, file in lost:
             if gfid in there:
                 reported.append(device)
                 self.say_once(
@@ -675,7 +700,11 @@ class Moving(Base):
                     "(glupy brick check --repair makes handles)",
                     device,
                 )
-            elif self.files.find(gfid) is None:
+            elif self.files.find(gfid) is not file or await self._state_of(gfid) is not None:
+                continue  # it is there again: heal makes files with the gfids that they had
+            elif file is not None:
+                self.lost(file)
+            else:
                 self._remove_device(device)
                 self.log.info("device %s removed: its file is gone", device)
         return reported

@@ -6,20 +6,17 @@ import contextlib
 import errno
 import os
 import stat
-import weakref
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeGuard
 
-from glupy import PASS, Loc, Pass, fops, keys, linux, timers
+from glupy import PASS, Loc, Pass, fops, keys, linux
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
 from pybd.base import REGULAR, failed, file_of, set_plain
 from pybd.data import SYNC
 from pybd.files import PLAIN, File
 from pybd.mapping import Mapping
 from pybd.moving import GONE, AlreadyMapped, Moving, Stub
-
-_CLOSED_SECONDS = 5.0
 
 
 class Names(Moving):
@@ -203,27 +200,7 @@ class Names(Moving):
         except OSError as error:
             if error.errno not in GONE:
                 return  # posix cannot tell: `patrol` will see
-        file.gone = True
-        self._reclaim_once_closed(file)
-
-    def _reclaim_once_closed(self, file: File) -> None:
-        """Remove the device now, or look again: nobody tells when an anonymous fd is given back.
-
-        No inode is held meanwhile; with the last of a file ``forget`` removes its device.
-        """
-        root = self.root
-        inode = root.find(file.gfid) if root is not None else None
-        if inode is None or inode.active_fd_count == 0:
-            self.spawn(self.reclaim(file))
-            return
-        reference = weakref.ref(self)
-
-        def again() -> None:
-            translator = reference()
-            if translator is not None and not translator._closing and file.mapped:
-                translator._reclaim_once_closed(file)
-
-        timers.call_later(_CLOSED_SECONDS, again)
+        self.lost(file)
 
     def _rule(self, name: str | None) -> Mapping | None:
         """Return what option ``map`` says of a name."""

@@ -1,0 +1,90 @@
+"""Files that posix purges by itself: their devices go too, and the pool has its blocks back."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from glupy.testing.gfapi import Client
+from glupy.testing.processes import Brick
+from glupy.testing.pytest_plugin import Connect
+
+from .conftest import KEY, MIB
+from .mapped import LEAVES, devices, read, wait_until, write
+
+LANDFILL = (
+    "features/glupy",
+    {"module": f"{Path(__file__).parent / 'translators' / 'landfill.py'}:Landfill"},
+)
+SOON = {"janitor-sleep-duration": "1"}
+
+pytestmark = [
+    pytest.mark.parametrize("leaf", LEAVES),
+    pytest.mark.parametrize("bd_options", [{"reclaim-interval": "1"}]),
+]
+
+
+def blocks(pool: Path) -> int:
+    """What all devices of a pool have, with those that have no name any more."""
+    os.sync()
+    found = os.statvfs(pool)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def make_mapped(client: Client, *paths: str) -> None:
+    for path in paths:
+        write(client, path, path.encode() * MIB)
+        client.setxattr(path, KEY, b"thin")
+
+
+def test_a_tree_in_the_landfill(
+    make_bd: Callable[..., Brick], connect: Connect, pool: Path, brick_dir: Path
+) -> None:
+    brick = make_bd(above=[LANDFILL], options=SOON)
+    client = connect(brick)
+    client.mkdir("/d")
+    client.mkdir("/d/below")
+    make_mapped(client, "/kept")
+    before = blocks(pool)
+    make_mapped(client, "/d/f", "/d/below/g", "/d/open", "/d/linked")
+    client.link("/d/linked", "/linked")
+    with client.open("/d/open") as file:
+        client.rmdir("/d")
+        hidden = brick_dir / "brick-0" / ".glusterfs"
+        wait_until(lambda: not list((hidden / "landfill").iterdir()))
+        wait_until(lambda: len(devices(pool)) == 3)
+        assert file.pread(7, 0).value == b"/d/open"
+    wait_until(lambda: len(devices(pool)) == 2)
+    assert read(client, "/linked", 9) == b"/d/linked"
+    client.unlink("/linked")
+    wait_until(lambda: len(devices(pool)) == 1)
+    wait_until(lambda: blocks(pool) <= before + MIB)
+    assert read(client, "/kept", 5) == b"/kept"
+
+
+# What a client has asked when its brick goes.
+@pytest.mark.allow_log(
+    r"forced unwinding frame",
+    r"remote operation failed",
+    r"error=Transport endpoint is not connected",
+)
+def test_a_kill_while_a_file_without_a_name_is_open(
+    make_bd: Callable[..., Brick], connect: Connect, pool: Path, backend: Path, brick: Brick
+) -> None:
+    client = connect(brick)
+    make_mapped(client, "/kept")
+    before = blocks(pool)
+    make_mapped(client, "/f")
+    file = client.open("/f")
+    file.pwrite(b"F", 0)
+    client.unlink("/f")
+    assert list((backend / ".glusterfs" / "unlink").iterdir())
+    brick.kill()
+    with contextlib.suppress(OSError):
+        client.close()
+    there = connect(make_bd(backend))
+    wait_until(lambda: len(devices(pool)) == 1)
+    wait_until(lambda: blocks(pool) <= before + MIB)
+    assert read(there, "/kept", 5) == b"/kept"
