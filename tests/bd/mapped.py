@@ -13,6 +13,8 @@ from .conftest import MIB
 
 LEAVES = ["posix", "pyposix"]
 PATIENCE = 5.0
+# What is refused, a brick logs as an error; pybd says which file it is about.
+REFUSED = r"is not mapped to|(clone|snapshot|merge) fails:", r"error-xlator: .*errno="
 SLOW = str(Path(__file__).parents[2] / "xlators" / "examples" / "slow.py") + ":Slow"
 
 

@@ -20,11 +20,9 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, SLOW, devices, read, refuses, wait_until, write
+from .mapped import LEAVES, REFUSED, SLOW, devices, read, refuses, wait_until, write
 
 HEAL = Path(__file__).parent / "translators" / "heal.py"
-# what is refused, a brick logs as an error; pybd says which file it is about
-REFUSED = r"is not mapped to", r"error-xlator: .*errno="
 
 pytestmark = pytest.mark.parametrize("leaf", LEAVES)
 

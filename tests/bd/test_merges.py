@@ -15,7 +15,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, SLOW, devices, read, refuses, wait_until, write
+from .mapped import LEAVES, REFUSED, SLOW, devices, read, refuses, wait_until, write
 
 pytestmark = pytest.mark.parametrize("leaf", LEAVES)
 
@@ -57,7 +57,7 @@ def has_devices_of(backend: Path, pool: Path, *names: str) -> bool:
     return found == sorted(gfid(backend, name) for name in names)
 
 
-@pytest.mark.allow_log(r"setxattr", r"error-xlator: .*errno=")
+@pytest.mark.allow_log(*REFUSED)
 def test_what_cannot_be_merged(client: Client, backend: Path) -> None:
     make_snapshot(client, backend, "f", "snap")
     refuses(errno.EINVAL, partial(client.setxattr, "/f", "merge", b"1"))

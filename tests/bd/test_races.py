@@ -233,3 +233,31 @@ def test_heal_makes_one_more_name(
     assert read(client, "/f") == b"DAta"
     assert len(devices(pool)) == 1
     assert (backend / "f").stat().st_nlink == 3
+
+
+def test_an_append_that_waits_for_an_unmapping(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect, brick_dir: Path
+) -> None:
+    """When it came the file was mapped; a clone of it was being made, which both waited for."""
+    backend = brick_dir / "brick"
+    backend.mkdir()
+    slow = "features/glupy", {"module": SLOW, "fops": "setxattr", "milliseconds": "800"}
+    brick = make_brick(backend, inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"})])
+    cloner, unmapper, client = (connect(brick) for _ in range(3))
+    write(client, "/copy", b"")
+    with client.creat("/f") as file:
+        file.pwrite(b"data", 0)
+        file.fsetxattr(KEY, b"thin")
+        gfid = os.getxattr(backend / "copy", "trusted.gfid").hex().encode()
+        unmapper.stat("/f")
+        cloning = threading.Thread(target=cloner.setxattr, args=("/f", "clone", gfid))
+        unmapping = threading.Thread(target=unmapper.removexattr, args=("/f", KEY))
+        cloning.start()
+        time.sleep(0.3)
+        unmapping.start()
+        time.sleep(0.2)
+        file.pwrite(b"more", 4)
+        unmapping.join()
+        cloning.join()
+        assert file.pread(100, 0).value == b"datamore"
+    assert read(client, "/copy") == b"data"

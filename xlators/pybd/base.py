@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
-from glupy import PASS, Option, OptionError, Translator, keys, linux
+from glupy import PASS, FopError, Gfid, Option, OptionError, Translator, keys, linux
 from glupy.constants import (
     GF_SET_ATTR_ATIME,
     GF_SET_ATTR_MTIME,
@@ -314,13 +314,32 @@ class Base(Translator):
                     self._check_owner(file, name)
                     file.device = self.pool.open(name)
                 except OSError as error:
-                    complaint = str(error.strerror or error)
-                    if complaint != file.complaint:
-                        file.complaint = complaint
-                        self.log.error("%s: device %s: %s", _dashed(file.gfid), name, complaint)
+                    self._complain(file, error)
                     raise failed(errno.EIO) from error
                 file.complaint = ""
             return file.device
+
+    def tell(self, file: File, error: OSError) -> None:
+        """Log that a device has failed: once, until it is opened anew. What failed below, posix
+        has told of."""
+        if error.errno == errno.EIO and not isinstance(error, FopError) and not file.complaint:
+            self._complain(file, error)
+
+    @contextlib.contextmanager
+    def telling(self, file: File) -> Iterator[None]:
+        """Inside, a file's device may fail: ``tell``."""
+        try:
+            yield
+        except OSError as error:
+            self.tell(file, error)
+            raise
+
+    def _complain(self, file: File, error: OSError) -> None:
+        complaint = str(error.strerror or error)
+        if complaint != file.complaint:
+            file.complaint = complaint
+            name = self.identity.name(file.gfid)
+            self.log.error("%s: device %s: %s", Gfid(file.gfid), name, complaint)
 
     def _check_owner(self, file: File, name: str) -> None:
         known = self.pool.find(name)
@@ -410,7 +429,7 @@ class Base(Translator):
                 device.measure()
         except OSError as error:
             # The file is right without it.
-            self.log.warning("%s: space is not given back: %s", _dashed(file.gfid), error)
+            self.log.warning("%s: space is not given back: %s", Gfid(file.gfid), error)
 
     async def set_size(self, file: File, fd: Fd, size: int) -> None:
         """Have the stub be as long as a file that has grown: ``resizing`` is held."""
@@ -538,10 +557,23 @@ def on_fd(
         if file is PLAIN or not may_be_mapped(inode):
             return PASS
         if file is not None and file.ready:
-            answer = core(self, frame, file, fd, *arguments)
+            try:
+                answer = core(self, frame, file, fd, *arguments)
+            except OSError as error:
+                self.tell(file, error)
+                raise
+            if isinstance(answer, Coroutine):
+                return _finished(self, frame, fd, arguments, file, answer)
             if answer is not LATER:
                 return answer
         return _later(self, frame, fd, arguments)
+
+    async def _finished(
+        self: Base, frame: Frame, fd: Fd, arguments: tuple[Any, ...], file: File, answer: Any
+    ) -> Any:
+        with self.telling(file):
+            answer = await answer
+        return answer if answer is not LATER else await _later(self, frame, fd, arguments)
 
     async def _later(self: Base, frame: Frame, fd: Fd, arguments: tuple[Any, ...]) -> Any:
         for _ in range(_ATTEMPTS):
@@ -554,9 +586,10 @@ def on_fd(
                 if file.mapped:
                     raise
                 continue
-            answer = core(self, frame, file, fd, *arguments)
-            if isinstance(answer, Coroutine):
-                answer = await answer
+            with self.telling(file):
+                answer = core(self, frame, file, fd, *arguments)
+                if isinstance(answer, Coroutine):
+                    answer = await answer
             if answer is not LATER:
                 return answer
         raise failed(errno.EIO)
@@ -607,11 +640,6 @@ def may_be_mapped(inode: Inode) -> bool:
 
 LATER = object()
 """What a ``core`` returns, or its coroutine, if the file is no longer what it was."""
-
-
-def _dashed(gfid: bytes) -> str:
-    text = bytes(gfid).hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def value_in(xdata: Dict | None) -> bytes | None:

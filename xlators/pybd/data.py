@@ -278,7 +278,8 @@ class Data(Base):
                 if not fd.anonymous and fd.flags & os.O_ACCMODE == os.O_RDONLY:
                     raise failed(errno.EINVAL)  # ftruncate(2)
                 if old < size:
-                    self.make_room(file, device, size, size)
+                    with self.telling(file):
+                        self.make_room(file, device, size, size)
                 with self.changes(file) as change:
                     reply = await wind()
                     change(reply.postbuf)
@@ -427,7 +428,9 @@ class Data(Base):
     async def _copy_from(self, file: File | None, fd: Fd, offset: int, length: int) -> bytes:
         if file is not None:
             wanted = min(length, max(file.size - offset, 0))
-            return b"".join(_pieces(self.device(file).number, offset, wanted))
+            device = self.device(file)
+            with self.telling(file):
+                return b"".join(_pieces(device.number, offset, wanted))
         reply = await self.child.readv(fd, length, offset, 0)
         return bytes(reply.vector) if isinstance(reply.vector, Vector) else b""
 
@@ -443,16 +446,17 @@ class Data(Base):
         if file is None:
             return await self.child.writev(fd, data, 1, offset, 0, None, xdata)
         self.device(file)
-        reply = await self._write_serialized(
-            frame,
-            file,
-            fd,
-            len(data),
-            offset,
-            0,
-            xdata,
-            lambda number, at: os.pwrite(number, data, at),
-        )
+        with self.telling(file):
+            reply = await self._write_serialized(
+                frame,
+                file,
+                fd,
+                len(data),
+                offset,
+                0,
+                xdata,
+                lambda number, at: os.pwrite(number, data, at),
+            )
         if reply is LATER:
             raise failed(errno.EIO)  # unmapped this very moment
         return reply

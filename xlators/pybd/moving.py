@@ -215,7 +215,7 @@ class Moving(Base):
             seen = before
             while True:
                 if old:
-                    self.check_room(device, 0, old)
+                    self._check_free(wanted.kind, [each async for each in stub.data(old)])
                     await self._copy_in(stub, device, old)
                 device.sync()
                 # What was on its way to the file when we came may arrive late.
@@ -242,6 +242,17 @@ class Moving(Base):
                 await stub.set_times(seen)
         since = file.looking()
         file.seen(await stub.stat(), since)
+
+    def _check_free(self, kind: str, data: list[Range]) -> None:
+        """ENOSPC if the pool has no room for what is to be copied, and its reserve.
+
+        Without this the kernel would find out when it writes, and that is EIO.
+        """
+        if kind == mapping.THIN:  # a thick one has its space
+            room = self.pool.room()
+            needed = sum(behind - first for first, behind in data)
+            if (room.free - needed) * 100 < room.size * self.option("reserve"):
+                raise failed(errno.ENOSPC)
 
     async def _empty(self, stub: Stub, size: int) -> None:
         """Have a stub be a hole."""
@@ -404,12 +415,14 @@ class Moving(Base):
         self.pool.remove(half)
         if self.pool.snapshot(name, half, self.identity.tag):
             return half
+        data = devices.data_ranges(device, 0, source.size)
+        self._check_free(source.kind, data)
         self.pool.make(half, device.size, source.kind, self.identity.tag)
         with self._half(half) as opened:
             copy = opened()
             if not self.pool.fresh_is_zero:
                 copy.clear(0, copy.size)
-            devices.copy(device, copy, devices.data_ranges(device, 0, source.size))
+            devices.copy(device, copy, data)
             copy.sync()
         return half
 

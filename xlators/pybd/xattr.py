@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable
 from typing import Any
 
-from glupy import PASS, Pass, fops, keys
+from glupy import PASS, Gfid, Pass, fops, keys
 from glupy.views import Dict, Fd, Frame, Inode, Loc
 from pybd import mapping
 from pybd.base import failed, file_of
@@ -74,16 +74,12 @@ class Xattrs(Moving):
         internal = frame.pid < 0
         gfid = inode.gfid or (loc.gfid if loc is not None else inode.gfid)
         for key, text in orders.items():
-            if key == KEY:
-                await self._map(inode, gfid, text, internal)
-                continue
-            file = await self.learn(inode.anonymous_fd())
-            if file is None:
-                raise OSError(errno.EINVAL, "that file is not mapped")
-            if key == mapping.MERGE:
-                await self.merge_file(inode, file)
-            else:
-                await self.copy_file(file, text, is_snapshot=key == mapping.SNAPSHOT)
+            try:
+                await self._obey(inode, gfid, key, text, internal)
+            except OSError as error:
+                what = "is not mapped to" if key == KEY else f"{key} fails:"
+                self.log.error("%s %s %s: %s", gfid, what, text, error.strerror or error)
+                raise
         made = fops.Setxattr if loc is not None else fops.Fsetxattr
         if len(rest):
             if loc is not None:
@@ -99,6 +95,18 @@ class Xattrs(Moving):
         now = self.shown(known)
         return made(Dict({keys.DHT_IATT: now, keys.POSTSTAT: now}))
 
+    async def _obey(self, inode: Inode, gfid: bytes, key: str, text: str, internal: bool) -> None:
+        if key == KEY:
+            await self._map(inode, gfid, text, internal)
+            return
+        file = await self.learn(inode.anonymous_fd())
+        if file is None:
+            raise OSError(errno.EINVAL, "that file is not mapped")
+        if key == mapping.MERGE:
+            await self.merge_file(inode, file)
+        else:
+            await self.copy_file(file, text, is_snapshot=key == mapping.SNAPSHOT)
+
     async def _map(self, inode: Inode, gfid: bytes, text: str, internal: bool) -> None:
         wanted = mapping.stored(text) if internal else mapping.parse(text)
         if inode.gfid:
@@ -107,11 +115,7 @@ class Xattrs(Moving):
                 if internal:
                     return
                 raise failed(errno.EEXIST)
-        try:
-            await self.map_file(inode, gfid, wanted, keeps_size=internal)
-        except OSError as error:
-            self.log.error("%s is not mapped to %s: %s", gfid, text, error.strerror or error)
-            raise
+        await self.map_file(inode, gfid, wanted, keeps_size=internal)
 
     async def _changed(self, file: File, wind: Awaitable[Any]) -> Any:
         """Xattrs of a mapped file change; the attributes in the reply are to be the file's."""
@@ -176,7 +180,11 @@ class Xattrs(Moving):
         file = await self.learn(inode.anonymous_fd())
         if file is None:
             raise failed(errno.ENODATA)
-        await self.unmap_file(inode, file)
+        try:
+            await self.unmap_file(inode, file)
+        except OSError as error:
+            self.log.error("%s is not unmapped: %s", Gfid(file.gfid), error.strerror or error)
+            raise
         return made()
 
     def getxattr(

@@ -61,6 +61,7 @@ def test_a_pool_that_is_not_there(
     assert len(re.findall(f"is not mapped to lv: .*{complaint}", log)) == 1
 
 
+@pytest.mark.expect_log(r": device glupy\..*: Input/output error")
 @pytest.mark.allow_log(*REFUSED)
 def test_a_device_that_fails(
     group: str, make_brick: MakeBrick, connect: Connect, brick_dir: Path
