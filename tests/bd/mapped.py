@@ -12,6 +12,8 @@ from glupy.testing.gfapi import Client
 from .conftest import MIB
 
 LEAVES = ["posix", "pyposix"]
+ONE_LEAF = [pytest.param("posix", marks=pytest.mark.long), "pyposix"]
+"""For what does not depend on it: the other one's turn is in the long run."""
 PATIENCE = 5.0
 # What is refused, a brick logs as an error; pybd says which file it is about.
 REFUSED = r"is not mapped to|(clone|snapshot|merge) fails:", r"error-xlator: .*errno="

@@ -18,11 +18,11 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, devices, read, refuses, write
+from .mapped import ONE_LEAF, devices, read, refuses, write
 
 # Of the translators above, which log each fop that fails, and of C posix.
 pytestmark = [
-    pytest.mark.parametrize("leaf", LEAVES),
+    pytest.mark.parametrize("leaf", ONE_LEAF),
     pytest.mark.allow_log(
         r"-pybd: ", r"errno=", r"error=Input/output", r"error: Input/output", r"setxattr"
     ),

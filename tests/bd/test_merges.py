@@ -15,9 +15,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, REFUSED, SLOW, devices, read, refuses, wait_until, write
-
-pytestmark = pytest.mark.parametrize("leaf", LEAVES)
+from .mapped import LEAVES, ONE_LEAF, REFUSED, SLOW, devices, read, refuses, wait_until, write
 
 OLD, NEW = b"new" * MIB, b"old" * MIB + bytes(4 * MIB)
 """Of the file, and of its snapshot: what the file has after the merge."""
@@ -57,6 +55,7 @@ def has_devices_of(backend: Path, pool: Path, *names: str) -> bool:
     return found == sorted(gfid(backend, name) for name in names)
 
 
+@pytest.mark.parametrize("leaf", ONE_LEAF)
 @pytest.mark.allow_log(*REFUSED)
 def test_what_cannot_be_merged(client: Client, backend: Path) -> None:
     make_snapshot(client, backend, "f", "snap")
@@ -73,6 +72,7 @@ def test_what_cannot_be_merged(client: Client, backend: Path) -> None:
     assert read(client, "/other") == NEW
 
 
+@pytest.mark.parametrize("leaf", ONE_LEAF)
 def test_a_merge_right_after_a_start(
     make_bd: Callable[..., Brick],
     connect: Connect,
@@ -98,6 +98,8 @@ def test_a_merge_right_after_a_start(
 
 
 # What a client has asked when its brick goes.
+@pytest.mark.long
+@pytest.mark.parametrize("leaf", LEAVES)
 @pytest.mark.allow_log(
     r"forced unwinding frame",
     r"remote operation failed",
@@ -105,11 +107,7 @@ def test_a_merge_right_after_a_start(
 )
 @pytest.mark.parametrize(
     ("step", "after"),
-    [
-        pytest.param("setxattr", False, marks=pytest.mark.long),
-        ("truncate", True),
-        pytest.param("unlink", True, marks=pytest.mark.long),
-    ],
+    [("setxattr", False), ("truncate", True), ("unlink", True)],
 )
 def test_a_kill_before_a_step(
     make_brick: Callable[..., Brick],
@@ -146,6 +144,7 @@ def test_a_kill_before_a_step(
 STEPS = ["none", "said", "taken", "given", "cut", "nameless", "gone", "unsaid"]
 
 
+@pytest.mark.parametrize("leaf", LEAVES)
 def test_what_a_kill_may_leave(
     make_bd: Callable[..., Brick],
     connect: Connect,

@@ -159,6 +159,8 @@ class Data(Base):
                 return LATER
             self.check_room(device, offset, length)
             before = self.shown(file)
+            if file.written is not None:
+                file.written.append((offset, offset + length))
             done = linux.pwritev(device.number, vector, offset)
             if (flags | fd.flags) & SYNC or alone:
                 # Alone: shard counts blocks by the attributes, and they come with the bytes.

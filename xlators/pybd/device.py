@@ -184,14 +184,17 @@ class Device:
 
 
 def copy(source: Device, target: Device, pieces: list[Range]) -> None:
-    """Copy pieces of one device to another, where they have the same places."""
+    """Copy pieces of one device to another, where they have the same places; zeros as holes."""
     for first, behind in pieces:
         at = first
         while at < behind:
             data = os.pread(source.number, min(_CHUNK, behind - at), at)
             if not data:
                 break
-            os.pwrite(target.number, data, at)
+            if any(data):
+                os.pwrite(target.number, data, at)
+            else:
+                target.discard(at, len(data), target.size)
             at += len(data)
 
 

@@ -11,6 +11,7 @@ from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
 from glupy.gate import Gate
 from glupy.views import Iatt
 from pybd.device import Device
+from pybd.ranges import Range
 
 PLAIN: Final = object()
 """The context of an inode that is known not to be mapped."""
@@ -65,8 +66,9 @@ class File:
     changes the size, or the mapping itself, holds ``resizing`` (across awaits); who reads or writes
     the device passes through ``gate`` meanwhile. ``moving``: the data is on its way to the device
     or back from it, so everybody waits for ``resizing``. ``merging``: the xattr says that a merge
-    was begun; it is ended first. ``gone``: the last name is. Who sets the stub's times holds
-    ``storing``, and so what a client sets is not lost to a store of older ones.
+    was begun; it is ended first. ``written``: what is written or discarded inside the file, while
+    its device is copied. ``gone``: the last name is. Who sets the stub's times holds ``storing``,
+    and so what a client sets is not lost to a store of older ones.
     """
 
     __slots__ = (
@@ -89,6 +91,7 @@ class File:
         "storing",
         "stub",
         "times",
+        "written",
     )
 
     def __init__(self, gfid: bytes, kind: str) -> None:
@@ -103,6 +106,7 @@ class File:
         self.merging = False
         self.gone = False
         self.complaint = ""
+        self.written: list[Range] | None = None
         self.times: Final = Times()
         self.resizing: Final = Lock()
         self.storing: Final = Lock()

@@ -25,12 +25,13 @@ from pybd.base import REGULAR, Base, failed, set_mapped, set_plain, value_in, wi
 from pybd.device import Device
 from pybd.files import File
 from pybd.mapping import Mapping
-from pybd.ranges import Range, rounded_up
+from pybd.ranges import Range, rounded_up, union
 
 _AT_A_TIME = 1 << 20
 _SETTLED_AFTER = 0.02  # seconds: more than the file system's clock ticks in
 _ROOT_SECONDS = 0.5
 _CLOSED_SECONDS = 5.0
+_ROUNDS = 3
 GONE = errno.ENOENT, errno.ESTALE
 # Translators above keep the size of such a file in an xattr of their own.
 _SIZED_ABOVE = "trusted.ec.size", "trusted.glusterfs.shard.file-size"
@@ -391,10 +392,11 @@ class Moving(Base):
     async def _copy_device(
         self, source: File, target: File, stub: Stub, size: int, is_snapshot: bool
     ) -> None:
-        """Make a device with the contents of another one, up to ``size``, and map a file to it."""
-        device = self.device(source)
-        with source.gate.alone():  # nobody writes to it meanwhile
-            half = self._half_copy(device, source, target.gfid)
+        """Make a device with the contents of another one, up to ``size``, and map a file to it.
+
+        ``resizing`` of both is held; who writes inside the source waits for the last bit only.
+        """
+        half = self._half_copy(self.device(source), source, target.gfid)
         with self._half(half) as opened:
             room = rounded_up(max(size, 1), self.pool.extent)
             if size > source.size:
@@ -410,20 +412,34 @@ class Moving(Base):
         target.seen(await stub.stat(), since)
 
     def _half_copy(self, device: Device, source: File, gfid: bytes) -> str:
-        device.sync()
         name, half = self.identity.name(source.gfid), self.identity.half(gfid)
         self.pool.remove(half)
-        if self.pool.snapshot(name, half, self.identity.tag):
-            return half
-        data = devices.data_ranges(device, 0, source.size)
-        self._check_free(source.kind, data)
-        self.pool.make(half, device.size, source.kind, self.identity.tag)
-        with self._half(half) as opened:
-            copy = opened()
-            if not self.pool.fresh_is_zero:
-                copy.clear(0, copy.size)
-            devices.copy(device, copy, data)
-            copy.sync()
+        device.sync()  # most of it: what comes now has others wait
+        with source.gate.alone():
+            device.sync()
+            if self.pool.snapshot(name, half, self.identity.tag):
+                return half
+            source.written = []
+        try:
+            data = devices.data_ranges(device, 0, source.size)
+            self._check_free(source.kind, data)
+            self.pool.make(half, device.size, source.kind, self.identity.tag)
+            with self._half(half) as opened:
+                copy = opened()
+                if not self.pool.fresh_is_zero:
+                    copy.clear(0, copy.size)
+                devices.copy(device, copy, data)
+                for _ in range(_ROUNDS):
+                    with source.gate.alone():
+                        again, source.written = source.written, []
+                    devices.copy(device, copy, union(again, source.size))
+                with source.gate.alone():
+                    devices.copy(device, copy, union(source.written, source.size))
+                    source.written = None
+                copy.sync()
+        finally:
+            with source.gate.alone():
+                source.written = None
         return half
 
     # ---- merges ----

@@ -46,6 +46,17 @@ def plan(
     return Plan((first, behind), tuple(edges))
 
 
+def union(ranges: list[Range], size: int) -> list[Range]:
+    """Return what ranges cover of the first ``size`` bytes, in order, without overlaps."""
+    found: list[Range] = []
+    for first, behind in sorted((first, min(behind, size)) for first, behind in ranges):
+        if found and first <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], behind)
+        elif first < behind:
+            found.append((first, behind))
+    return found
+
+
 def rounded_up(number: int, unit: int) -> int:
     """Return the least multiple of a unit that is not below a number."""
     return -(-number // unit) * unit

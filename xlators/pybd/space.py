@@ -46,6 +46,8 @@ class Space(Data, Base):
             if device is None or file.moving:
                 return LATER
             before = self.shown(file)
+            if file.written is not None:
+                file.written.append((offset, offset + len))
             device.discard(offset, len, file.size)
             if fd.flags & SYNC:
                 device.sync(data_only=True)
