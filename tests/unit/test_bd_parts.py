@@ -1,6 +1,7 @@
 """The parts of pybd that need no brick."""
 
 import errno
+import itertools
 import os
 import sys
 import time
@@ -23,7 +24,7 @@ from pybd.files import File, Files, Times
 from pybd.identity import Identity
 from pybd.mapping import Mapping
 from pybd.pools.loop import LoopPool
-from pybd.ranges import plan, rounded_up
+from pybd.ranges import plan, rounded_up, union
 from pybd.rules import Rules
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -66,6 +67,15 @@ def test_a_discard_to_the_end_takes_the_last_unit() -> None:
     assert plan(0, 10_000, 10_000, 512, 65536, 4096).discard == (0, 12288)
     assert plan(0, 9_999, 10_000, 512, 65536, 4096) == ((0, 9728), ((9728, 9999),))
     assert plan(0, 10_000, 10_000, 512, 10240, 4096).discard == (0, 10240)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=8), st.integers(0, 70))
+def test_what_ranges_cover(ranges: list[tuple[int, int]], size: int) -> None:
+    pieces = [(first, first + length) for first, length in ranges]
+    found = union(pieces, size)
+    covered = {at for first, behind in pieces for at in range(first, min(behind, size))}
+    assert [at for piece in found for at in range(*piece)] == sorted(covered)
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
 
 
 # ---- words ----

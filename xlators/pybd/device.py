@@ -26,6 +26,7 @@ _BLKGETSIZE64 = 0x80081272
 _PUNCH = linux.FALLOC_FL_PUNCH_HOLE | linux.FALLOC_FL_KEEP_SIZE
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL)
 _CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
 
 _Rung = Callable[["Device", int, int], None]
 
@@ -167,7 +168,7 @@ class Device:
         """Write zeros where there are none: what has no space gets none, what has it keeps it."""
         for start in range(first, behind, _CHUNK):
             data = os.pread(self.number, min(_CHUNK, behind - start), start)
-            if any(data):
+            if has_data(data):
                 self._write_zeros(start, start + len(data))
 
     def _write_zeros(self, first: int, behind: int) -> None:
@@ -183,6 +184,11 @@ class Device:
         (os.fdatasync if data_only else os.fsync)(self.number)
 
 
+def has_data(data: bytes) -> bool:
+    """Say whether there is anything but zeros in a piece of at most 1 MiB."""
+    return data != _ZEROS[: len(data)]
+
+
 def copy(source: Device, target: Device, pieces: list[Range]) -> None:
     """Copy pieces of one device to another, where they have the same places; zeros as holes."""
     for first, behind in pieces:
@@ -191,7 +197,7 @@ def copy(source: Device, target: Device, pieces: list[Range]) -> None:
             data = os.pread(source.number, min(_CHUNK, behind - at), at)
             if not data:
                 break
-            if any(data):
+            if has_data(data):
                 os.pwrite(target.number, data, at)
             else:
                 target.discard(at, len(data), target.size)

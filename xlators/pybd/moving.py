@@ -359,7 +359,7 @@ class Moving(Base):
             data = os.pread(device.number, min(_AT_A_TIME, behind - at), at)
             if not data:
                 return
-            if any(data):
+            if devices.has_data(data):
                 await self.child.writev(fd, data, 1, at, 0, None)
             at += len(data)
 
