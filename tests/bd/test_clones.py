@@ -1,20 +1,21 @@
-"""A file is written to and discarded in while it is cloned: nobody waits for the copy, and that is
-the file as it was at one moment."""
+"""Copies of mapped files: they share what the pool can share; where it cannot, writers go on."""
 
 import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from glupy import stores
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import ONE_LEAF, read, write
+from .mapped import ONE_LEAF, read, wait_until, write
 
 SIZE = 64 * MIB
 BLOCK = 6000
@@ -24,6 +25,7 @@ AT = SIZE // BLOCKS
 
 @pytest.mark.parametrize("leaf", ONE_LEAF)
 def test_writes_go_on(client: Client, connect: Connect, brick: Brick, backend: Path) -> None:
+    """The copy is the file as it was at one moment."""
     data = random.Random(0).randbytes(MIB)
     with client.creat("/f") as file:
         for at in range(0, SIZE, MIB):
@@ -80,3 +82,43 @@ def is_a_moment(found: bytes, data: bytes, changes: list[tuple[int, bytes]]) -> 
             state[at : at + BLOCK] = new
             (wrong.discard if found[at : at + BLOCK] == new else wrong.add)(at)
     return False
+
+
+@pytest.mark.parametrize("kind", ["xfs", pytest.param("btrfs", marks=pytest.mark.long)])
+def test_a_pool_that_shares(
+    make_bd: Callable[..., Brick], connect: Connect, brick_dir: Path, tmp_path: Path, kind: str
+) -> None:
+    """Copies take no space in it, and are files of their own; a merge leaves one of them."""
+    with stores.store(tmp_path / "small", 320 * MIB, tmp_path / "mnt", kind=kind) as small:
+        pool = small.folder / "pool"
+        pool.mkdir()
+        brick = make_bd(pool=pool)
+        client = connect(brick)
+        data = random.Random(0).randbytes(16 * MIB)
+        write(client, "/f", data)
+        client.setxattr("/f", KEY, b"thin")
+        before = used(pool)
+        for path, order in ("/clone", "clone"), ("/snap", "snapshot"):
+            write(client, path, b"")
+            gfid = os.getxattr(brick_dir / "brick-0" / path[1:], "trusted.gfid").hex()
+            client.setxattr("/f", order, gfid.encode())
+        assert used(pool) < before + 4 * MIB
+        with client.open("/f") as file, client.open("/clone") as clone:
+            file.pwrite(b"file", MIB)
+            clone.discard(0, 8 * MIB)
+            file.fsync()
+            clone.fsync()
+        assert read(client, "/f", len(data)) == data[:MIB] + b"file" + data[MIB + 4 :]
+        assert read(client, "/clone", len(data)) == bytes(8 * MIB) + data[8 * MIB :]
+        assert read(client, "/snap", len(data)) == data
+        client.setxattr("/snap", "merge", b"1")
+        assert read(client, "/f", len(data)) == data
+        wait_until(lambda: len(list(pool.iterdir())) == 2)
+        client.close()
+        brick.stop()
+
+
+def used(pool: Path) -> int:
+    os.sync()
+    found = os.statvfs(pool)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from glupy.testing import failing
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
@@ -95,6 +96,30 @@ def test_a_merge_right_after_a_start(
         file.pwrite(b"later", 0)
     assert read(there, "/g", 10) == b"laterdoldo"
     wait_until(lambda: has_devices_of(backend, pool, "f", "g"))
+
+
+@pytest.mark.parametrize("leaf", ONE_LEAF)
+@pytest.mark.allow_log(*REFUSED, r"Input/output error")
+def test_a_step_that_fails(
+    make_brick: Callable[..., Brick], connect: Connect, brick_dir: Path, pool: Path, tmp_path: Path
+) -> None:
+    """Below; who looks at the file next goes on from there."""
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    fails = "features/glupy", {"module": f"{failing.__name__}:Failing", "orders": str(orders)}
+    backend = brick_dir / "brick"
+    backend.mkdir()
+    client = connect(make_brick(backend, inserts=[fails, ("user/pybd", {"pool": f"loop:{pool}"})]))
+    for step, after in ("setxattr", False), ("truncate", True), ("unlink", True):
+        make_snapshot(client, backend, step, "snap")
+        failing.order(orders, step, errno.EIO)
+        refuses(errno.EIO, partial(client.setxattr, "/snap", "merge", b"1"))
+        assert not list(orders.glob(step))
+        assert merged(client, step, "snap") == after
+        if not after:
+            client.setxattr("/snap", "merge", b"1")
+            assert merged(client, step, "snap")
+    wait_until(lambda: has_devices_of(backend, pool, "setxattr", "truncate", "unlink"))
 
 
 # What a client has asked when its brick goes.
