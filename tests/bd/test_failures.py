@@ -148,6 +148,26 @@ def refused(
     assert devices(pool) == there
 
 
+def test_a_pool_that_fills_up(brick: Brick, client: Client, pool: Path) -> None:
+    """What is on its way then is lost, and whoever asks for it is told; the next is refused."""
+    write(client, "/f", b"x" * MIB)
+    client.setxattr("/f", KEY, b"thin:60MB")
+    with client.open("/f") as file:
+        file.fsync()
+        file.pwrite(b"X", 0)  # there is room
+        fill(pool.parent)
+        file.pwrite(b"y" * MIB, 20 * MIB)
+        refuses(errno.EIO, file.fsync)
+        refuses(errno.ENOSPC, lambda: file.pwrite(b"z" * MIB, 30 * MIB))
+        file.pwrite(b"xx", 0)
+        file.discard(20 * MIB, MIB)
+        file.fsync()
+        assert file.pread(MIB, 0).value == b"x" * MIB
+        assert file.pread(MIB, 20 * MIB).value == bytes(MIB)
+    assert len(said(brick)) == 1
+    assert brick.log_text().count("the pool is full") == 1
+
+
 def forget_what_was_read(*images: Path) -> None:
     """Have the kernel's caches of loop devices empty."""
     for image in images:

@@ -322,8 +322,10 @@ class Base(Translator):
     def tell(self, file: File, error: OSError) -> None:
         """Log that a device has failed: once, until it is opened anew. What failed below, posix
         has told of."""
-        if error.errno == errno.EIO and not isinstance(error, FopError) and not file.complaint:
-            self._complain(file, error)
+        if error.errno == errno.EIO and not isinstance(error, FopError):
+            self._room_until = 0.0  # is it that the pool is full?
+            if not file.complaint:
+                self._complain(file, error)
 
     @contextlib.contextmanager
     def telling(self, file: File) -> Iterator[None]:
