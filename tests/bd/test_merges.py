@@ -18,7 +18,8 @@ from glupy.testing.pytest_plugin import Connect
 from .conftest import KEY, MIB
 from .mapped import LEAVES, ONE_LEAF, REFUSED, SLOW, devices, read, refuses, wait_until, write
 
-OLD, NEW = b"new" * MIB, b"old" * MIB + bytes(4 * MIB)
+DATA = b"old" * 20_000
+OLD, NEW = b"new" * 20_000, DATA + bytes(5 * MIB)
 """Of the file, and of its snapshot: what the file has after the merge."""
 
 
@@ -31,7 +32,7 @@ def dashed(gfid: str) -> str:
 
 
 def make_snapshot(client: Client, backend: Path, file: str, snapshot: str) -> None:
-    write(client, f"/{file}", b"old" * MIB)
+    write(client, f"/{file}", DATA)
     client.setxattr(f"/{file}", KEY, b"thin")
     write(client, f"/{snapshot}", b"")
     order = f"{gfid(backend, snapshot)}:{len(NEW)}"

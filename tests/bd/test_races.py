@@ -241,7 +241,7 @@ def test_an_append_that_waits_for_an_unmapping(
     """When it came the file was mapped; a clone of it was being made, which both waited for."""
     backend = brick_dir / "brick"
     backend.mkdir()
-    slow = "features/glupy", {"module": SLOW, "fops": "setxattr", "milliseconds": "800"}
+    slow = "features/glupy", {"module": SLOW, "fops": "setxattr", "milliseconds": "400"}
     brick = make_brick(backend, inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"})])
     cloner, unmapper, client = (connect(brick) for _ in range(3))
     write(client, "/copy", b"")
@@ -253,9 +253,9 @@ def test_an_append_that_waits_for_an_unmapping(
         cloning = threading.Thread(target=cloner.setxattr, args=("/f", "clone", gfid))
         unmapping = threading.Thread(target=unmapper.removexattr, args=("/f", KEY))
         cloning.start()
-        time.sleep(0.3)
-        unmapping.start()
         time.sleep(0.2)
+        unmapping.start()
+        time.sleep(0.1)
         file.pwrite(b"more", 4)
         unmapping.join()
         cloning.join()

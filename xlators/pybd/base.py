@@ -7,7 +7,8 @@ import errno
 import functools
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from types import CoroutineType
 from typing import Any, NamedTuple
 
 from glupy import PASS, FopError, Gfid, Option, OptionError, Translator, keys, linux
@@ -564,7 +565,7 @@ def on_fd(
             except OSError as error:
                 self.tell(file, error)
                 raise
-            if isinstance(answer, Coroutine):
+            if isinstance(answer, CoroutineType):
                 return _finished(self, frame, fd, arguments, file, answer)
             if answer is not LATER:
                 return answer
@@ -590,7 +591,7 @@ def on_fd(
                 continue
             with self.telling(file):
                 answer = core(self, frame, file, fd, *arguments)
-                if isinstance(answer, Coroutine):
+                if isinstance(answer, CoroutineType):
                     answer = await answer
             if answer is not LATER:
                 return answer
