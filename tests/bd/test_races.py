@@ -129,6 +129,33 @@ def test_who_waited_for_a_mapping_that_fails(
     assert other.stat("/g").st_mode & 0o777 == 0o640
 
 
+def test_a_write_that_waits_for_a_merge(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect
+) -> None:
+    """The file has another device when it is its turn."""
+    slow = "features/glupy", {"module": SLOW, "fops": "ftruncate", "milliseconds": "1000"}
+    brick = make_brick(inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"})])
+    client = connect(brick)
+    write(client, "/f", b"old")
+    client.setxattr("/f", KEY, b"thin")
+    write(client, "/copy", b"")
+    (leaf, *_) = brick.graph
+    gfid = os.getxattr(Path(leaf.options["directory"]) / "copy", "trusted.gfid").hex()
+    client.setxattr("/f", "snapshot", gfid.encode())
+    with client.open("/f", os.O_RDWR) as file, client.open("/copy", os.O_RDWR) as copy:
+        file.pwrite(b"new", 0)
+        copy.pwrite(b"the", 0)
+        grows = threading.Thread(target=copy.pwrite, args=(b" copy", 3))
+        merges = threading.Thread(target=client.setxattr, args=("/copy", "merge", b"1"))
+        for thread in grows, merges:  # each waits for the one before
+            thread.start()
+            time.sleep(0.3)
+        file.pwrite(b", and more", 8)
+        merges.join()
+        grows.join()
+        assert file.pread(MIB, 0).value == b"the copy, and more"
+
+
 def test_an_append_beside_discards_up_to_the_end(client: Client) -> None:
     """Those take the whole of the last block of the pool, but not what was appended to it."""
     write(client, "/f", b"")
