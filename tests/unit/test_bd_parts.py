@@ -7,6 +7,7 @@ import sys
 import time
 import types
 import uuid
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pybd.files import File, Files, Times
 from pybd.identity import Identity
 from pybd.mapping import Mapping
 from pybd.pools.loop import LoopPool
-from pybd.ranges import plan, rounded_up, union
+from pybd.ranges import not_zero, plan, rounded_up, union
 from pybd.rules import Rules
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -61,6 +62,28 @@ def test_a_plan(offset: int, length: int, size: int, granule: int, units: int) -
         assert first // granule == (behind - 1) // granule
     if offset >= size or not length:
         assert pieces == []
+
+
+@given(near, st.lists(near, max_size=9), near)
+def test_what_is_not_zero(at: int, bytes_set: list[int], length: int) -> None:
+    """Whole pages and no others, but for the ends; pages that follow each other are one piece."""
+    data = bytearray(length)
+    for each in bytes_set:
+        if each < length:
+            data[each] = 1
+    pages = {(at + n) // PAGESIZE for n, value in enumerate(data) if value}
+    pieces = not_zero(bytes(data), at)
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(pieces))
+    for first, behind in pieces:
+        assert at <= first < behind <= at + length
+        assert first == at or first % PAGESIZE == 0
+        assert behind == at + length or behind % PAGESIZE == 0
+    found = {
+        page
+        for first, behind in pieces
+        for page in range(first // PAGESIZE, -(-behind // PAGESIZE))
+    }
+    assert found == pages
 
 
 def test_a_discard_to_the_end_takes_the_last_unit() -> None:

@@ -22,7 +22,7 @@ from glupy.enums import Event, FileType
 from glupy.options import seconds
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
 from pybd import mapping, pools
-from pybd.device import Device, data_ranges
+from pybd.device import Device, data_ranges, failed
 from pybd.files import PLAIN, File, Files
 from pybd.identity import Identity
 from pybd.mapping import KEY
@@ -34,15 +34,21 @@ _UNKNOWN = int(FileType.INVAL)
 MODIFIED = MDATA_MTIME | MDATA_CTIME
 _ROOM_SECONDS = 5.0  # as often as posix looks
 _ATTEMPTS = 100
+# How calls on a disk that is broken, or away, fail (the kernel's block/blk-core.c, blk_errors).
+_BROKEN = (
+    errno.EIO,
+    errno.EBADE,
+    errno.EILSEQ,
+    errno.ENODATA,
+    errno.ENODEV,
+    errno.ENOLINK,
+    errno.EREMOTEIO,
+    errno.ETIMEDOUT,
+)
 _ATTRIBUTES = keys.PRESTAT, keys.POSTSTAT, keys.DHT_IATT
 MOST = (1 << 63) - 1
 """The largest offset that the kernel knows."""
 ARBITER = "features/arbiter"
-
-
-def failed(number: int) -> OSError:
-    """Return the error of an errno."""
-    return OSError(number, os.strerror(number))
 
 
 class Base(Translator):
@@ -315,30 +321,33 @@ class Base(Translator):
                     self._check_owner(file, name)
                     file.device = self.pool.open(name)
                 except OSError as error:
-                    self._complain(file, error)
+                    self._complain(file, str(error.strerror or error))
                     raise failed(errno.EIO) from error
                 file.complaint = ""
             return file.device
 
-    def tell(self, file: File, error: OSError) -> None:
-        """Log that a device has failed: once, until it is opened anew. What failed below, posix
-        has told of."""
-        if error.errno == errno.EIO and not isinstance(error, FopError):
-            self._room_until = 0.0  # is it that the pool is full?
-            if not file.complaint:
-                self._complain(file, error)
+    def told(self, file: File, error: OSError) -> OSError:
+        """Return what a client is told of a failed call: EIO if the device has failed, and the log
+        says so. What the stub has failed with its own translator has told of."""
+        if error.errno not in _BROKEN or isinstance(error, FopError):
+            return error
+        self._room_until = 0.0  # is it that the pool is full?
+        told = failed(errno.EIO)
+        # The pool has words of its own; the kernel has many numbers for one fault.
+        is_ours = error.strerror != os.strerror(error.errno)
+        self._complain(file, str(error.strerror if is_ours else told.strerror))
+        return told
 
     @contextlib.contextmanager
     def telling(self, file: File) -> Iterator[None]:
-        """Inside, a file's device may fail: ``tell``."""
+        """Inside, a file's device may fail: ``told``."""
         try:
             yield
         except OSError as error:
-            self.tell(file, error)
-            raise
+            raise self.told(file, error) from None
 
-    def _complain(self, file: File, error: OSError) -> None:
-        complaint = str(error.strerror or error)
+    def _complain(self, file: File, complaint: str) -> None:
+        """Log what is wrong with a device, but not the same at each fop."""
         if complaint != file.complaint:
             file.complaint = complaint
             name = self.identity.name(file.gfid)
@@ -549,7 +558,8 @@ def on_fd(
     """Make a handler of a data fop on an fd: of a plain file it passes, of a mapped one ``core``
     (self, frame, file, fd, …) answers, at once if all is known.
 
-    ``core`` may return a coroutine, or ``LATER`` if the mapping changes meanwhile.
+    ``core`` may return a coroutine, or ``LATER`` if the mapping changes meanwhile. That a device
+    has failed is EIO to the client, and one line in the log.
     """
     name = core.__name__
 
@@ -563,8 +573,7 @@ def on_fd(
             try:
                 answer = core(self, frame, file, fd, *arguments)
             except OSError as error:
-                self.tell(file, error)
-                raise
+                raise self.told(file, error) from None
             if isinstance(answer, CoroutineType):
                 return _finished(self, frame, fd, arguments, file, answer)
             if answer is not LATER:

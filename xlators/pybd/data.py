@@ -12,8 +12,8 @@ from glupy import PASS, IoBuffer, Pass, fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.constants import MDATA_ATIME
 from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
-from pybd.base import LATER, MOST, Base, failed, file_of, may_be_mapped, on_fd
-from pybd.device import Device
+from pybd.base import LATER, MOST, Base, file_of, may_be_mapped, on_fd
+from pybd.device import Device, failed
 from pybd.files import PLAIN, File
 from pybd.mapping import THIN
 
@@ -107,6 +107,8 @@ class Data(Base):
         iobuf: IoBuffer
         if wanted:
             iobuf = linux.read_device(device.number, wanted, offset)
+            if iobuf.length < wanted <= file.size - offset:
+                raise failed(errno.EIO)  # its next page cannot be read: that is no end of the file
         else:
             iobuf = IoBuffer(1)
             iobuf.length = 0

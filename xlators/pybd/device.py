@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 
 from glupy import linux
-from pybd.ranges import Range, plan
+from pybd.ranges import Range, not_zero, plan
 
 # linux/fs.h
 _BLKSSZGET = 0x1268
@@ -34,10 +34,10 @@ _Rung = Callable[["Device", int, int], None]
 class Device:
     """An open block device. It closes when this object goes: whoever uses it keeps it.
 
-    ``granule`` is what it discards at least, ``unit`` what it gets space by, in bytes;
-    ``discards_to_zeros`` says that what was discarded is promised to read as zeros. Where it is
-    not, or where a discard is not to be had, the next way to zeros is taken, and what is not
-    supported is not tried again:
+    ``granule`` is what a discard begins and ends at multiples of, ``unit`` what it gets space by,
+    in bytes; ``discards_to_zeros`` says that what was discarded is promised to read as zeros. Where
+    it is not, or where a discard is not to be had, the next way to zeros is taken; once that has
+    done it, what was not supported is not tried again:
 
     1. BLKDISCARD, if it promises zeros;
     2. fallocate(PUNCH_HOLE): zeros by the device, which gives space back if it can do so safely
@@ -48,6 +48,7 @@ class Device:
     ``lbprz`` is for SCSI disks, and says whether they promise that what is unmapped reads as zeros.
     There PUNCH_HOLE frees nothing that only UNMAP would, and BLKDISCARD may leave something out. So
     with that promise it is BLKDISCARD, then zeros for what it has left; without it nothing frees.
+    ``granule`` is whole pages then: of a part of one that the disk has left the kernel has zeros.
 
     ``counted`` is an open file whose blocks are the device's; -1: only ``blocks()`` tells.
 
@@ -108,7 +109,7 @@ class Device:
 
     def allocate(self, offset: int, length: int) -> None:
         """Give a range space. EOPNOTSUPP where the pool cannot."""
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        raise failed(errno.EOPNOTSUPP)
 
     def seek(self, offset: int, whence: int) -> int:
         """Return where the next data (SEEK_DATA) or hole begins, from an offset inside the device.
@@ -140,16 +141,21 @@ class Device:
             self._climb([self._zeroing], *todo.discard)
 
     def _climb(self, ladders: list[list[_Rung]], first: int, behind: int) -> None:
+        unsupported: list[tuple[list[_Rung], _Rung]] = []
         for ladder in ladders:
             for rung in list(ladder):
                 try:
-                    return rung(self, first, behind)
+                    rung(self, first, behind)
                 except OSError as error:
                     if error.errno not in _UNSUPPORTED or rung is Device._write_zeros:
-                        raise
+                        raise  # a volume that has failed supports nothing as long as it has
+                    unsupported.append((ladder, rung))
+                    continue
+                for old, below in unsupported:
                     with contextlib.suppress(ValueError):  # another thread was first
-                        ladder.remove(rung)
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+                        old.remove(below)
+                return
+        raise failed(errno.EIO)
 
     def _blkdiscard(self, first: int, behind: int) -> None:
         fcntl.ioctl(self.number, _BLKDISCARD, struct.pack("QQ", first, behind - first))
@@ -166,10 +172,14 @@ class Device:
 
     def wipe(self, first: int, behind: int) -> None:
         """Write zeros where there are none: what has no space gets none, what has it keeps it."""
-        for start in range(first, behind, _CHUNK):
-            data = os.pread(self.number, min(_CHUNK, behind - start), start)
-            if has_data(data):
-                self._write_zeros(start, start + len(data))
+        at = first
+        while at < behind:
+            data = os.pread(self.number, min(_CHUNK, behind - at), at)
+            if not data:
+                raise failed(errno.EIO)
+            for start, end in not_zero(data, at):
+                self._write_zeros(start, end)
+            at += len(data)
 
     def _write_zeros(self, first: int, behind: int) -> None:
         with mmap.mmap(-1, min(_CHUNK, behind - first)) as zeros, memoryview(zeros) as view:
@@ -187,6 +197,9 @@ class Device:
 def has_data(data: bytes) -> bool:
     """Say whether there is anything but zeros in a piece of at most 1 MiB."""
     return data != _ZEROS[: len(data)]
+def failed(number: int) -> OSError:
+    """Return the error of an errno."""
+    return OSError(number, os.strerror(number))
 
 
 def copy(source: Device, target: Device, pieces: list[Range]) -> None:

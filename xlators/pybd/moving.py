@@ -21,8 +21,8 @@ from glupy.keys import GFID
 from glupy.views import Fd, Iatt, Inode, Vector
 from pybd import device as devices
 from pybd import identity, mapping
-from pybd.base import REGULAR, Base, failed, set_mapped, set_plain, value_in, with_key
-from pybd.device import Device
+from pybd.base import REGULAR, Base, set_mapped, set_plain, value_in, with_key
+from pybd.device import Device, failed
 from pybd.files import File
 from pybd.mapping import Mapping
 from pybd.ranges import Range, rounded_up, union

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from mmap import PAGESIZE
 from typing import NamedTuple
 
 Range = tuple[int, int]
 """First byte, and the byte behind the last."""
+
+_ZEROS = memoryview(bytes(PAGESIZE))
 
 
 class Plan(NamedTuple):
@@ -54,6 +57,19 @@ def union(ranges: list[Range], size: int) -> list[Range]:
             found[-1] = found[-1][0], max(found[-1][1], behind)
         elif first < behind:
             found.append((first, behind))
+    return found
+
+
+def not_zero(data: bytes, at: int) -> list[Range]:
+    """Return the pages that are not all zeros, or the parts of pages, of data from ``at`` on."""
+    found: list[Range] = []
+    view, first, behind = memoryview(data), at, at + len(data)
+    while first < behind:
+        end = min((first // PAGESIZE + 1) * PAGESIZE, behind)
+        if view[first - at : end - at] != _ZEROS[: end - first]:
+            # those that follow each other are one
+            found.append((found.pop()[0] if found and found[-1][1] == first else first, end))
+        first = end
     return found
 
 

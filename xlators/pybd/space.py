@@ -11,8 +11,9 @@ from typing import Any
 from glupy import fops, keys
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
-from pybd.base import LATER, MOST, Base, failed, on_fd
+from pybd.base import LATER, MOST, Base, on_fd
 from pybd.data import SYNC, Data, check_writable
+from pybd.device import failed
 from pybd.files import File
 from pybd.mapping import THIN
 

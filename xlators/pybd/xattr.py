@@ -10,7 +10,8 @@ from typing import Any
 from glupy import PASS, Gfid, Pass, fops, keys
 from glupy.views import Dict, Fd, Frame, Inode, Loc
 from pybd import mapping
-from pybd.base import failed, file_of
+from pybd.base import file_of
+from pybd.device import failed
 from pybd.files import PLAIN, File
 from pybd.mapping import KEY
 from pybd.moving import Moving

@@ -1,4 +1,4 @@
-"""Pools that are missing, volumes that fail, are open, or have lost their files."""
+"""Pools that are missing, volumes that are open, or have lost their files."""
 
 import contextlib
 import errno
@@ -21,7 +21,6 @@ from .volumes import (
     EXTENT,
     GROUP,
     KEY,
-    KIB,
     MIB,
     REFUSED,
     THIN,
@@ -59,47 +58,6 @@ def test_a_pool_that_is_not_there(
     log = (tmp_path / "in-process.log").read_text()
     assert len(re.findall("mapped files cannot be used", log)) == 1
     assert len(re.findall(f"is not mapped to lv: .*{complaint}", log)) == 1
-
-
-@pytest.mark.expect_log(r": device glupy\..*: Input/output error")
-@pytest.mark.allow_log(*REFUSED)
-def test_a_device_that_fails(
-    group: str, make_brick: MakeBrick, connect: Connect, brick_dir: Path
-) -> None:
-    """EIO to who uses that file; the brick lives, and other files do."""
-    folder = brick_dir / "brick"
-    folder.mkdir()
-    brick = make_brick(folder, inserts=[("user/pybd", {"pool": THIN})])
-    client = connect(brick)
-    for name, kind in ("/f", b"lv"), ("/g", b"thin"):
-        write(client, name, name.encode() * MIB)
-        client.setxattr(name, KEY, kind)
-    failing = device(folder / "f")
-    with client.open("/f") as file, client.open("/g") as other:
-        assert file.pread(2, 0).value == b"/f"
-        command("dmsetup", "suspend", failing)
-        size = int(command("blockdev", "--getsz", failing))
-        command("dmsetup", "load", failing, "--table", f"0 {size} error")
-        command("dmsetup", "resume", failing)
-        failing_number = os.open(failing, os.O_RDONLY)
-        os.posix_fadvise(failing_number, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(failing_number)
-        refuses(errno.EIO, lambda: file.pread(MIB, MIB))
-        file.pwrite(b"lost" * KIB, 8 * KIB)  # whole pages, so that nothing has to be read
-        refuses(errno.EIO, file.fsync)
-        refuses(errno.EIO, lambda: file.discard(10, MIB))
-        refuses(errno.EIO, lambda: file.zerofill(10, MIB))
-        other.pwrite(b"still", 0)
-        other.fsync()
-        assert other.pread(7, 0).value == b"stillg/"
-        write(client, "/plain", b"plain")
-        command("lvchange", "--refresh", f"{GROUP}/{failing.name}")
-        assert file.pread(4 * KIB, MIB).value == b"/f" * 2 * KIB
-        file.pwrite(b"again", 0)
-        file.fsync()
-        assert file.pread(5, 0).value == b"again"
-    client.close()
-    brick.stop()
 
 
 @pytest.mark.long

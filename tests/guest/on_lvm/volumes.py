@@ -26,6 +26,7 @@ PATIENCE = 60.0
 # What is refused is logged by the translators around pybd, too.
 REFUSED = r"is not mapped to", r"errno=\d+", r"error=", r"error: ", r"remote operation failed"
 NOT_FREED = r"its space is not freed"
+FAILS = r"device glupy\.\S+: Input/output error"
 Open = Callable[..., Client]
 
 
@@ -58,6 +59,16 @@ def device(of: Path, group: str = GROUP) -> Path:
     gfid = os.getxattr(of, "trusted.gfid").hex()
     (name,) = (each for each in volumes(group) if each.replace("-", "").endswith(gfid))
     return Path("/dev", group, name)
+
+
+def forgotten(volume: Path) -> None:
+    """What is read of a volume comes from its disk again, not from the kernel's memory."""
+    number = os.open(volume, os.O_RDWR)
+    try:
+        os.fsync(number)
+        os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(number)
 
 
 def held(volume: Path) -> int:

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import functools
 import json
+import mmap
 import os
 import re
 import struct
@@ -66,7 +67,8 @@ class LogicalVolume(Device):
         # dm-thin discards whole chunks only, and what it has no chunk for reads as zeros.
         super().__init__(
             number,
-            granule=chunk or _granularity(self._id),
+            granule=chunk or mmap.PAGESIZE,
+            unit=chunk or rounded_up(_granularity(self._id), mmap.PAGESIZE),
             discards_to_zeros=self._thin,
             lbprz=None if self._thin else _lbprz(self._id),
         )
@@ -160,8 +162,11 @@ class LvmPool:
             _lvm("lvchange", "--activate", "y", "--ignoreactivationskip", whole)
             number = os.open(node, os.O_RDWR | os.O_CLOEXEC)
         try:
-            is_thin = _status(os.fstat(number).st_rdev)[0].type == "thin"
-            return LogicalVolume(number, chunk=self._measured()[1] if is_thin else 0)
+            kind = _status(os.fstat(number).st_rdev)[0].type
+            if kind == "error":  # whether it is thin it does not say then
+                whole = f"{self.group}/{name}"
+                raise OSError(errno.EIO, f"was removed by force: lvchange --refresh {whole}")
+            return LogicalVolume(number, chunk=self._measured()[1] if kind == "thin" else 0)
         except BaseException:
             os.close(number)
             raise
