@@ -304,6 +304,7 @@ def status(*, chosen: Chosen, directory: Path | None, as_json: bool) -> None:
         jq -r '.devices[] | select(.state == "orphan").name'
     """
     brick = Brick(directory) if directory is not None else None
+    chosen.pool.check()
     room = chosen.pool.room()
     found = Status(chosen.spec, room.size, room.free, _devices(chosen.pool, brick))
     if as_json:
@@ -372,6 +373,7 @@ def remove(*, chosen: Chosen, name: str | None, directory: Path | None, force: b
       glupy pool remove loop:/srv/pool
     """
     brick = Brick(directory) if directory is not None else None
+    chosen.pool.check()
     if name is not None:
         _remove_device(chosen, name, brick, force=force)
     else:

@@ -284,9 +284,11 @@ def _lvm(*words: str) -> str:
     except subprocess.TimeoutExpired:
         raise OSError(errno.EIO, f"lvm {words[0]} did not end in {_TIMEOUT:g} s") from None
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"lvm {words[0]} failed"
-        number = next((number for words_, number in _MEANINGS if words_.search(said)), errno.EIO)
-        raise OSError(number, said)
+        lines = [line.strip() for line in done.stderr.splitlines()]
+        said = [line for line in lines if line and not line.startswith("WARNING")]
+        whole = " ".join(said)
+        number = next((number for words_, number in _MEANINGS if words_.search(whole)), errno.EIO)
+        raise OSError(number, said[0] if said else f"lvm {words[0]} failed")
     return done.stdout
 
 
