@@ -8,7 +8,7 @@ import pytest
 from glupy.testing import guest
 
 CHECKOUT = Path(__file__).parents[2]
-MODULES = "thin", "thick", "luns", "failing", "life", "pools", "snapshots"
+MODULES = "thin", "thick", "luns", "failing", "life", "kills", "restored", "pools", "snapshots"
 INSIDE = [f"tests/guest/on_lvm/{name}.py" for name in MODULES]
 
 

@@ -1,7 +1,6 @@
 """A volume group with a thin pool, and clients whose bricks are in this very process."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,15 +25,6 @@ from .volumes import (
     command,
     empty,
 )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def lvm_conf(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The guest's own settings, but LVM keeps no copies of its metadata: that takes its time."""
-    folder = tmp_path_factory.mktemp("lvm")
-    text = Path("/etc/lvm/lvm.conf").read_text() + "backup { backup=0 archive=0 }\n"
-    (folder / "lvm.conf").write_text(text)
-    os.environ["LVM_SYSTEM_DIR"] = str(folder)
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,12 @@
 """Pools that are missing, volumes that are open, or have lost their files."""
 
-import contextlib
 import errno
 import os
-import random
 import re
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from glupy.testing.gfapi import Client
-from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect, MakeBrick
 from pybd.pools.lvm import LvmPool
 
@@ -141,60 +135,4 @@ def test_volumes_that_have_lost_their_files(
     again.unlink("/pending")
     wait_until(lambda: volumes() == sorted(devices[name] for name in ("unmapped", "another")))
     again.close()
-    brick.stop()
-
-
-@pytest.mark.long
-@pytest.mark.allow_log(
-    *REFUSED,
-    r"forced unwinding frame",
-    r"its file is not mapped to it",
-    r"failed to submit message",
-)
-def test_kill(group: str, make_brick: MakeBrick, connect: Connect, brick_dir: Path) -> None:
-    """The brick is killed while a file is mapped or unmapped.
-
-    A command of LVM's goes on without it, and may end after the next brick has looked for what is
-    left: so that looks often.
-    """
-    folder = brick_dir / "brick"
-    folder.mkdir()
-    data = random.Random(4).randbytes(MIB)
-    chance = random.Random(5)
-
-    def started() -> tuple[Brick, Client]:
-        brick = make_brick(
-            folder, inserts=[("user/pybd", {"pool": THIN, "reclaim-interval": "10"})]
-        )
-        return brick, connect(brick)
-
-    brick, client = started()
-    write(client, "/f", data)
-    for _ in range(50):
-        mapped = KEY in os.listxattr(folder / "f")
-
-        def operate(client: Client = client, mapped: bool = mapped) -> None:
-            with contextlib.suppress(OSError):
-                if mapped:
-                    client.removexattr("/f", KEY)
-                else:
-                    client.setxattr("/f", KEY, b"thin")
-
-        thread = threading.Thread(target=operate)
-        thread.start()
-        time.sleep(chance.uniform(1, 6))
-        brick.kill()
-        thread.join()
-        client.close()
-        brick, client = started()
-        client.stat("/f")
-        gfid = os.getxattr(folder / "f", "trusted.gfid").hex()
-
-        def settled(gfid: str = gfid) -> bool:
-            owners = [name.rpartition(".")[2].replace("-", "") for name in volumes()]
-            return owners == ([gfid] if KEY in os.listxattr(folder / "f") else [])
-
-        wait_until(settled)
-        assert read(client, "/f") == data
-    client.close()
     brick.stop()
