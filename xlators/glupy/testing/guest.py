@@ -13,7 +13,8 @@ not truly work its processors are emulated: Python is 10 to 30 times slower than
 - everything of the host's can be read as it was at the start, and everything can be written: to a
   copy, which goes with the machine. What is to stay goes to a folder that the caller shares;
 - TMPDIR is on an ext4 of its own, not on the overlay that the root is; /run is empty;
-- LVM is set up to live without udev; 127.0.0.1 is all of the network.
+- LVM is set up to live without udev, and keeps no copies of its metadata, which takes its time;
+  127.0.0.1 is all of the network.
 
 The kernel is downloaded once and kept in `CACHE`; without that folder the newest one comes again.
 """
@@ -56,6 +57,7 @@ _XZ = b"\xfd7zXZ\0"
 _LVM_CONF = """\
 activation { udev_sync=0 udev_rules=0 monitoring=0 }
 devices { obtain_device_list_from_udev=0 external_device_info_source="none" use_devicesfile=0 }
+backup { backup=0 archive=0 }
 """
 # The first process is this and then the next one. If a line of theirs fails, the machine ends.
 _INIT = """\
