@@ -95,6 +95,8 @@ def test_a_pool_from_its_beginning_to_its_end(
     pool = f"lvm:{where}"
     assert glupy("create", pool, "--device", disk) == (0, "", "")
     refuses(glupy("create", pool, "--device", disk), "already exists")
+    other = f"{FRESH}/nothing"
+    refuses(glupy("remove", f"lvm:{other}"), f"there is no thin pool {other}")
     client: Client = in_this_process(pool)
     for name in "/f", "/g":
         write(client, name, b"x" * MIB)
