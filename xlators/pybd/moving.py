@@ -618,6 +618,9 @@ class Moving(Base):
         of a file ``forget`` removes its device.
         """
         file.gone = True
+        self._reclaim_once_closed(file)
+
+    def _reclaim_once_closed(self, file: File) -> None:
         root = self.root
         inode = root.find(file.gfid) if root is not None else None
         if inode is None or inode.active_fd_count == 0:
@@ -627,8 +630,8 @@ class Moving(Base):
 
         def again() -> None:
             translator = reference()
-            if translator is not None and not translator._closing and file.mapped:
-                translator.lost(file)
+            if translator is not None and not translator._closing and file.gone:
+                translator._reclaim_once_closed(file)
 
         timers.call_later(_CLOSED_SECONDS, again)
 

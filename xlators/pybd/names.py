@@ -6,14 +6,14 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable
 from typing import TypeGuard
 
 from glupy import PASS, Loc, Pass, fops, keys, linux
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
-from pybd.base import REGULAR, failed, file_of, set_plain
+from pybd.base import REGULAR, file_of, set_plain
 from pybd.data import SYNC
+from pybd.device import failed
 from pybd.files import PLAIN, File
 from pybd.mapping import Mapping
 from pybd.moving import GONE, AlreadyMapped, Moving, Stub
@@ -206,17 +206,33 @@ class Names(Moving):
         """Return what option ``map`` says of a name."""
         return None if self.is_arbiter else self.rules.find(name)
 
-    def _new(
-        self, loc: Loc, mode: int, xdata: Dict | None
-    ) -> AbstractAsyncContextManager[File | None]:
+    @contextlib.asynccontextmanager
+    async def _new(self, loc: Loc, mode: int, xdata: Dict | None) -> AsyncIterator[File | None]:
         """In this block a file is made. If it is to be mapped it is ``arriving`` already: others
         may see it before we have the reply."""
-        found = self._rule(loc.name)
-        gfid = None
-        if found is not None and xdata is not None and not _is_pointer(mode):
-            gfid = xdata.get_bytes(keys.GFID_REQ)
+        gfid = None if xdata is None else xdata.get_bytes(keys.GFID_REQ)
+        former = self.files.find(gfid) if gfid else None
+        found = None if _is_pointer(mode) else self._rule(loc.name)
+        if former is not None and former.mapped:
+            yield None
+            await self._made_again(former, loc, found)
+            return
         new = self.files.add(gfid, found.kind) if gfid and found is not None else None
-        return contextlib.nullcontext() if new is None else self.arriving(new)
+        async with contextlib.nullcontext() if new is None else self.arriving(new):
+            yield new
+
+    async def _made_again(self, former: File, loc: Loc, found: Mapping | None) -> None:
+        """Heal, or a rebalance that goes back, has made a file with the gfid of one that we know:
+        it is that one, with one more name, or the only one; or all that there is of that one is an
+        fd, and its device is not the new file's."""
+        is_mapped = await self._state_of(former.gfid)
+        if is_mapped:
+            former.gone = False  # posix has given what was open its name back
+        elif is_mapped is False:
+            await self.reclaim(former)
+            if found is not None and loc.inode is not None:
+                mapping = self.map_file(loc.inode, former.gfid, found, keeps_size=True)
+                await self._try(loc, mapping)
 
     async def _map_new(self, loc: Loc, buf: Iatt | None, new: File | None) -> None:
         """Map a file that was made, and is ``arriving``; unless what was found is another one, or
