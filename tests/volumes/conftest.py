@@ -1,5 +1,6 @@
 """A glusterd for the whole run, and volumes with user/pybd on it."""
 
+import contextlib
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ import pytest
 from glupy import stores
 from glupy.testing.logs import LogChecker
 from glupy.testing.volumes import Glusterd, Volume
+
+from . import filter_log
+from .leaves import volume_on
 
 MakeVolume = Callable[..., Volume]
 _numbers = itertools.count()
@@ -34,26 +38,22 @@ def pool(store: stores.Store) -> Iterator[Path]:
 def make_volume(
     glusterd: Glusterd, store: stores.Store, pool: Path, logs: LogChecker
 ) -> Iterator[MakeVolume]:
-    """``make_volume(how many bricks, *words of gluster, options=…)``: all of them with pybd."""
-    made: list[Volume] = []
+    """``make_volume(how many bricks, *words of gluster, leaf=…, options=…)``: all with pybd."""
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(filter_log.kept())
 
-    def make(bricks: int, *kind: str, options: dict[str, str] | None = None) -> Volume:
-        name = f"v{next(_numbers)}"
-        folder = store.folder / name
-        chosen = {
-            "user.xlator.pybd": "posix",
-            "user.xlator.pybd.pool": f"loop:{pool}",
-            **(options or {}),
-        }
-        paths = [folder / str(number) for number in range(bricks)]
-        volume = glusterd.create(name, paths, *kind, options=chosen)
-        made.append(volume)
-        for brick in paths:
-            logs.watch(volume.log(brick))
-        return volume
+        def make(
+            bricks: int,
+            *kind: str,
+            leaf: str = "posix",
+            options: dict[str, str] | None = None,
+        ) -> Volume:
+            chosen = {
+                "user.xlator.pybd": "posix",
+                "user.xlator.pybd.pool": f"loop:{pool}",
+                **(options or {}),
+            }
+            making = volume_on(leaf, glusterd, store, logs, bricks, *kind, options=chosen)
+            return undo.enter_context(making)
 
-    yield make
-    for volume in made:
-        glusterd.gluster("volume", "stop", volume.name, "force")
-        glusterd.gluster("volume", "delete", volume.name)
-        shutil.rmtree(volume.bricks[0].parent)
+        yield make

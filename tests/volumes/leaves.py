@@ -43,7 +43,8 @@ def volume_on(
     *kind: str,
     options: dict[str, str] | None = None,
 ) -> Iterator[Volume]:
-    """A started volume with so many bricks on that leaf, for as long as the block runs."""
+    """A started volume with so many bricks on that leaf, for as long as the block runs; of leaf
+    ``mixed`` every other brick, from the first one on, is on pyposix."""
     name = f"{leaf}-{next(_numbers)}"
     folder = store.folder / name
     paths = [folder / str(number) for number in range(bricks)]
@@ -53,11 +54,21 @@ def volume_on(
         undo.callback(glusterd.gluster, "volume", "delete", name)
         undo.callback(glusterd.gluster, "volume", "stop", name, "force")
         logs.watch(*map(volume.log, paths))
-        if leaf != "posix":
-            done = glupy("volume", "use", name, "--leaf", leaf)
-            assert done.returncode == 0, done
+        use_leaf(leaf, volume, glusterd)
         volume.start()
         yield volume
+
+
+def use_leaf(leaf: str, volume: Volume, glusterd: Glusterd) -> None:
+    """Have a volume that is stopped start with that leaf."""
+    choices = [] if leaf == "posix" else [["--leaf", "pyposix" if leaf == "mixed" else leaf]]
+    if leaf == "mixed":
+        in_c = volume.bricks[1::2]
+        bricks = [word for brick in in_c for word in ("--brick", glusterd.brick(brick))]
+        choices.append(["--leaf", "posix", *bricks])
+    for words in choices:
+        done = glupy("volume", "use", volume.name, *words)
+        assert done.returncode == 0, done
 
 
 @contextlib.contextmanager

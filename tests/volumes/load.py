@@ -259,6 +259,11 @@ class Image:
         self._set(offset, data)
         target.fsync()
 
+    def truncated(self, size: int) -> None:
+        """The file was given another size."""
+        del self.data[size:]
+        self.data.extend(bytes(size - len(self.data)))
+
     def _write(self, target: Target) -> None:
         offset = self._chance.randrange(self._size // BLOCK) * BLOCK
         data = self._chance.randbytes(BLOCK)
@@ -284,8 +289,7 @@ class Image:
     def _truncate(self, target: Target) -> None:
         size = self._chance.randrange(self._size // 2, self._size * 3 // 2)
         target.ftruncate(size)
-        del self.data[size:]
-        self.data.extend(bytes(size - len(self.data)))
+        self.truncated(size)
 
     def _set(self, offset: int, data: bytes) -> None:
         self.data.extend(bytes(max(0, offset - len(self.data))))
