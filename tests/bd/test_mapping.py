@@ -269,7 +269,8 @@ def test_a_copied_brick_does_not_get_the_devices(
     client.setxattr("/f", KEY, b"thin")
     copied = backend.with_name("copied")
     os.system(f"cp -a {backend} {copied}")
-    there = connect(make_bd(copied))
+    other = make_bd(copied)
+    there = connect(other)
     with there.open("/f") as file:
         for call in (
             lambda: file.pread(10, 0),
@@ -278,8 +279,12 @@ def test_a_copied_brick_does_not_get_the_devices(
             lambda: file.ftruncate(0),
         ):
             refuses(errno.EIO, call)
+    assert other.log_text().count("is missing, or was never this brick's") == 1
     assert read(there, "/plain") == b"plain"
-    assert read(client, "/f") == b"precious"
+    there.unlink("/f")
+    write(client, "/f", b"P")
+    assert read(client, "/f") == b"Precious"
+    assert len(devices(pool)) == 1
 
 
 @pytest.mark.expect_log(r"belongs to :/somewhere/else, not to this brick")

@@ -47,13 +47,16 @@ def make_volume(
             *kind: str,
             leaf: str = "posix",
             options: dict[str, str] | None = None,
+            start: bool = True,
         ) -> Volume:
             chosen = {
                 "user.xlator.pybd": "posix",
                 "user.xlator.pybd.pool": f"loop:{pool}",
                 **(options or {}),
             }
-            making = volume_on(leaf, glusterd, store, logs, bricks, *kind, options=chosen)
+            making = volume_on(
+                leaf, glusterd, store, logs, bricks, *kind, options=chosen, start=start
+            )
             return undo.enter_context(making)
 
         yield make

@@ -42,9 +42,10 @@ def volume_on(
     bricks: int,
     *kind: str,
     options: dict[str, str] | None = None,
+    start: bool = True,
 ) -> Iterator[Volume]:
-    """A started volume with so many bricks on that leaf, for as long as the block runs; of leaf
-    ``mixed`` every other brick, from the first one on, is on pyposix."""
+    """A volume with so many bricks on that leaf, for as long as the block runs; of leaf ``mixed``
+    every other brick, from the first one on, is on pyposix."""
     name = f"{leaf}-{next(_numbers)}"
     folder = store.folder / name
     paths = [folder / str(number) for number in range(bricks)]
@@ -55,7 +56,8 @@ def volume_on(
         undo.callback(glusterd.gluster, "volume", "stop", name, "force")
         logs.watch(*map(volume.log, paths))
         use_leaf(leaf, volume, glusterd)
-        volume.start()
+        if start:
+            volume.start()
         yield volume
 
 

@@ -252,9 +252,9 @@ class Image:
             self._chance.choice(steps)(target)
         target.fsync()
 
-    def append(self, target: Target) -> None:
-        """Let the file end in a block of data."""
-        data, offset = self._chance.randbytes(BLOCK), len(self.data)
+    def append(self, target: Target, behind: int = 0) -> None:
+        """Let the file end in a block of data, so many bytes behind its end."""
+        data, offset = self._chance.randbytes(BLOCK), len(self.data) + behind
         assert target.pwrite(data, offset).value == BLOCK
         self._set(offset, data)
         target.fsync()

@@ -13,7 +13,8 @@ from pathlib import Path
 from glupy import stores
 from glupy.testing.volumes import Volume
 
-from .copies import Copy, copies
+from .copies import Copy, copies, differences
+from .leaves import wait_until
 
 KEY = "user.glusterfs.bd"
 MIB = 1 << 20
@@ -117,3 +118,33 @@ def whole_copies(brick: Path, pool: Path) -> dict[str, Copy]:
             xattrs = {key: value for key, value in copy.xattrs.items() if key != KEY}
             found[name] = copy._replace(contents=contents, xattrs=xattrs)
     return found
+
+
+def heal(volume: Volume, pool: Path) -> None:
+    """Heal until nothing is listed and all bricks have the same, on devices of their own."""
+
+    def unequal() -> list[str]:
+        flush(pool)
+        first, *others = (whole_copies(brick, pool) for brick in volume.bricks)
+        return [line for other in others for line in differences(first, other)]
+
+    def healed() -> bool:
+        volume.heal()
+        try:
+            return not unequal()
+        except AssertionError:
+            return False
+
+    try:
+        wait_until(healed, "equal copies")
+    except AssertionError:
+        assert unequal() == []
+        raise
+    check_devices(volume, pool)
+
+
+def room(pool: Path, file: Path) -> list[int]:
+    """The blocks that each brick's device of a file has."""
+    flush(pool)
+    number = gfid(file)
+    return [path.stat().st_blocks for path in pool.iterdir() if owner(path)[1] == number]

@@ -1,5 +1,6 @@
 """Mapped files in volumes that gluster made: all bricks on one host, on one pool."""
 
+import errno
 import hashlib
 import os
 import random
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from glupy import stores
-from glupy.testing.volumes import Volume
 
 from .conftest import MakeVolume
 from .mapped import KEY, MIB, change, devices, digest, make_image, no_device_is_left
@@ -102,3 +102,41 @@ def test_fragments_are_mapped(make_volume: MakeVolume, pool: Path, tmp_path: Pat
         time.sleep(1)
     with volume.mounted(tmp_path / "mnt") as mnt:
         assert digest(mnt / "image") == expected
+
+
+@pytest.mark.long
+@pytest.mark.expect_log(r"is missing, or was never this brick's")
+@pytest.mark.allow_log(r"Input/output error", r"errno=5")
+@pytest.mark.parametrize("leaf", ["posix", "pyposix"])
+def test_a_volume_of_a_copied_brick_has_none_of_its_devices(
+    make_volume: MakeVolume,
+    pool: Path,
+    tmp_path: Path,
+    leaf: str,
+) -> None:
+    volume = make_volume(1, leaf=leaf)
+    (brick,) = volume.bricks
+    with volume.mounted(tmp_path / "mnt") as mnt:
+        make_image(mnt)
+        (mnt / "plain").write_text("plain")
+        stores.run("sync")
+        copied = make_volume(1, leaf=leaf, start=False)
+        (there,) = copied.bricks
+        number = os.getxattr(there, "trusted.glusterfs.volume-id")
+        stores.run("cp", "-a", f"{brick}/.", there)
+        os.setxattr(there, "trusted.glusterfs.volume-id", number)
+        copied.start()
+        with copied.mounted(tmp_path / "copied") as other:
+            assert (other / "plain").read_text() == "plain"
+            for _ in range(3):
+                with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                    (other / "image").read_bytes()
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                os.truncate(other / "image", MIB)
+            (other / "image").unlink()
+        assert copied.log(there).read_text().count("was never this brick's") == 1
+        change(mnt / "image", 1)
+        expected = digest(mnt / "image")
+    with volume.mounted(tmp_path / "mnt") as mnt:
+        assert digest(mnt / "image") == expected
+        assert len(devices(pool)) == 1

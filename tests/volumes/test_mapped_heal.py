@@ -1,7 +1,8 @@
-"""Mapped files of replicas on one host and one pool: each brick in turn is healed from the others."""
+"""Mapped files of replicas on one pool: each brick in turn is healed from the others."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -12,20 +13,9 @@ from glupy.testing.volumes import Volume
 from glupy_tools import gluster
 
 from .conftest import MakeVolume
-from .copies import differences
 from .leaves import PARTING, wait_until
 from .load import Files, Image, mounted_file, tree, unlike
-from .mapped import (
-    KEY,
-    MIB,
-    check_devices,
-    flush,
-    gfid,
-    mapped_files,
-    no_device_is_left,
-    owner,
-    whole_copies,
-)
+from .mapped import KEY, MIB, gfid, heal, mapped_files, no_device_is_left, owner, room
 
 pytestmark = [
     pytest.mark.allow_log(*PARTING, r"server_first_lookup|first lookup on root failed"),
@@ -39,36 +29,6 @@ pytestmark = [
     ),
 ]
 RULES = {"user.xlator.pybd.map": '"n*[05]=thin *.new=thin"'}
-
-
-def heal(volume: Volume, pool: Path) -> None:
-    """Heal until nothing is listed and all bricks have the same, on devices of their own."""
-
-    def unequal() -> list[str]:
-        flush(pool)
-        first, *others = (whole_copies(brick, pool) for brick in volume.bricks)
-        return [line for other in others for line in differences(first, other)]
-
-    def healed() -> bool:
-        volume.heal()
-        try:
-            return not unequal()
-        except AssertionError:
-            return False
-
-    try:
-        wait_until(healed, "equal copies")
-    except AssertionError:
-        assert unequal() == []
-        raise
-    check_devices(volume, pool)
-
-
-def room(pool: Path, file: Path) -> list[int]:
-    """The blocks that each brick's device of a file has."""
-    flush(pool)
-    number = gfid(file)
-    return [path.stat().st_blocks for path in pool.iterdir() if owner(path)[1] == number]
 
 
 @pytest.mark.expect_log(r"is missing, or was never this brick's")
@@ -89,7 +49,7 @@ def test_each_brick_is_healed(
         (mnt / "lost").write_bytes(b"lost" * MIB)
         os.setxattr(mnt / "lost", KEY, b"thin:20MB")
         for brick in volume.bricks:
-            for name in "gone", "replaced", "moved", "late":
+            for name in "gone", "replaced", "moved", "unmapped", "late":
                 (mnt / name).write_bytes(name.encode() * 1000)
                 if name != "late":
                     os.setxattr(mnt / name, KEY, b"thin:2MB")
@@ -100,6 +60,7 @@ def test_each_brick_is_healed(
             with mounted_file(mnt / "image") as file:
                 image.change(file, 30)
             os.setxattr(mnt / "late", KEY, b"thin:3MB")
+            os.removexattr(mnt / "unmapped", KEY)
             (mnt / "gone").unlink()
             (mnt / "moved").rename(mnt / "replaced")
             (mnt / "made.new").write_bytes(b"made" * 1000)
@@ -109,7 +70,13 @@ def test_each_brick_is_healed(
             heal(volume, pool)
             names = {path.name for path in mapped_files(brick).values()}
             assert names >= {"image", "lost", "late", "replaced", "made.new"}
-            for name in "late", "replaced", "made.new":
+            # docs/pybd.md: what was unmapped while it was away is unmapped once more
+            assert "unmapped" in names
+            with pytest.raises(OSError, match=os.strerror(errno.ENODATA)):
+                os.removexattr(mnt / "unmapped", KEY)
+            heal(volume, pool)
+            assert KEY not in os.listxattr(brick / "unmapped")
+            for name in "late", "replaced", "unmapped", "made.new":
                 (mnt / name).unlink()
         holes = 16 * MIB // 512
         assert max(room(pool, brick / "lost")) < 20 * MIB // 512 - holes // 2
