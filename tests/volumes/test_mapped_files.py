@@ -5,14 +5,27 @@ import hashlib
 import os
 import random
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from glupy import stores
+from glupy.testing.volumes import Glusterd
 
 from .conftest import MakeVolume
-from .mapped import KEY, MIB, change, devices, digest, make_image, no_device_is_left
+from .leaves import wait_until
+from .mapped import (
+    KEY,
+    MIB,
+    change,
+    check_devices,
+    devices,
+    digest,
+    make_image,
+    mapped_files,
+    no_device_is_left,
+)
 
 # What bricks say of a neighbour that was killed, and of clients that go.
 pytestmark = pytest.mark.allow_log(
@@ -47,6 +60,49 @@ def test_rebalance_moves_mapped_files(make_volume: MakeVolume, pool: Path, tmp_p
         for name in names:
             (mnt / name).unlink()
         no_device_is_left(pool)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("leaf", ["posix", "pyposix"])
+def test_what_comes_back_while_it_is_open(
+    make_volume: MakeVolume, glusterd: Glusterd, pool: Path, tmp_path: Path, leaf: str
+) -> None:
+    """The first brick gets a file with the gfid of one that is removed there, and open still."""
+    volume = make_volume(1, leaf=leaf)
+    first = volume.bricks[0]
+    second = first.with_name("2")
+    with volume.mounted(tmp_path / "mnt") as mnt, ExitStack() as opened:
+        names = [f"image-{number}" for number in range(8)]
+        for name in names:
+            change(make_image(mnt, name, MIB), len(name), 10)
+        expected = {name: digest(mnt / name) for name in names}
+        volume.add_bricks(second)
+        for name in names:  # after that: a mount opens anew for the new graph
+            os.fsync(opened.enter_context((mnt / name).open("r+b")))
+        volume.rebalance()
+        moved = {path.name for path in mapped_files(second).values()}
+        assert moved
+        words = "volume", "remove-brick", volume.name, glusterd.brick(second)
+        glusterd.gluster(*words, "start")
+
+        def ended() -> bool:
+            try:
+                status = glusterd.xml(*words, "status").findtext(".//aggregate/statusStr")
+            except stores.StoreError:
+                return False  # glusterd asked the process that is just ending
+            assert status in ("in progress", "completed")
+            return status == "completed"
+
+        wait_until(ended, "the way back")
+        glusterd.gluster(*words, "commit")
+        volume.bricks.remove(second)
+        assert {path.name for path in mapped_files(first).values()} == set(names)
+        opened.close()
+        time.sleep(1)
+        assert {name: digest(mnt / name) for name in names} == expected
+    with volume.mounted(tmp_path / "mnt") as mnt:
+        assert {name: digest(mnt / name) for name in names} == expected
+        check_devices(volume, pool)
 
 
 # Several fops at once make and remove shards: C posix logs what it meets half-way.
