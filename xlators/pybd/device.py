@@ -197,6 +197,8 @@ class Device:
 def has_data(data: bytes) -> bool:
     """Say whether there is anything but zeros in a piece of at most 1 MiB."""
     return data != _ZEROS[: len(data)]
+
+
 def failed(number: int) -> OSError:
     """Return the error of an errno."""
     return OSError(number, os.strerror(number))

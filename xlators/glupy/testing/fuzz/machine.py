@@ -143,10 +143,10 @@ class SequenceMachine(RuleBasedStateMachine):
             self._do(steps.Open(which, next(iter(self.runner.ground.kept)), os.O_RDWR))
         else:
             self._do(steps.Create(which, NAMES[which]))
-            if which:  # what goes wrong with data shows where there is some
-                self._do(steps.Write(which, 0, CONTENTS, which))
-            if which > 1:
-                self._age(which)
+            if which and which in self.runner.volume.handles:
+                self._do(steps.Write(which, 0, CONTENTS, which))  # faults show where there is data
+                if which > 1:
+                    self._age(which)  # and where times are old
         return which if which in self.runner.volume.handles else None
 
     def _age(self, handle: int) -> None:
