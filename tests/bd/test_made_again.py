@@ -20,7 +20,10 @@ from .test_races import HEAL
 
 BEFORE = b"before" * 100
 
-pytestmark = pytest.mark.parametrize("leaf", LEAVES)
+pytestmark = [
+    pytest.mark.parametrize("leaf", LEAVES),
+    pytest.mark.allow_log(r"is not mapped to thin: File exists"),
+]
 
 
 def ways(*bounded: tuple[str, str]) -> pytest.MarkDecorator:

@@ -12,10 +12,11 @@ from glupy import PASS, IoBuffer, Pass, fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.constants import MDATA_ATIME
 from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
-from pybd.base import LATER, MOST, Base, file_of, may_be_mapped, on_fd
+from pybd.base import LATER, MOST, file_of, may_be_mapped, on_fd
 from pybd.device import Device, failed
 from pybd.files import PLAIN, File
 from pybd.mapping import THIN
+from pybd.sizes import Sizes
 
 _PROTECTION = keys.PROTECT_WRITES, keys.AVOID_OVERWRITE
 SYNC = os.O_SYNC | os.O_DSYNC
@@ -41,7 +42,7 @@ def check_aligned(fd: Fd, device: Device, offset: int, length: int) -> None:
         raise failed(errno.EINVAL)
 
 
-class Data(Base):
+class Data(Sizes):
     """Fops on bytes."""
 
     def open(

@@ -12,14 +12,17 @@ from typing import TypeGuard
 from glupy import PASS, Loc, Pass, fops, keys, linux
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
 from pybd.base import REGULAR, file_of, set_plain
+from pybd.by_gfid import GONE
 from pybd.data import SYNC
 from pybd.device import failed
 from pybd.files import PLAIN, File
 from pybd.mapping import Mapping
-from pybd.moving import GONE, AlreadyMapped, Moving, Stub
+from pybd.moving import AlreadyMapped, Moving
+from pybd.orphans import Orphans
+from pybd.stub import Stub
 
 
-class Names(Moving):
+class Names(Moving, Orphans):
     """Fops on names."""
 
     async def create(

@@ -11,17 +11,17 @@ from glupy import PASS, Gfid, Pass, fops, keys
 from glupy.views import Dict, Fd, Frame, Inode, Loc
 from pybd import mapping
 from pybd.base import file_of
+from pybd.copies import Copies
 from pybd.device import failed
 from pybd.files import PLAIN, File
 from pybd.mapping import KEY
-from pybd.moving import Moving
 
 _ORDERS = (mapping.CLONE, mapping.SNAPSHOT, mapping.MERGE)
 _ASKED = (mapping.VOLUME_TYPE, mapping.VOLUME_CAPS, mapping.LIST_ORIGIN)
 _HIDDEN = KEY, mapping.ORIGIN
 
 
-class Xattrs(Moving):
+class Xattrs(Copies):
     """Fops on xattrs. GlusterFS's own clients (pid < 0) copy files with all their xattrs: to them
     the key is an xattr like others, but one that they cannot take away."""
 

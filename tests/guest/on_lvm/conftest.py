@@ -10,7 +10,7 @@ import volfiles
 from glupy.stores.loops import loop_device
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
-from pybd.moving import Moving
+from pybd.orphans import Orphans
 
 from .volumes import (
     CHUNK,
@@ -56,10 +56,10 @@ def in_this_process(
     It does not look for lost devices, which would take its time here. Bricks do, see life.py.
     """
 
-    async def patrol(_: Moving) -> None:
+    async def patrol(_: Orphans) -> None:
         pass
 
-    monkeypatch.setattr(Moving, "patrol", patrol)
+    monkeypatch.setattr(Orphans, "patrol", patrol)
     with contextlib.ExitStack() as stack:
 
         def make(pool: str) -> Client:

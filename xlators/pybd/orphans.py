@@ -1,0 +1,159 @@
+"""Devices that nobody has any more."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+
+from glupy import timers
+from pybd import identity
+from pybd.by_gfid import ByGfid
+from pybd.files import File
+
+_ROOT_SECONDS = 0.5
+_CLOSED_SECONDS = 5.0
+
+
+class Orphans(ByGfid):
+    """Removes the devices of files that are gone, and reports what nobody has recorded."""
+
+    def lost(self, file: File) -> None:
+        """The last name of a file is gone: remove its device, or look again later.
+
+        Nobody tells when an anonymous fd is given back. No inode is held meanwhile; with the last
+        of a file ``forget`` removes its device.
+        """
+        file.gone = True
+        self._reclaim_once_closed(file)
+
+    def _reclaim_once_closed(self, file: File) -> None:
+        root = self.root
+        inode = root.find(file.gfid) if root is not None else None
+        if inode is None or inode.active_fd_count == 0:
+            self.spawn(self.reclaim(file))
+            return
+        reference = weakref.ref(self)
+
+        def again() -> None:
+            translator = reference()
+            if translator is not None and not translator._closing and file.gone:
+                translator._reclaim_once_closed(file)
+
+        timers.call_later(_CLOSED_SECONDS, again)
+
+    async def reclaim(self, file: File) -> None:
+        """The last name of a file is gone, and nobody uses it: remove its device."""
+        with file.gate.alone():
+            if not file.mapped:
+                return  # another thread was first
+            file.mapped = False
+            file.device = None
+        self.files.drop(file)
+        name = self.identity.name(file.gfid)
+        with contextlib.suppress(OSError):  # `patrol` will see
+            known = self.pool.find(name)
+            if known is not None and known.tag == self.identity.tag:
+                self._remove_device(name)
+
+    async def patrol(self) -> None:
+        """Look for devices without files at the start, and now and again.
+
+        posix purges files by itself: what was open when the brick ended (unlink/), and trees that
+        rmdir has moved to landfill/.
+        """
+        if self.root is None:  # until the first client comes
+            self._patrol_later(_ROOT_SECONDS)
+            return
+        try:
+            await self.look_for_orphans()
+        except OSError as error:
+            self.log.warning("devices cannot be looked through: %s", error.strerror or error)
+        self._patrol_later(self.option("reclaim-interval"))
+
+    def _patrol_later(self, seconds: float) -> None:
+        """No call stack is held meanwhile: a graph that ends would wait for it (glfs_fini)."""
+        reference = weakref.ref(self)
+
+        def again() -> None:
+            translator = reference()
+            if translator is not None and not translator._closing:
+                translator.spawn(translator.patrol())
+
+        timers.call_later(seconds, again)
+
+    async def look_for_orphans(self) -> list[str]:
+        """Remove devices whose file is gone; report those whose file is there but not mapped.
+
+        Return the names of those that are reported.
+        """
+        reported, lost = [], []
+        for known in self.pool.devices():
+            name = identity.parse(known.name)
+            if name is None or known.tag != self.identity.tag:
+                continue
+            if self.identity.brick != name.brick:
+                continue
+            file = self.files.find(name.gfid)
+            if file is not None and name.half:
+                await self._name_whole(file, known.name)
+                continue
+            if file is not None and file.gone:
+                continue
+            state = await self._state_of(name.gfid)
+            if file is not None and state is not None:
+                continue
+            if file is None and self.files.find(name.gfid) is not None:
+                continue  # mapped meanwhile
+            if state is None:
+                lost.append((known.name, name.gfid, file))
+            elif name.half and not state:
+                self._remove_device(known.name)
+                self.log.info("device %s removed: it never was its file's", known.name)
+            elif name.half:
+                await self._mapped_by_gfid(name.gfid)  # that ends a merge
+                whole = self.identity.name(name.gfid)
+                if self.pool.find(known.name) is None:
+                    continue
+                if self.pool.find(whole) is not None:
+                    self._remove_device(known.name)
+                else:
+                    self.pool.rename(known.name, whole)
+            elif not state:
+                reported.append(known.name)
+                self.say_once(
+                    known.name,
+                    "device %s: its file is not mapped to it; it is kept "
+                    "(glupy pool remove --device removes it)",
+                    known.name,
+                )
+        # Of a brick that was restored without .glusterfs, or has lost a handle, posix finds files
+        # by their names only.
+        there = {gfid for _, gfid in self._mapped_names()} if lost else set()
+        for device, gfid, file in lost:
+            if gfid in there:
+                reported.append(device)
+                self.say_once(
+                    device,
+                    "device %s: its file is there, but has no handle in .glusterfs; it is kept "
+                    "(glupy brick check --repair makes handles)",
+                    device,
+                )
+            elif self.files.find(gfid) is not file or await self._state_of(gfid) is not None:
+                continue  # it is there again: heal makes files with the gfids that they had
+            elif file is not None:
+                self.lost(file)
+            else:
+                self._remove_device(device)
+                self.log.info("device %s removed: its file is gone", device)
+        return reported
+
+    async def _name_whole(self, file: File, half: str) -> None:
+        """A command that outlived a killed brick may have given a device its half form since."""
+        async with file.resizing:
+            if not file.mapped or self.pool.find(half) is None:
+                return
+            whole = self.identity.name(file.gfid)
+            if self.pool.find(whole) is None:
+                self.pool.rename(half, whole)
+            else:
+                self._remove_device(half)

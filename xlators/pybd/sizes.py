@@ -1,0 +1,108 @@
+"""How long a file is, its stub and its device, and whether the pool has room for more."""
+
+from __future__ import annotations
+
+import errno
+import time
+
+from glupy import Gfid
+from glupy.views import Fd, Iatt
+from pybd.base import MOST, Base
+from pybd.device import Device, data_ranges, failed
+from pybd.files import File
+from pybd.ranges import rounded_up
+
+_ROOM_SECONDS = 5.0  # as often as posix looks
+
+
+class Sizes(Base):
+    """Growing and cutting."""
+
+    def check_room(self, device: Device, offset: int, length: int) -> None:
+        """ENOSPC if the pool has not more free than its reserve, and the range has no space yet.
+
+        What is written is only in memory at first: without this a full pool would lose it.
+        """
+        now = time.monotonic()
+        if now >= self._room_until:
+            self._room_until = now + _ROOM_SECONDS
+            self._measure_room()
+        if self._is_short and not device.has_room(offset, length):
+            raise failed(errno.ENOSPC)
+
+    def _measure_room(self) -> None:
+        try:
+            room = self.pool.room()
+        except OSError:
+            return
+        short = room.free * 100 < room.size * self.option("reserve")
+        if short != self._is_short:
+            self._is_short = short
+            if short:
+                self.log.warning("the pool is full: %d of %d bytes are free", room.free, room.size)
+            else:
+                self.log.info("the pool has room again: %d bytes", room.free)
+
+    def make_room(self, file: File, device: Device, start: int, end: int) -> None:
+        """The file is to reach to ``end``, with data from ``start`` on: ``resizing`` is held.
+
+        What is between the file's end and ``start`` reads as zeros then.
+        """
+        self.grow(self.identity.name(file.gfid), device, file.size, end, start)
+
+    def grow(self, name: str, device: Device, old: int, end: int, start: int | None = None) -> None:
+        """Have a device of this name reach to ``end``, and read as zeros from ``old`` to ``start``,
+        or to the end, whatever was left there."""
+        start = end if start is None else start
+        before = device.size
+        if end > before:
+            size = rounded_up(end, self.pool.extent)
+            if size > MOST:
+                raise failed(errno.EFBIG)
+            self.pool.resize(name, size)
+            device.measure()
+        if not self.pool.fresh_is_zero:
+            device.clear(old, start)
+            return
+        for first, behind in data_ranges(device, old, min(start, before)):
+            device.wipe(first, behind)
+
+    def trim(self, file: File, device: Device, size: int) -> None:
+        """Cut a file, and give back what it no longer reaches: ``resizing`` is held."""
+        with file.gate.alone():  # who is inside counts on the device's size
+            file.size = size
+            self._trim(file, device)
+
+    def _trim(self, file: File, device: Device) -> None:
+        try:
+            if file.size < device.size:
+                device.clear(file.size, device.size)
+            size = rounded_up(max(file.size, 1), self.pool.extent)
+            if size < device.size:
+                self.pool.resize(self.identity.name(file.gfid), size)
+                device.measure()
+        except OSError as error:
+            # The file is right without it.
+            self.log.warning("%s: space is not given back: %s", Gfid(file.gfid), error)
+
+    async def set_size(self, file: File, fd: Fd, size: int) -> None:
+        """Have the stub be as long as a file that has grown: ``resizing`` is held."""
+        if size > file.size:
+            await self.resize(file, fd, size)
+
+    async def resize(self, file: File, fd: Fd, size: int) -> None:
+        """Have the stub be so long, whatever it was: ``resizing`` is held."""
+        with self.changes(file) as change:
+            reply = await self.child.ftruncate(fd, size)
+            change(reply.postbuf)
+        with file.gate.alone():  # a discard up to the end takes what is behind that, too
+            file.size = size
+
+    async def emptied(self, file: File, fd: Fd, stub: Iatt | None) -> None:
+        """Posix has cut the stub to nothing; what grew since goes, too: ``resizing`` is held."""
+        if stub is not None and stub.ia_size:
+            await self.resize(file, fd, 0)
+        try:
+            self.trim(file, self.device(file), 0)
+        except OSError:  # a missing device has been told of
+            file.size = 0
