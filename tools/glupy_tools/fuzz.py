@@ -131,7 +131,8 @@ def fuzz(
 
     Exits 0 if nothing was found, 1 if something was, 2 if it could not run. What failed before is
     tried first. Ctrl-C ends it with what was found. A brick that ends by itself is something, too;
-    where bricks run in this process, and it crashes, they are searched again over RPC.
+    where bricks run in this process, and it crashes, they are searched again over RPC; of a client
+    that crashes the calls are shown as they were.
 
     \b
     Examples, as root:
