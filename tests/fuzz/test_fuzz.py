@@ -482,6 +482,8 @@ BROKEN = FAULTS_FILE.with_name("broken.py")
         ),
         (["dir:/nowhere", "Raises"], 2, "dir:/nowhere: inserts are for recipes only"),
         (["pyposix", "Raises"], 1, "ZeroDivisionError: in setxattr"),
+        (["pyposix", "--over-rpc", "Raises"], 1, "ZeroDivisionError: in setxattr"),
+        (["pyposix", "--examples", "20", "ReleaseRaises"], 1, "ZeroDivisionError: in release"),
         (["pyposix", "RemovesNothing"], 1, "not made shorter: what is left there cannot be"),
         (["pyposix", "--patience", "2", "NeverAnswers"], 1, "wrong: no answer within 2 s"),
     ],
@@ -505,6 +507,8 @@ def test_a_translator_that_does_not_work(
     assert said.format(file=BROKEN) in shown
     if status == 2:
         assert len(told.stderr.splitlines()) == 1
+    elif name == "ReleaseRaises":
+        assert "wrong: there is a traceback, though no call shows it" in shown
     else:
         rows = [line for line in told.stdout.splitlines() if line[:1].isdigit()][1:]
         assert rows

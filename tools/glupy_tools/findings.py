@@ -23,11 +23,6 @@ DYING = 30.0
 """Seconds that a call may take whose bricks have ended."""
 
 
-def logs_in(folder: Path) -> dict[Path, str]:
-    """Return the logs below a folder."""
-    return {path: path.read_text(errors="replace") for path in folder.rglob("*.log")}
-
-
 class Crash(NamedTuple):
     """By what signal a search ended, and in which sequence."""
 
@@ -88,11 +83,18 @@ class Found:
             )
         self._keep(search.ground, finding)
 
+    def complain(self, logged: Mapping[Path, str]) -> bool:
+        """Print the last traceback of a log; False if no log has any."""
+        trouble = next(filter(None, map(logs.traceback_in, logged.values())), None)
+        if trouble:
+            text = f"the last traceback in a log:\n{trouble}"
+            self._console.print(text, markup=False, highlight=False)
+        return bool(trouble)
+
     def _show(self, finding: Finding, logged: Mapping[Path, str]) -> None:
         console = self._console
         _show(console, finding)
-        if trouble := next(filter(None, map(logs.traceback_in, logged.values())), None):
-            console.print(f"the last traceback in a log:\n{trouble}", markup=False, highlight=False)
+        self.complain(logged)
         if self._out is not None:
             for path, text in logged.items():
                 kept = self._out / "logs" / path.parent.name / path.name

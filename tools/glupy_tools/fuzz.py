@@ -21,6 +21,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import volfiles
 from glupy.stores import ENDING
+from glupy.testing.logs import logs_below
 from glupy_tools.crashes import ABANDONED, clear, in_a_child
 from glupy_tools.failures import CommandError
 from glupy_tools.volfile import insert_option
@@ -199,7 +200,7 @@ def fuzz(
 
             def give_up(runner: Runner) -> None:
                 progress.stop()
-                found.unanswered(runner, patience, findings.logs_in(parent))
+                found.unanswered(runner, patience, logs_below(parent))
                 os._exit(ABANDONED)  # the call that does not come back is the main thread's
 
             try:
@@ -207,8 +208,7 @@ def fuzz(
                     _run(search, seconds, examples, steps, seed)
             except KeyboardInterrupt:  # `main` knows
                 console.print("interrupted")
-            if search.finding is not None:
-                logged = findings.logs_in(parent)
+            logged = logs_below(parent)
     except TargetError as error:
         if search is None or search.finding is None:
             raise CommandError(str(error), status=1 if search else 2) from error
@@ -217,14 +217,16 @@ def fuzz(
         tell(over_rpc=over_rpc or in_process).crashed(error.crash, f"the client crashed: {error}")
         raise SystemExit(1) from None
     console.print(f"{search.examples:,} sequences, {search.calls:,} calls")
-    if search.finding is None and crash is None:
-        console.print("nothing found")
-        return
     if search.finding is not None:
         found.tell(search, search.finding, logged)
     elif crash is not None:
         why = f"{crash.signal.name} in one process, and over RPC nothing is found"
         tell(over_rpc=False).crashed(crash, why)
+    elif found.complain(logged):
+        console.print("wrong: there is a traceback, though no call shows it", style="bold")
+    else:
+        console.print("nothing found")
+        return
     raise SystemExit(1)
 
 

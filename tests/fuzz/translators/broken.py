@@ -5,13 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from glupy import Translator, fops, sleep
-from glupy.views import Frame, Iatt, Loc
+from glupy import PASS, Translator, fops, sleep
+from glupy.views import Fd, Frame, Iatt, Loc
 
 
 class Raises(Translator):
     def setxattr(self, frame: Frame, loc: Loc, *arguments: Any) -> Any:
         raise ZeroDivisionError("in setxattr")
+
+
+class ReleaseRaises(Translator):
+    def create(
+        self, frame: Frame, loc: Loc, flags: int, mode: int, umask: int, fd: Fd, xdata: Any
+    ) -> Any:
+        fd.ctx = "open"
+        return PASS
+
+    def release(self, fd: Fd) -> None:
+        raise ZeroDivisionError("in release")
 
 
 class NeverAnswers(Translator):

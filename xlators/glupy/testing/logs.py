@@ -56,6 +56,12 @@ def complaint(text: str) -> str | None:
     return _PLACE.sub("", first[0].splitlines()[0]) if first else None
 
 
+def logs_below(folder: Path) -> dict[Path, str]:
+    """Return the logs of clients (``*.log``) and bricks (``log``) below a folder."""
+    paths = [*folder.rglob("*.log"), *folder.rglob("log")]
+    return {path: path.read_text(errors="replace") for path in paths if path.is_file()}
+
+
 def traceback_in(text: str) -> str | None:
     """Return the last traceback in a log, with the line that says whose it is; None if none."""
     found = [record.text for record in records(text) if "Traceback (most recent" in record.text]

@@ -30,7 +30,7 @@ import pytest
 
 import volfiles
 from glupy import stores
-from glupy.testing.logs import LogChecker
+from glupy.testing.logs import LogChecker, logs_below, traceback_in
 from glupy.testing.processes import Brick, FuseMount, free_port
 
 if TYPE_CHECKING:  # every run of pytest imports this file, not every one needs libgfapi
@@ -149,7 +149,8 @@ def in_process(leaf: str, brick_dir: Path, tmp_path: Path, logs: LogChecker) -> 
 @pytest.fixture
 def fuzz(tmp_path: Path) -> Fuzz:
     """`fuzz(target, inserts=…, faults=…, examples=…, seed=…)`: arguments of `open_target` and of
-    `Search.run`; as many examples as Hypothesis's profile has, unless told otherwise."""
+    `Search.run`; as many examples as Hypothesis's profile has, unless told otherwise. A traceback
+    in a log fails the test, too."""
     from glupy.testing.fuzz import Search, open_target  # noqa: PLC0415
 
     def search(
@@ -163,8 +164,10 @@ def fuzz(tmp_path: Path) -> Fuzz:
         chosen = random.randrange(1 << 32) if seed is None else seed
         with open_target(target, inserts=inserts, faults=faults, parent=tmp_path) as ground:
             finding = Search(ground).run(examples=examples, seed=chosen)
-        if finding is not None:
-            pytest.fail(f"{target}, seed {chosen}:\n{finding}", pytrace=False)
+            logged = logs_below(tmp_path).values()
+        trouble = finding or next(filter(None, map(traceback_in, logged)), None)
+        if trouble:
+            pytest.fail(f"{target}, seed {chosen}:\n{trouble}", pytrace=False)
 
     return search
 
