@@ -415,7 +415,7 @@ compare_files() {
 }
 
 attributes() { # FOLDER: a line for each name
-    (cd "$1" && stat --format '%n: %s bytes, %h links' "${names[@]}" 2>&1)
+    (cd "$1" && stat --format '%n: %s bytes, %h links, mode %a of %u:%g' "${names[@]}" 2>&1)
 }
 
 compare_bytes() { # NAME

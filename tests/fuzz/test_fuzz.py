@@ -75,17 +75,18 @@ def searched(
     examples: int = EXAMPLES,
     faults: Sequence[str] = (),
     against: str | None = None,
+    seed: int = 1,
     shrink: bool = True,
 ) -> Search:
     inserts = [("features/glupy", {"module": f"{FAULTS_FILE}:{fault}"})] if fault else []
     with open_target(target, inserts=inserts, faults=faults) as ground:
         if against is None:
             search = Search(ground)
-            search.run(examples=examples, seed=1, shrink=shrink)
+            search.run(examples=examples, seed=seed, shrink=shrink)
             return search
         with open_target(against) as other:
             search = Search(ground, other)
-            search.run(examples=examples, seed=1, shrink=shrink)
+            search.run(examples=examples, seed=seed, shrink=shrink)
             return search
 
 
@@ -200,7 +201,8 @@ def test_a_fault_happens(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_c_posix_refuses_a_discard_when_its_reserve_is_used_up() -> None:
-    search = searched("posix", faults=["full"], examples=300, shrink=False)
+    # What the next test is about may be found first.
+    search = searched("posix", faults=["full"], examples=300, seed=2, shrink=False)
     assert search.finding is not None
     assert search.finding.steps[-1].fop == "discard"
     assert search.finding.wrong.startswith("ENOSPC, where")
@@ -377,16 +379,23 @@ def test_against_another_target() -> None:
 
 
 def test_a_replica_that_differs() -> None:
-    """Clients see another one: the bricks are looked at."""
+    """Clients see another one, most often: the bricks are looked at."""
     with open_target("replicate:3:pyposix") as ground:
         runner = Runner(ground)
         for step in Create(0, "a"), Write(0, 0, 9000, 1):
             runner.perform(step)
         runner.verify()
-        with (ground.backends[2] / "a").open("r+b") as replica:
-            replica.write(b"\0")
-        with pytest.raises(Mismatch, match=f"a: on {ground.backends[2].name}: byte 0 is 0x00"):
-            runner.verify()
+        wrong = []
+        for backend in ground.backends:  # one of them is that which a client sees
+            data = (backend / "a").read_bytes()
+            (backend / "a").write_bytes(b"\0" + data[1:])
+            with pytest.raises(Mismatch) as caught:
+                runner.verify()
+            wrong.append(str(caught.value))
+            (backend / "a").write_bytes(data)
+        seen = [f"a: on {backend.name}: byte 0 is 0x00, not 0x02" for backend in ground.backends]
+        assert len(set(wrong) & set(seen)) >= 2, wrong
+        runner.verify()
         runner.clean()
 
 

@@ -215,7 +215,7 @@ def test_a_defect_of_stock_glusterfs(name: str, brick_dir: Path) -> None:
         (
             "FallocateForgetsKeepSize",
             [Create(0, "a"), Fallocate(0, 0, 1, keep_size=True)],
-            "a: 1 bytes, 1 links; on the control: 0 bytes",
+            "a: 1 bytes, 1 links, mode 644 of 0:0; on the control: 0 bytes",
         ),
         (
             "FilesAreLostWithTheirNames",

@@ -49,7 +49,12 @@ class Removing(Brick):
         try:
             if orphan and file is not None:
                 file.orphan = True  # before it is one: whoever closes it meanwhile buries it
-            postparent = linux.remove(path, handle, orphan, folder, parent.gfid, times)
+            try:
+                postparent = linux.remove(path, handle, orphan, folder, parent.gfid, times)
+            except OSError:
+                if orphan and file is not None:
+                    file.orphan = os.path.lexists(orphan)
+                raise
             if not last and file is not None:
                 self._metadata.touch(frame, file, self._handles.path(file.gfid))
             answers = None
