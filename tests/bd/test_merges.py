@@ -220,3 +220,67 @@ def merge_by_hand(backend: Path, pool: Path, file: str, snapshot: str, steps: li
     }
     for step in steps:
         does[step]()
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+@pytest.mark.parametrize("step", ["said", "taken"])
+def test_a_snapshot_that_is_removed_after_a_kill(
+    make_bd: Callable[..., Brick],
+    connect: Connect,
+    backend: Path,
+    brick: Brick,
+    client: Client,
+    pool: Path,
+    step: str,
+) -> None:
+    """Before anybody has looked at the file: it was not merged, and there is nothing to merge."""
+    make_snapshot(client, backend, "f", "snap")
+    client.close()
+    brick.stop()
+    merge_by_hand(backend, pool, "f", "snap", STEPS[: STEPS.index(step) + 1])
+    there = connect(make_bd(backend))
+    there.unlink("/snap")
+    assert read(there, "/f") == OLD
+    wait_until(lambda: has_devices_of(backend, pool, "f"))
+    assert b"," not in os.getxattr(backend / "f", KEY)
+
+
+@pytest.mark.parametrize("leaf", ONE_LEAF)
+def test_a_merge_into_a_file_whose_device_is_half(
+    make_bd: Callable[..., Brick],
+    connect: Connect,
+    backend: Path,
+    brick: Brick,
+    client: Client,
+    pool: Path,
+) -> None:
+    """As a kill in an unmapping leaves it: that is no rest of a merge."""
+    make_snapshot(client, backend, "f", "snap")
+    client.close()
+    brick.stop()
+    (device,) = pool.glob(f"glupy.*.{dashed(gfid(backend, 'f'))}")
+    device.rename(device.with_name(f"{device.name}.half"))
+    there = connect(make_bd(backend))
+    there.setxattr("/snap", "merge", b"1")
+    assert merged(there, "f", "snap")
+    wait_until(lambda: has_devices_of(backend, pool, "f"))
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_a_snapshot_in_a_folder_that_nobody_knows(
+    make_bd: Callable[..., Brick],
+    connect: Connect,
+    backend: Path,
+    brick: Brick,
+    client: Client,
+    pool: Path,
+) -> None:
+    client.mkdir("/folder")
+    make_snapshot(client, backend, "f", "folder/snap")
+    client.close()
+    brick.stop()
+    merge_by_hand(backend, pool, "f", "folder/snap", STEPS[: STEPS.index("given") + 1])
+    there = connect(make_bd(backend))
+    assert read(there, "/f") == NEW
+    assert not (backend / "folder" / "snap").exists()
+    wait_until(lambda: has_devices_of(backend, pool, "f"))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from types import CoroutineType
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ REGULAR = int(FileType.IFREG)
 _UNKNOWN = int(FileType.INVAL)
 MODIFIED = MDATA_MTIME | MDATA_CTIME
 _ATTEMPTS = 100
+_DOUBTED_SECONDS = 1.0  # to look may take a command of LVM's
 # How calls on a disk that is broken, or away, fail (the kernel's block/blk-core.c, blk_errors).
 _BROKEN = (
     errno.EIO,
@@ -125,6 +127,7 @@ class Base(Translator):
         self.is_arbiter = ARBITER in self.types_above
         self.rules = Rules.parse(self.option("map"))
         self._room_until = 0.0
+        self._doubted = 0.0
         self._is_short = False
         self._says_once: set[str] = set()
         try:
@@ -346,11 +349,14 @@ class Base(Translator):
         says so. What the stub has failed with its own translator has told of."""
         if error.errno not in _BROKEN or isinstance(error, FopError):
             return error
-        self._room_until = 0.0  # is it that the pool is full?
+        now = time.monotonic()
+        if file.kind == mapping.THIN and now >= self._doubted + _DOUBTED_SECONDS:
+            self._doubted, self._room_until = now, 0.0  # is it that the pool is full?
         told = failed(errno.EIO)
         # The pool has words of its own; the kernel has many numbers for one fault.
         is_ours = error.strerror != os.strerror(error.errno)
-        self._complain(file, str(error.strerror if is_ours else told.strerror))
+        if not file.complaint:
+            self._complain(file, str(error.strerror if is_ours else told.strerror))
         return told
 
     @contextlib.contextmanager

@@ -80,11 +80,12 @@ class ByGfid(Base):
         found = []
         for path, each in self._mapped_names():
             if each == gfid:
-                parent, _ = await self._by_gfid(os.getxattr(path.parent, GFID))
+                folder = os.getxattr(path.parent, GFID)
+                parent, _ = await self._by_gfid(folder)
                 inode = parent.new()
                 whole = "/" / path.relative_to(self.identity.directory)
                 loc = Loc(
-                    path=str(whole), name=path.name, inode=inode, parent=parent, pargfid=parent.gfid
+                    path=str(whole), name=path.name, inode=inode, parent=parent, pargfid=folder
                 )
                 await self.child.lookup(loc)
                 found.append(loc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 from glupy import Gfid, Loc, sleep
@@ -115,17 +116,6 @@ class Copies(Moving, ByGfid):
         if value is None:
             raise OSError(errno.EINVAL, "that is no snapshot")
         gfid, _ = mapping.parse_copy(value)
-        parent, path = inode.parent(), inode.path
-        if parent is None or path is None:
-            raise failed(errno.EINVAL)
-        name = Loc(
-            path=path,
-            name=path.rpartition("/")[2],
-            inode=inode,
-            parent=parent,
-            gfid=snapshot.gfid,
-            pargfid=parent.gfid,
-        )
         there, origin = await self._mapped_by_gfid(gfid)
         if origin is None or origin is snapshot:
             raise OSError(errno.EINVAL, "what it was made of is not mapped any more")
@@ -134,6 +124,19 @@ class Copies(Moving, ByGfid):
             if not origin.mapped or not snapshot.mapped or origin.merging:
                 raise failed(errno.EAGAIN)
             await self._refuse_names(inode, snapshot)
+            parent, path = inode.parent(), inode.path
+            if parent is None or path is None:
+                raise failed(errno.EINVAL)
+            name = Loc(
+                path=path,
+                name=path.rpartition("/")[2],
+                inode=inode,
+                parent=parent,
+                gfid=snapshot.gfid,
+                pargfid=parent.gfid,
+            )
+            for each in (origin, snapshot):
+                self.device(each)  # there, whole, and ours
             self.pool.remove(self.identity.half(gfid))  # of an attempt that was killed
             stored = await stub.mapping()
             merging = mapping.Merging(snapshot.gfid, snapshot.size)
@@ -161,13 +164,19 @@ class Copies(Moving, ByGfid):
             self.pool.rename(self.identity.name(snapshot.gfid), name)
             origin.size = snapshot.size
             snapshot.gone, snapshot.mapped = True, False
+        self.files.drop(snapshot)
 
     async def settle(self, inode: Inode, file: File) -> None:
         """End a merge into a file that was begun, as a kill may have left it."""
         stub = Stub(self.child, Loc(inode=inode, gfid=file.gfid))
         async with file.resizing:
-            if file.merging and file.mapped:
+            if not file.merging or not file.mapped:
+                return
+            try:
                 await self._end_merge(file, stub, None)
+            except OSError as error:
+                self._complain(file, f"a merge cannot be ended: {error.strerror or error}")
+                raise failed(errno.EIO) from None
 
     async def _end_merge(self, file: File, stub: Stub, snapshot: Loc | None) -> None:
         """Have a file be as before a merge, or as after it, when the snapshot is gone.
@@ -178,21 +187,29 @@ class Copies(Moving, ByGfid):
         name, half = self.identity.name(file.gfid), self.identity.half(file.gfid)
         if stored.merging is not None:
             gfid, size = stored.merging
-            there = self.pool.find(name) is not None
-            if self.pool.find(self.identity.name(gfid)) is not None:
-                if not there:
-                    self.pool.rename(half, name)
-            elif there:
+            # The file's device was renamed to half, then the snapshot's to its; the half goes last.
+            names = name, half, self.identity.name(gfid)
+            there, half_there, other = (self.pool.find(each) is not None for each in names)
+            is_done = there and half_there and not other
+            if not there:
+                self.pool.rename(half, name)
+            elif is_done:
                 with self.changes(file) as change:
                     change(await stub.truncate(size))
                 file.size = size
                 for each in [snapshot] if snapshot is not None else await self._names_of(gfid):
-                    await self.child.unlink(each, 0)
-            else:
-                raise OSError(errno.EIO, "the devices of a merge are missing")
+                    await self._remove_name(each, gfid)
             await stub.set(mapping.KEY, str(stored._replace(merging=None)))
-            self._remove_device(half)
+            if is_done:
+                self._remove_device(half)
         file.merging = False
+
+    async def _remove_name(self, loc: Loc, gfid: bytes) -> None:
+        """Remove a name, if it is still this file's."""
+        with contextlib.suppress(FileNotFoundError):
+            reply = await self.child.lookup(loc)
+            if reply.buf is not None and reply.buf.ia_gfid == gfid:
+                await self.child.unlink(loc, 0)
 
     async def origin_of(self, loc: Loc) -> bytes:
         """Return the gfid of the file that a snapshot was made of, as text. ENODATA if none."""

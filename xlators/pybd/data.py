@@ -18,7 +18,6 @@ from pybd.files import PLAIN, File
 from pybd.mapping import THIN
 from pybd.sizes import Sizes
 
-_PROTECTION = keys.PROTECT_WRITES, keys.AVOID_OVERWRITE
 SYNC = os.O_SYNC | os.O_DSYNC
 _COPY_AT_A_TIME = 1 << 20
 _COPY_AT_ONCE = 16 << 20
@@ -143,7 +142,7 @@ class Data(Sizes):
         if (
             fd.flags & os.O_APPEND
             or offset + length > file.size
-            or (xdata is not None and any(key in xdata for key in _PROTECTION))
+            or (xdata is not None and _is_protected(xdata))
         ):
             return self._write_serialized(
                 frame,
@@ -482,3 +481,8 @@ def _pieces(number: int, offset: int, length: int) -> list[bytes]:
         offset += len(data)
         length -= len(data)
     return found
+
+
+def _is_protected(xdata: Dict) -> bool:
+    """Say whether rebalance has set a write apart from those of clients."""
+    return keys.PROTECT_WRITES in xdata or keys.AVOID_OVERWRITE in xdata

@@ -81,8 +81,11 @@ class Names(Moving, Orphans):
         """Make a file with its data, or write into the one that is there."""
         file = None
         if flags and not flags & os.O_EXCL:  # none: the file is to be new, as in create
-            with contextlib.suppress(OSError):
-                file = await self.looked(loc)
+            try:
+                file = await self.looked(loc) or file_of(loc.inode)
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
         # Empty first, then mapped: so the data goes to where it belongs.
         if file is None and self._rule(loc.name) is not None:
             async with self._new(loc, mode, xdata) as new:
@@ -90,36 +93,54 @@ class Names(Moving, Orphans):
                 await self._map_new(loc, reply.buf, new)
             file = file_of(loc.inode)
             flags = flags & ~os.O_EXCL or os.O_RDWR
-        if file is None:
-            return await self.child.put(
-                loc, mode, umask, flags, vector, count, offset, iobref, xattr, xdata
-            )
-        async with file.resizing:
-            device = self.device(file)
-            if flags & os.O_APPEND:
-                offset = file.size
-            end = offset + vector.nbytes
-            self.check_room(device, offset, vector.nbytes)
+        if file is not None:
+            async with file.resizing:
+                if file.mapped:
+                    with self.telling(file):
+                        wind = self.child.put(
+                            loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata
+                        )
+                        return await self._put_into(frame, file, loc, flags, vector, offset, wind)
+        return await self.child.put(
+            loc, mode, umask, flags, vector, count, offset, iobref, xattr, xdata
+        )
+
+    async def _put_into(
+        self,
+        frame: Frame,
+        file: File,
+        loc: Loc,
+        flags: int,
+        vector: Vector,
+        offset: int,
+        wind: Awaitable[fops.Put],
+    ) -> fops.Put:
+        """Write to a mapped file's device what comes with a put: ``resizing`` is held."""
+        device = self.device(file)
+        if flags & os.O_APPEND:
+            offset = 0 if flags & os.O_TRUNC else file.size
+        end = offset + vector.nbytes
+        self.check_room(device, offset, vector.nbytes)
+        with self.changes(file) as change:
+            reply = await wind
+            change(reply.buf)
+        stub = Stub(self.child, Loc(inode=loc.inode, gfid=file.gfid))
+        if flags & os.O_TRUNC:
+            self.trim(file, device, 0)
+        grows = end > file.size
+        if grows:
+            self.make_room(file, device, offset, end)
+        if linux.pwritev(device.number, vector, offset) < vector.nbytes:
+            raise failed(errno.EIO)
+        if grows:
             with self.changes(file) as change:
-                reply = await self.child.put(loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata)
-                change(reply.buf)
-            stub = Stub(self.child, Loc(inode=loc.inode, gfid=file.gfid))
-            if flags & os.O_TRUNC:
-                self.trim(file, device, 0)
-            grows = end > file.size
-            if grows:
-                self.make_room(file, device, offset, end)
-            if linux.pwritev(device.number, vector, offset) < vector.nbytes:
-                raise failed(errno.EIO)
-            if grows:
-                with self.changes(file) as change:
-                    change(await stub.truncate(end))
-                with file.gate.alone():
-                    file.size = end
-            if flags & SYNC:
-                device.sync()
-            self.touch(frame, file)
-            return reply._replace(buf=self.shown(file))
+                change(await stub.truncate(end))
+            with file.gate.alone():
+                file.size = end
+        if flags & SYNC:
+            device.sync()
+        self.touch(frame, file)
+        return reply._replace(buf=self.shown(file))
 
     async def link(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None) -> fops.Link:
         """Give a file one more name."""
@@ -217,21 +238,30 @@ class Names(Moving, Orphans):
         former = self.files.find(gfid) if gfid else None
         found = None if _is_pointer(mode) else self._rule(loc.name)
         if former is not None and former.mapped:
-            yield None
-            await self._made_again(former, loc, found)
+            was_gone, former.gone = former.gone, False  # it may have its name again at once
+            try:
+                yield None
+            except BaseException:
+                if was_gone:
+                    self.lost(former)
+                raise
+            await self._made_again(former, loc, found, was_gone)
             return
         new = self.files.add(gfid, found.kind) if gfid and found is not None else None
         async with contextlib.nullcontext() if new is None else self.arriving(new):
             yield new
 
-    async def _made_again(self, former: File, loc: Loc, found: Mapping | None) -> None:
+    async def _made_again(
+        self, former: File, loc: Loc, found: Mapping | None, was_gone: bool
+    ) -> None:
         """Heal, or a rebalance that goes back, has made a file with the gfid of one that we know:
         it is that one, with one more name, or the only one; or all that there is of that one is an
         fd, and its device is not the new file's."""
         is_mapped = await self._state_of(former.gfid)
-        if is_mapped:
-            former.gone = False  # posix has given what was open its name back
+        if is_mapped is None and was_gone:
+            self.lost(former)
         elif is_mapped is False:
+            former.gone = True
             await self.reclaim(former)
             if found is not None and loc.inode is not None:
                 mapping = self.map_file(loc.inode, former.gfid, found, keeps_size=True)

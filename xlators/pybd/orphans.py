@@ -44,8 +44,8 @@ class Orphans(ByGfid):
     async def reclaim(self, file: File) -> None:
         """The last name of a file is gone, and nobody uses it: remove its device."""
         with file.gate.alone():
-            if not file.mapped:
-                return  # another thread was first
+            if not file.mapped or not file.gone:
+                return  # another thread was first, or it has a name again
             file.mapped = False
             file.device = None
         self.files.drop(file)
@@ -110,14 +110,10 @@ class Orphans(ByGfid):
                 self._remove_device(known.name)
                 self.log.info("device %s removed: it never was its file's", known.name)
             elif name.half:
-                await self._mapped_by_gfid(name.gfid)  # that ends a merge
-                whole = self.identity.name(name.gfid)
-                if self.pool.find(known.name) is None:
-                    continue
-                if self.pool.find(whole) is not None:
-                    self._remove_device(known.name)
-                else:
-                    self.pool.rename(known.name, whole)
+                with contextlib.suppress(OSError):  # told of
+                    _, found = await self._mapped_by_gfid(name.gfid)  # that ends a merge
+                    if found is not None:
+                        await self._name_whole(found, known.name)
             elif not state:
                 reported.append(known.name)
                 self.say_once(
@@ -150,8 +146,8 @@ class Orphans(ByGfid):
     async def _name_whole(self, file: File, half: str) -> None:
         """A command that outlived a killed brick may have given a device its half form since."""
         async with file.resizing:
-            if not file.mapped or self.pool.find(half) is None:
-                return
+            if not file.mapped or file.merging or self.pool.find(half) is None:
+                return  # of a merge it says how far that has come
             whole = self.identity.name(file.gfid)
             if self.pool.find(whole) is None:
                 self.pool.rename(half, whole)

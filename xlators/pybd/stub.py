@@ -55,7 +55,9 @@ class Stub:
         """Return the value of an xattr; None without one."""
         try:
             reply = await self._child.getxattr(self.loc, key)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+                raise
             return None
         return os.fsdecode(reply.dict.get_bytes(key) or b"")
 
