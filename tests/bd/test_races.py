@@ -14,13 +14,13 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, PATIENCE, SLOW, devices, read, write
+from .mapped import ONE_LEAF, PATIENCE, SLOW, devices, read, write
 
 TRANSLATORS = Path(__file__).parent / "translators"
 LATE = f"{TRANSLATORS / 'late.py'}:Late"
 HEAL = "features/glupy", {"module": f"{TRANSLATORS / 'again.py'}:Again"}
 
-pytestmark = pytest.mark.parametrize("leaf", LEAVES)
+pytestmark = pytest.mark.parametrize("leaf", ONE_LEAF)
 
 
 def late(*fops: str) -> tuple[str, dict[str, str]]:

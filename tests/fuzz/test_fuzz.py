@@ -404,8 +404,8 @@ def test_a_replica_that_differs() -> None:
     [
         ("posix", "pyposix"),
         ("replicate:3:pyposix", "pyposix"),
-        ("disperse:2+1:pyposix", "pyposix"),
-        ("shard:pyposix", "pyposix"),
+        pytest.param("disperse:2+1:pyposix", "pyposix", marks=LONG),
+        pytest.param("shard:pyposix", "pyposix", marks=LONG),
         ("pybd:loop", "pyposix"),
     ],
 )
@@ -490,7 +490,7 @@ BROKEN = FAULTS_FILE.with_name("broken.py")
             "does not start: {file} has no translator class Nothing",
         ),
         (["dir:/nowhere", "Raises"], 2, "dir:/nowhere: inserts are for recipes only"),
-        (["pyposix", "Raises"], 1, "ZeroDivisionError: in setxattr"),
+        pytest.param(["pyposix", "Raises"], 1, "ZeroDivisionError: in setxattr", marks=LONG),
         (["pyposix", "--over-rpc", "Raises"], 1, "ZeroDivisionError: in setxattr"),
         (["pyposix", "--examples", "20", "ReleaseRaises"], 1, "ZeroDivisionError: in release"),
         (["pyposix", "RemovesNothing"], 1, "not made shorter: what is left there cannot be"),
