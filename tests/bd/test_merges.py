@@ -21,6 +21,7 @@ from .mapped import LEAVES, ONE_LEAF, REFUSED, SLOW, devices, read, refuses, wai
 DATA = b"old" * 20_000
 OLD, NEW = b"new" * 20_000, DATA + bytes(5 * MIB)
 """Of the file, and of its snapshot: what the file has after the merge."""
+AfterAKill = Callable[[Callable[[], object]], Client]
 
 
 def gfid(backend: Path, name: str) -> str:
@@ -167,26 +168,37 @@ def test_a_kill_before_a_step(
     assert merged(there, "f", "snap") == after
 
 
+@pytest.fixture
+def after_a_kill(
+    make_bd: Callable[..., Brick], connect: Connect, backend: Path, brick: Brick, client: Client
+) -> AfterAKill:
+    """A client of a brick that starts on what was left."""
+
+    def start(leave: Callable[[], object]) -> Client:
+        client.close()
+        brick.stop()
+        leave()
+        return connect(make_bd(backend))
+
+    return start
+
+
 STEPS = ["none", "said", "taken", "given", "cut", "nameless", "gone", "unsaid"]
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_what_a_kill_may_leave(
-    make_bd: Callable[..., Brick],
-    connect: Connect,
-    backend: Path,
-    brick: Brick,
-    client: Client,
-    pool: Path,
+    client: Client, backend: Path, pool: Path, after_a_kill: AfterAKill
 ) -> None:
     """Step by step, by hand: as far as each of the files has come."""
     for number in range(len(STEPS)):
         make_snapshot(client, backend, f"f{number}", f"snap{number}")
-    client.close()
-    brick.stop()
-    for number in range(len(STEPS)):
-        merge_by_hand(backend, pool, f"f{number}", f"snap{number}", STEPS[: number + 1])
-    there = connect(make_bd(backend))
+
+    def leave() -> None:
+        for number in range(len(STEPS)):
+            merge_by_hand(backend, pool, f"f{number}", f"snap{number}", STEPS[: number + 1])
+
+    there = after_a_kill(leave)
     files = [f"f{number}" for number in range(len(STEPS))]
     # The file is looked at before anybody has looked through the pool.
     for name, step in zip(files, STEPS, strict=True):
@@ -225,20 +237,12 @@ def merge_by_hand(backend: Path, pool: Path, file: str, snapshot: str, steps: li
 @pytest.mark.parametrize("leaf", LEAVES)
 @pytest.mark.parametrize("step", ["said", "taken"])
 def test_a_snapshot_that_is_removed_after_a_kill(
-    make_bd: Callable[..., Brick],
-    connect: Connect,
-    backend: Path,
-    brick: Brick,
-    client: Client,
-    pool: Path,
-    step: str,
+    client: Client, backend: Path, pool: Path, after_a_kill: AfterAKill, step: str
 ) -> None:
     """Before anybody has looked at the file: it was not merged, and there is nothing to merge."""
     make_snapshot(client, backend, "f", "snap")
-    client.close()
-    brick.stop()
-    merge_by_hand(backend, pool, "f", "snap", STEPS[: STEPS.index(step) + 1])
-    there = connect(make_bd(backend))
+    steps = STEPS[: STEPS.index(step) + 1]
+    there = after_a_kill(lambda: merge_by_hand(backend, pool, "f", "snap", steps))
     there.unlink("/snap")
     assert read(there, "/f") == OLD
     wait_until(lambda: has_devices_of(backend, pool, "f"))
@@ -247,20 +251,12 @@ def test_a_snapshot_that_is_removed_after_a_kill(
 
 @pytest.mark.parametrize("leaf", ONE_LEAF)
 def test_a_merge_into_a_file_whose_device_is_half(
-    make_bd: Callable[..., Brick],
-    connect: Connect,
-    backend: Path,
-    brick: Brick,
-    client: Client,
-    pool: Path,
+    client: Client, backend: Path, pool: Path, after_a_kill: AfterAKill
 ) -> None:
     """As a kill in an unmapping leaves it: that is no rest of a merge."""
     make_snapshot(client, backend, "f", "snap")
-    client.close()
-    brick.stop()
     (device,) = pool.glob(f"glupy.*.{dashed(gfid(backend, 'f'))}")
-    device.rename(device.with_name(f"{device.name}.half"))
-    there = connect(make_bd(backend))
+    there = after_a_kill(lambda: device.rename(device.with_name(f"{device.name}.half")))
     there.setxattr("/snap", "merge", b"1")
     assert merged(there, "f", "snap")
     wait_until(lambda: has_devices_of(backend, pool, "f"))
@@ -268,19 +264,12 @@ def test_a_merge_into_a_file_whose_device_is_half(
 
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_a_snapshot_in_a_folder_that_nobody_knows(
-    make_bd: Callable[..., Brick],
-    connect: Connect,
-    backend: Path,
-    brick: Brick,
-    client: Client,
-    pool: Path,
+    client: Client, backend: Path, pool: Path, after_a_kill: AfterAKill
 ) -> None:
     client.mkdir("/folder")
     make_snapshot(client, backend, "f", "folder/snap")
-    client.close()
-    brick.stop()
-    merge_by_hand(backend, pool, "f", "folder/snap", STEPS[: STEPS.index("given") + 1])
-    there = connect(make_bd(backend))
+    steps = STEPS[: STEPS.index("given") + 1]
+    there = after_a_kill(lambda: merge_by_hand(backend, pool, "f", "folder/snap", steps))
     assert read(there, "/f") == NEW
     assert not (backend / "folder" / "snap").exists()
     wait_until(lambda: has_devices_of(backend, pool, "f"))
