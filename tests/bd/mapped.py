@@ -1,5 +1,6 @@
 """What tests of mapped files do and look at."""
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -45,3 +46,15 @@ def refuses(number: int, call: Callable[[], object]) -> None:
     with pytest.raises(OSError) as caught:
         call()
     assert caught.value.errno == number
+
+
+def fill(folder: Path) -> Path:
+    """Leave no room in a file system: return what takes it."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as out:
+        try:
+            while True:
+                out.write(bytes(MIB))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+    return ballast

@@ -18,7 +18,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import ONE_LEAF, devices, read, refuses, write
+from .mapped import ONE_LEAF, devices, fill, read, refuses, write
 
 # Of the translators above, which log each fop that fails, and of C posix.
 pytestmark = [
@@ -77,17 +77,6 @@ def said(brick: Brick) -> list[str]:
         for line in lines
         if line.split("] ")[1][0] in "EW" and not any(each in line for each in of_pool)
     ]
-
-
-def fill(folder: Path) -> Path:
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as out:
-        try:
-            while True:
-                out.write(bytes(MIB))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-    return ballast
 
 
 def test_orders(brick: Brick, client: Client, pool: Path, backend: Path) -> None:

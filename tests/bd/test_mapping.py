@@ -477,13 +477,7 @@ def test_a_full_pool_takes_no_more_and_discards(
         client.setxattr("/f", KEY, b"thin:100MB")
         with client.open("/f") as file:
             file.fsync()
-            ballast = small.folder / "ballast"
-            with ballast.open("wb", buffering=0) as out:
-                try:
-                    while True:
-                        out.write(bytes(MIB))
-                except OSError as error:
-                    assert error.errno == errno.ENOSPC
+            ballast = fill(small.folder)
             time.sleep(5.2)  # as often as the pool is looked at
             refuses(errno.ENOSPC, lambda: file.pwrite(b"new", 20 * MIB))
             file.pwrite(b"over", 0)

@@ -3,17 +3,36 @@
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from glupy import stores
+
+if TYPE_CHECKING:
+    from glupy.testing.fuzz.steps import Step
 
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
 ABANDONED = 99
 """The exit code of a child that ends as it stands, with 1 for a status: the parent cleans up."""
 _AWAITED = {*stores.ENDING, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Crash(NamedTuple):
+    """By what signal a search ended, and in which sequence."""
+
+    signal: signal.Signals
+    steps: Sequence["Step"]
+
+
+class ClientCrashError(Exception):
+    """The process of the search crashed, where no brick was in it."""
+
+    def __init__(self, crash: Crash) -> None:
+        super().__init__(crash.signal.name)
+        self.crash = crash
 
 
 def in_a_child(undo: Callable[[], object]) -> signal.Signals | None:

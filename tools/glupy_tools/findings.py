@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from signal import Signals
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -17,25 +15,10 @@ import volfiles
 from glupy.testing import logs
 from glupy.testing.fuzz import Search, report, shell
 from glupy.testing.fuzz.runner import Finding, Ground, Runner
-from glupy.testing.fuzz.steps import Step
+from glupy_tools.crashes import Crash
 
 DYING = 30.0
 """Seconds that a call may take whose bricks have ended."""
-
-
-class Crash(NamedTuple):
-    """By what signal a search ended, and in which sequence."""
-
-    signal: Signals
-    steps: Sequence[Step]
-
-
-class ClientCrashError(Exception):
-    """The process of the search crashed, where no brick was in it."""
-
-    def __init__(self, crash: Crash) -> None:
-        super().__init__(crash.signal.name)
-        self.crash = crash
 
 
 class Found:

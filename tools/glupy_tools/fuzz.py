@@ -22,14 +22,13 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 import volfiles
 from glupy.stores import ENDING
 from glupy.testing.logs import logs_below
-from glupy_tools.crashes import ABANDONED, clear, in_a_child
+from glupy_tools.crashes import ABANDONED, ClientCrashError, Crash, clear, in_a_child
 from glupy_tools.failures import CommandError
 from glupy_tools.volfile import insert_option
 
 if TYPE_CHECKING:
     from glupy.testing.fuzz import Search
     from glupy.testing.fuzz.runner import Runner
-    from glupy_tools.findings import Crash
 
 CACHE = Path("~/.cache/glupy/fuzz")
 JOURNAL = "journal"
@@ -213,7 +212,7 @@ def fuzz(
         if search is None or search.finding is None:
             raise CommandError(str(error), status=1 if search else 2) from error
         console.print(f"and in the end: {str(error).splitlines()[0]}", highlight=False)
-    except findings.ClientCrashError as error:
+    except ClientCrashError as error:
         tell(over_rpc=over_rpc or in_process).crashed(error.crash, f"the client crashed: {error}")
         raise SystemExit(1) from None
     console.print(f"{search.examples:,} sequences, {search.calls:,} calls")
@@ -234,7 +233,6 @@ def fuzz(
 def _sheltered(place: Path, in_process: bool) -> Iterator[tuple[Path, Crash | None]]:
     """A folder for stores, and how a search with its bricks in its own process has crashed."""
     from glupy.testing.fuzz import journal  # noqa: PLC0415
-    from glupy_tools.findings import ClientCrashError, Crash  # noqa: PLC0415
 
     made = TemporaryDirectory(prefix="glupy-fuzz-", dir=place, ignore_cleanup_errors=True)
     with made as folder:
