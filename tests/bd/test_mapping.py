@@ -20,7 +20,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, REFUSED, SLOW, devices, read, refuses, wait_until, write
+from .mapped import LEAVES, REFUSED, SLOW, devices, fill, read, refuses, wait_until, write
 
 HEAL = Path(__file__).parent / "translators" / "heal.py"
 
@@ -477,7 +477,7 @@ def test_a_full_pool_takes_no_more_and_discards(
         client.setxattr("/f", KEY, b"thin:100MB")
         with client.open("/f") as file:
             file.fsync()
-            ballast = fill(small.folder)
+            fill(small.folder)
             time.sleep(5.2)  # as often as the pool is looked at
             refuses(errno.ENOSPC, lambda: file.pwrite(b"new", 20 * MIB))
             file.pwrite(b"over", 0)
