@@ -319,7 +319,11 @@ class Multiplexed:
         self.volfile = folder / "python.vol"
         self.inserts = [python("Unruly"), python("Remembering")]
         self.process = Brick(
-            self.graph(self.c_dir, []), folder / "brick", arguments=["-S", str(self.socket)]
+            self.graph(self.c_dir, []),
+            folder / "brick",
+            arguments=["-S", str(self.socket)],
+            # glibc's arenas, one a thread, grow by megabytes at times: it shows what is used.
+            environment={"MALLOC_ARENA_MAX": "1"},
         )
 
     def graph(self, directory: Path, inserts: list[Insert]) -> volfiles.Graph:
@@ -418,8 +422,8 @@ def test_detached_bricks_give_their_memory_back(multiplexed: Multiplexed) -> Non
 
     grow([], 5), grow(multiplexed.inserts, 5)  # warm
     stock, ours = grow([], 15), grow(multiplexed.inserts, 15)
-    # GlusterFS itself loses some with every brick.
-    assert ours - stock < 5 << 20, f"{ours >> 10} KiB, without Python {stock >> 10} KiB"
+    # GlusterFS itself loses some with every brick: 12 KiB, with Python or without.
+    assert ours - stock < 1 << 20, f"{ours >> 10} KiB, without Python {stock >> 10} KiB"
 
 
 assert os.geteuid() == 0, "bricks need root: run the tests as root or with sudo"
