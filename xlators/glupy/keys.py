@@ -81,6 +81,7 @@ IOSTATS_DUMP = "trusted.io-stats-dump"
 
 # ---- who asks (frame.pid); below 0 are GlusterFS's own clients ----
 PID_GSYNCD = -1
+PID_REBALANCE = -3
 PID_SELF_HEALD = -6
 
 HIDDEN = ".glusterfs"

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import os
+import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from types import CoroutineType
@@ -200,6 +201,10 @@ class Base(Translator):
 
     async def settle(self, inode: Inode, file: File) -> None:
         """End a merge into a file that was begun."""
+        raise NotImplementedError
+
+    async def unmap_file(self, inode: Inode, file: File) -> None:
+        """Make a mapped file plain again, with its data."""
         raise NotImplementedError
 
     async def reclaim(self, file: File) -> None:
@@ -580,6 +585,11 @@ def set_unknown(inode: Inode) -> None:
 def may_be_mapped(inode: Inode) -> bool:
     """Say whether it is a regular file, or not known yet what it is."""
     return inode.c.ia_type in (REGULAR, _UNKNOWN)
+
+
+def is_pointer(mode: int) -> bool:
+    """Say whether it is DHT's pointer to where the file is, or the file is on its way here."""
+    return stat.S_IMODE(mode) == stat.S_ISVTX
 
 
 LATER = object()

@@ -12,7 +12,7 @@ from glupy import PASS, IoBuffer, Pass, fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.constants import MDATA_ATIME
 from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
-from pybd.base import LATER, MOST, file_of, may_be_mapped, on_fd
+from pybd.base import LATER, MOST, file_of, is_pointer, may_be_mapped, on_fd
 from pybd.device import Device, failed
 from pybd.files import PLAIN, File
 from pybd.mapping import THIN
@@ -227,16 +227,10 @@ class Data(Sizes):
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
 
     async def _check_protection(self, file: File, fd: Fd, xdata: Dict) -> None:
-        """Rebalance's own copying is refused (EBUSY) once clients write to the file, too; those
+        """Rebalance's own copying is refused (EBUSY) once clients change the file, too; those
         mark it. It has its mapping before its data comes."""
         if keys.PROTECT_WRITES in xdata:
-            mark = Dict({keys.PROTECT_WRITES: xdata.get_bytes(keys.PROTECT_WRITES) or b""})
-            internal = Dict({keys.INTERNAL_FOP: 1})  # not what a reserve is for
-            try:
-                with self.changes(file):
-                    await self.child.fsetxattr(fd, mark, 0, internal)
-            except OSError:
-                raise failed(errno.EBUSY) from None
+            await self._mark(file, fd, xdata.get_bytes(keys.PROTECT_WRITES) or b"")
         elif keys.AVOID_OVERWRITE in xdata:
             try:
                 await self.child.fgetxattr(fd, keys.PROTECT_WRITES)
@@ -244,6 +238,27 @@ class Data(Sizes):
                 if error.errno == errno.ENODATA:
                     return
             raise failed(errno.EBUSY)
+
+    async def protect(self, frame: Frame, file: File, fd: Fd) -> None:
+        """Mark a file that a rebalance moves here before a client changes it in another way than by
+        a write, with which DHT asks for that: ``resizing`` is held."""
+        if not is_moved_here(frame, file):
+            return
+        try:
+            await self.child.fgetxattr(fd, keys.DHT_LINKTO)
+        except OSError as error:
+            if error.errno == errno.ENODATA:
+                return  # a client's own mode
+            raise
+        await self._mark(file, fd, b"1")
+
+    async def _mark(self, file: File, fd: Fd, value: bytes) -> None:
+        internal = Dict({keys.INTERNAL_FOP: 1})  # not what a reserve is for
+        try:
+            with self.changes(file):
+                await self.child.fsetxattr(fd, Dict({keys.PROTECT_WRITES: value}), 0, internal)
+        except OSError:
+            raise failed(errno.EBUSY) from None
 
     async def truncate(
         self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None
@@ -281,6 +296,7 @@ class Data(Sizes):
                 old, blocks = file.size, self.blocks(file)
                 if not fd.anonymous and fd.flags & os.O_ACCMODE == os.O_RDONLY:
                     raise failed(errno.EINVAL)  # ftruncate(2)
+                await self.protect(frame, file, fd)
                 if old < size:
                     with self.telling(file):
                         self.make_room(file, device, size, size)
@@ -298,7 +314,11 @@ class Data(Sizes):
                 if fd.anonymous:  # no release of it will come
                     with contextlib.suppress(OSError):
                         await self._store(None, file, fd)
-                return reply
+            if not size and frame.pid == keys.PID_REBALANCE and is_pointer(reply.postbuf.mode):
+                # It has given up, or has moved the file: what is left is DHT's pointer.
+                with contextlib.suppress(OSError):
+                    await self.unmap_file(fd.inode, file)
+            return reply
 
     def flush(self, frame: Frame, fd: Fd, xdata: Dict | None) -> Pass | Awaitable[fops.Flush]:
         """A client closes the file: store its times."""
@@ -486,3 +506,8 @@ def _pieces(number: int, offset: int, length: int) -> list[bytes]:
 def _is_protected(xdata: Dict) -> bool:
     """Say whether rebalance has set a write apart from those of clients."""
     return keys.PROTECT_WRITES in xdata or keys.AVOID_OVERWRITE in xdata
+
+
+def is_moved_here(frame: Frame, file: File) -> bool:
+    """Say whether it may be a file that a rebalance moves here, and that a client changes."""
+    return file.stub is not None and is_pointer(file.stub.mode) and frame.pid >= 0

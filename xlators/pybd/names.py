@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import AsyncIterator, Awaitable
 from typing import TypeGuard
 
 from glupy import PASS, Loc, Pass, fops, keys, linux
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
-from pybd.base import REGULAR, file_of, set_plain
+from pybd.base import REGULAR, file_of, is_pointer, set_plain
 from pybd.by_gfid import GONE
 from pybd.data import SYNC
 from pybd.device import failed
@@ -236,7 +235,7 @@ class Names(Moving, Orphans):
         may see it before we have the reply."""
         gfid = None if xdata is None else xdata.get_bytes(keys.GFID_REQ)
         former = self.files.find(gfid) if gfid else None
-        found = None if _is_pointer(mode) else self._rule(loc.name)
+        found = None if is_pointer(mode) else self._rule(loc.name)
         if former is not None and former.mapped:
             was_gone, former.gone = former.gone, False  # it may have its name again at once
             try:
@@ -272,7 +271,7 @@ class Names(Moving, Orphans):
         has other names already (heal gives it one more by mknod)."""
         if _is(new, buf) and loc.inode is not None and buf is not None and buf.ia_nlink == 1:
             found = self._rule(loc.name)
-            if found is not None and buf.c.ia_type == REGULAR and not _is_pointer(buf.mode):
+            if found is not None and buf.c.ia_type == REGULAR and not is_pointer(buf.mode):
                 await self._try(loc, self.map_arriving(loc.inode, new, found, keeps_size=True))
 
     async def _map_renamed(self, loc: Loc, buf: Iatt) -> None:
@@ -280,7 +279,7 @@ class Names(Moving, Orphans):
         found = self._rule(loc.name)
         if found is None or loc.inode is None or buf.c.ia_type != REGULAR:
             return
-        if not _is_pointer(buf.mode) and file_of(loc.inode) is None:
+        if not is_pointer(buf.mode) and file_of(loc.inode) is None:
             await self._try(loc, self.map_file(loc.inode, buf.ia_gfid, found, keeps_size=True))
 
     async def _try(self, loc: Loc, attempt: Awaitable[None]) -> None:
@@ -296,8 +295,3 @@ class Names(Moving, Orphans):
 
 def _is(new: File | None, buf: Iatt | None) -> TypeGuard[File]:
     return new is not None and buf is not None and new.gfid == bytes(buf.ia_gfid)
-
-
-def _is_pointer(mode: int) -> bool:
-    """Whether it is DHT's pointer to where the file is."""
-    return stat.S_IMODE(mode) == stat.S_ISVTX

@@ -12,7 +12,7 @@ from glupy import fops, keys
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
 from pybd.base import LATER, MOST, Base, on_fd
-from pybd.data import SYNC, Data, check_writable
+from pybd.data import SYNC, Data, check_writable, is_moved_here
 from pybd.device import failed
 from pybd.files import File
 from pybd.mapping import THIN
@@ -41,6 +41,20 @@ class Space(Data, Base):
         Any range will do, and it takes no space, so a full pool is no reason to refuse it.
         """
         _check_range(fd, offset, len)
+        if is_moved_here(frame, file):
+            return self._discard_protected(frame, file, fd, offset, len, xdata)
+        return self._discard(frame, file, fd, offset, len, xdata)
+
+    async def _discard_protected(
+        self, frame: Frame, file: File, fd: Fd, offset: int, length: int, xdata: Dict | None
+    ) -> Any:
+        async with file.resizing:
+            await self.protect(frame, file, fd)
+        return self._discard(frame, file, fd, offset, length, xdata)
+
+    def _discard(
+        self, frame: Frame, file: File, fd: Fd, offset: int, length: int, xdata: Dict | None
+    ) -> Any:
         alone = xdata is not None and keys.UPDATE_ATOMIC in xdata
         with file.gate.alone() if alone else file.gate:
             device = file.device
@@ -48,8 +62,8 @@ class Space(Data, Base):
                 return LATER
             before = self.shown(file)
             if file.written is not None:
-                file.written.append((offset, offset + len))
-            device.discard(offset, len, file.size)
+                file.written.append((offset, offset + length))
+            device.discard(offset, length, file.size)
             if fd.flags & SYNC:
                 device.sync(data_only=True)
             if not device.frees:
@@ -110,6 +124,7 @@ class Space(Data, Base):
             before = self.shown(file)
             self.show(file, before, size=old, blocks=blocks)
             if zero:
+                await self.protect(frame, file, fd)
                 self.check_room(device, offset, length)
                 if grows:
                     self.make_room(file, device, offset, end)

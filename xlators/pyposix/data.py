@@ -11,7 +11,7 @@ from glupy import fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.enums import FileType
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, IoBuffer, Loc, Vector
-from pyposix import cloudsync, xattrs
+from pyposix import cloudsync, protection
 from pyposix.batch_fsync import Mode
 from pyposix.brick import Brick
 from pyposix.files import OpenFile, one_at_a_time
@@ -86,9 +86,13 @@ class Data(Brick):
                 before, after, done = self._write(frame, opened, vector, offset)
             answers = None
         else:
-            self._check_protection(opened, xdata)
             append = keys.WRITE_IS_APPEND in xdata
-            with one_at_a_time(opened.file, xdata, append=append), opened.file.gate:
+            gate = opened.file.gate
+            with (
+                one_at_a_time(opened.file, xdata, append=append),
+                gate.alone() if keys.AVOID_OVERWRITE in xdata else gate,
+            ):
+                protection.check(number, xdata)
                 looked = cloudsync.is_asked(xdata) and self._stats.of_fd(number, opened.file)
                 if looked:
                     cloudsync.check(xdata, number, looked)
@@ -114,21 +118,6 @@ class Data(Brick):
         self._metadata.touch(frame, file, number, after)
         return before, after, done
 
-    def _check_protection(self, opened: OpenFile, xdata: Dict) -> None:
-        """Rebalance marks a file that clients write to; then its own copying is refused."""
-        if keys.PROTECT_WRITES in xdata:
-            value = xdata.get_bytes(keys.PROTECT_WRITES) or b""
-            try:
-                with opened.file.lock:
-                    xattrs.put(opened.number, keys.PROTECT_WRITES, value)
-            except OSError:
-                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from None
-        elif keys.AVOID_OVERWRITE in xdata:
-            with opened.file.lock:
-                marked = xattrs.find(opened.number, keys.PROTECT_WRITES) is not None
-            if marked:
-                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-
     def truncate(self, frame: Frame, loc: Loc, offset: int, xdata: Dict | None) -> fops.Truncate:
         """Set the size of a file, found by its gfid."""
         path, file = self._locate(loc)
@@ -136,6 +125,7 @@ class Data(Brick):
         with file.gate:
             before = self._stats.of_path(path, file)
             answers = cloudsync.check(xdata, path, before)
+            protection.protect(frame, path, before)
             os.truncate(path, offset)
             after = self._stats.of_path(path, file)
         self._metadata.touch(frame, file, path, after)
@@ -148,6 +138,7 @@ class Data(Brick):
         with file.gate:
             before = self._stats.of_fd(number, file)
             answers = cloudsync.check(xdata, number, before)
+            protection.protect(frame, number, before)
             os.ftruncate(number, offset)
             after = self._stats.of_fd(number, file)
         self._metadata.touch(frame, file, number, after)
@@ -188,9 +179,9 @@ class Data(Brick):
         _refuse_device(fd_in.inode)
         _refuse_device(fd_out.inode)
         source, target = self._opened(fd_in), self._opened(fd_out)
-        if xdata is not None:
-            self._check_protection(target, xdata)
         with one_at_a_time(target.file, xdata), target.file.gate:
+            if xdata is not None:
+                protection.check(target.number, xdata)
             before = self._stats.of_fd(target.number, target.file)
             cloudsync.check(xdata, target.number)
             if flags:

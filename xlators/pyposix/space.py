@@ -8,9 +8,10 @@ import os
 from glupy import FopError, extents, fops, linux
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
-from pyposix import cloudsync
+from pyposix import cloudsync, protection
 from pyposix.brick import Brick
 from pyposix.files import OpenFile, one_at_a_time
+from pyposix.iatt import is_linkto
 from pyposix.reserve import no_space, overwrites
 
 _PUNCH = linux.FALLOC_FL_PUNCH_HOLE | linux.FALLOC_FL_KEEP_SIZE
@@ -49,6 +50,11 @@ class Space(Brick):
 
     def _punch(self, frame: Frame, opened: OpenFile, offset: int, length: int) -> fops.Discard:
         before, after = self._stats.fallocate(opened, _PUNCH, offset, length)
+        if is_linkto(after):
+            with opened.file.gate:
+                if protection.protect(frame, opened.number, after):
+                    # Once more: what a rebalance has written since goes, too.
+                    _, after = self._stats.fallocate(opened, _PUNCH, offset, length)
         self._metadata.touch(frame, opened.file, opened.number, after)
         return fops.Discard(before, after)
 
@@ -93,6 +99,7 @@ class Space(Brick):
         with one_at_a_time(file, xdata), file.gate.alone():
             before = self._stats.of_fd(number, file)
             answers = cloudsync.check(xdata, number, before)
+            protection.protect(frame, number, before)
             extents.zero(number, offset, len)
             if opened.sync:
                 os.fsync(number)
