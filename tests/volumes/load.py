@@ -231,12 +231,20 @@ class Image:
     """Random changes of a file like a virtual machine's disk, and the bytes that it must have."""
 
     def __init__(
-        self, seed: object, *, zerofill: bool, past_end: bool, size: int = 6 * MIB
+        self,
+        seed: object,
+        *,
+        zerofill: bool,
+        past_end: bool,
+        grows: bool = True,
+        size: int = 6 * MIB,
     ) -> None:
-        """`past_end`: discards may reach beyond the end of the file. `size` is its first one."""
+        """`past_end`: discards may reach beyond the end of the file. `grows`: so may zerofills, and
+        it is longer then. `size` is its first one."""
         self.data = bytearray()
         self._chance = random.Random(f"image {seed}")
         self._past_end = past_end
+        self._grows = grows
         self._size = size
         self._steps = [self._write] * 4 + [self._discard] * 3 + [self._truncate]
         self._steps += [self._zerofill] * 2 if zerofill else []
@@ -283,6 +291,8 @@ class Image:
 
     def _zerofill(self, target: Target) -> None:
         offset, length = self._range()
+        if not self._grows:
+            length = min(length, len(self.data) - offset)
         target.zerofill(offset, length)
         self._set(offset, bytes(length))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,12 @@ import pytest
 from glupy import stores
 from glupy.testing.gfapi import Client, File
 from glupy.testing.logs import LogChecker
+from glupy.testing.processes import ProcessError
 from glupy.testing.volumes import Glusterd
 
+from .conftest import MakeVolume
 from .leaves import MIB, PARTING, client_of
-from .load import whole
+from .load import Image, Worker, different, whole
 from .mapped import check_devices, mapped_files
 from .moving import held_volume, rebalance_held
 
@@ -82,3 +85,49 @@ def test_what_changes_while_it_moves(
         assert all((first / name).stat().st_size for name in changed - undone)
         check_devices(volume, pool)
         assert mapped_files(second) == {}, "a half copy"
+
+
+@pytest.mark.long
+@pytest.mark.allow_log(*PARTING, *CHANGED)
+@pytest.mark.parametrize("leaf", ["posix", "pyposix"])
+def test_a_rebalance_beside_writers(
+    make_volume: MakeVolume, glusterd: Glusterd, pool: Path, tmp_path: Path, leaf: str
+) -> None:
+    """What is changed while it moves is right wherever it is then. Of stock GlusterFS files are
+    lost by lookup-optimize, and what makes them longer by a hole (docs/upstream-defects.md)."""
+    options = {"user.xlator.pybd.map": "*.img=thin", "cluster.lookup-optimize": "off"}
+    volume = make_volume(1, leaf=leaf, options=options)
+    log = tmp_path / "log"
+    images = {
+        f"{number}.img": Image(number, zerofill=True, past_end=False, grows=False)
+        for number in range(12)
+    }
+
+    def check(client: Client) -> None:
+        for name, image in images.items():
+            assert not different(whole(client, f"/{name}"), image.data), name
+        found = [path.name for brick in volume.bricks for path in mapped_files(brick).values()]
+        assert sorted(found) == sorted(images), "no half copies"
+        check_devices(volume, pool)
+
+    with client_of(volume, glusterd, log) as client, ExitStack() as opened:
+        workers = []
+        with ExitStack() as running:
+            for name, image in images.items():
+                file = opened.enter_context(client.creat(f"/{name}"))
+                image.change(file, 1, truncates=False)
+                work = functools.partial(image.change, file, 2, truncates=False)
+                workers.append(running.enter_context(Worker(nullcontext(work), pause=0.3)))
+            for number in range(1, 4):
+                volume.add_bricks(volume.bricks[0].with_name(f"more-{number}"))
+                with suppress(ProcessError):  # some are not moved
+                    volume.rebalance()
+                for worker in workers:
+                    worker.go_on(2)
+        for worker in workers:
+            worker.raise_error()
+        check(client)
+    with client_of(volume, glusterd, log) as client:
+        check(client)
+        volume.rebalance()
+        check(client)
