@@ -1,4 +1,5 @@
-"""The brick is killed while a file on a thin volume is mapped, unmapped, copied or merged.
+"""The brick is killed while a mapped file is made one or no longer one, resized, copied, merged or
+removed.
 
 A command of LVM's goes on without it, and may end after the next brick has looked for what is left:
 so that looks often.
@@ -7,10 +8,12 @@ so that looks often.
 import contextlib
 import os
 import random
+import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -18,11 +21,42 @@ import pytest
 from glupy.testing.gfapi import Client
 from glupy.testing.pytest_plugin import Connect, MakeBrick
 
-from .volumes import KEY, MIB, REFUSED, THIN, gfid_of, read, volumes, wait_until, write
+from .volumes import (
+    KEY,
+    MIB,
+    REFUSED,
+    THIN,
+    device,
+    forgotten,
+    gfid_of,
+    read,
+    volumes,
+    wait_until,
+    write,
+)
+
+pytestmark = pytest.mark.allow_log(
+    *REFUSED,
+    r"forced unwinding frame",
+    r"its file is not mapped to it",
+    r"failed to submit message",
+    r"is missing, or was never this brick's",
+)
 
 DATA, CHANGED = random.Random(4).randbytes(MIB), random.Random(5).randbytes(MIB)
+TAIL_AT = 9 * MIB
+"""Beyond two extents: who cuts that off makes the volume shorter."""
 LONGEST = 6.0
 """Seconds that an operation takes about."""
+
+
+def some_time() -> None:
+    time.sleep(random.uniform(0, LONGEST))
+
+
+def lvm_has_ended() -> None:
+    """What a killed brick has begun goes on without it."""
+    wait_until(lambda: subprocess.run(["pgrep", "-x", "lvm"], check=False).returncode == 1)
 
 
 class Machine:
@@ -42,14 +76,16 @@ class Machine:
         self.client.close()
         self.brick.stop()
 
-    def killed_during(self, operation: Callable[[Client], object]) -> None:
+    def killed_during(
+        self, operation: Callable[[Client], object], until: Callable[[], object] = some_time
+    ) -> None:
         def operate() -> None:
             with contextlib.suppress(OSError):
                 operation(self.client)
 
         thread = threading.Thread(target=operate)
         thread.start()
-        time.sleep(random.uniform(0, LONGEST))
+        until()
         self.brick.kill()
         thread.join()
         self.client.close()
@@ -85,34 +121,83 @@ def mapping(machine: Machine) -> None:
     assert read(machine.client, "/f") == DATA
 
 
-def prepared(machine: Machine) -> bytes:
-    """A mapped file and an empty one that is to be its copy: the gfid of that."""
+def resizing(machine: Machine) -> None:
+    """What was cut or grown by a killed brick is as long as it was, and has what was written."""
+    prepared(machine, TAIL_AT + MIB)
+    size = random.choice([MIB, TAIL_AT - MIB, TAIL_AT + 5 * MIB])
+    machine.killed_during(lambda client: client.truncate("/f", size))
+    assert machine.client.stat("/f").st_size in (size, TAIL_AT + MIB)
+    has_a_new_tail(machine)
+    assert read(machine.client, "/f", MIB) == DATA
+    machine.settled()
+
+
+def has_a_new_tail(machine: Machine, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """What is written and synced now is there when no command of a killed brick's is at work."""
+
+    def write_tail() -> None:
+        with machine.client.open("/f") as file:
+            file.ftruncate(TAIL_AT + MIB)
+            file.pwrite(CHANGED, TAIL_AT)
+            file.fsync()
+
+    with ThreadPoolExecutor() as threads:
+        writing = threads.submit(write_tail)
+        wait([writing], 5)
+        meanwhile()
+        writing.result()
+    lvm_has_ended()
+    forgotten(device(machine.folder / "f"))
+    with machine.client.open("/f") as file:
+        assert file.pread(2 * MIB, TAIL_AT).value == CHANGED
+
+
+def removing(machine: Machine) -> None:
+    prepared(machine)
+    machine.killed_during(lambda client: client.unlink("/f"))
+    machine.settled()
+    if (machine.folder / "f").exists():
+        assert read(machine.client, "/f") == DATA
+
+
+def prepared(machine: Machine, size: int = MIB, kind: bytes = b"thin") -> None:
+    """A mapped file of this size."""
     client = machine.client
-    with contextlib.suppress(FileNotFoundError):
-        client.unlink("/copy")
-    if not machine.is_mapped("f"):
-        client.setxattr("/f", KEY, b"thin")
     write(client, "/f", DATA)
-    return gfid_of(client, machine.folder, "/copy")
+    if not machine.is_mapped("f"):
+        client.setxattr("/f", KEY, kind)
+    client.truncate("/f", size)
 
 
-def copying(machine: Machine) -> None:
-    gfid = prepared(machine)
-    machine.killed_during(lambda client: client.setxattr("/f", "snapshot", gfid))
+def prepared_copy(machine: Machine) -> bytes:
+    """An empty file that is to be the copy of a mapped one: its gfid."""
+    with contextlib.suppress(FileNotFoundError):
+        machine.client.unlink("/copy")
+    return gfid_of(machine.client, machine.folder, "/copy")
+
+
+def copying(machine: Machine, order: str = "snapshot", kind: bytes = b"thin") -> None:
+    prepared(machine, kind=kind)
+    gfid = prepared_copy(machine)
+    machine.killed_during(lambda client: client.setxattr("/f", order, gfid))
     machine.settled()
     assert read(machine.client, "/f") == DATA
     assert read(machine.client, "/copy") == (DATA if machine.is_mapped("copy") else b"")
 
 
+def cloning(machine: Machine) -> None:
+    """Of a thick volume, whose bytes are copied."""
+    copying(machine, "clone", b"lv")
+
+
 def merging(machine: Machine) -> None:
     """It is done, or it is not: whoever looks at the file next ends it."""
-    gfid = prepared(machine)
-    machine.client.setxattr("/f", "snapshot", gfid)
+    prepared(machine)
+    machine.client.setxattr("/f", "snapshot", prepared_copy(machine))
     write(machine.client, "/f", CHANGED)
     machine.killed_during(lambda client: client.setxattr("/copy", "merge", b"1"))
     client = machine.client
-    # What the killed brick has begun goes on without it.
-    wait_until(lambda: subprocess.run(["pgrep", "-x", "lvm"], check=False).returncode == 1)
+    lvm_has_ended()
     client.stat("/f")
     machine.settled()
     if (machine.folder / "copy").exists():
@@ -122,16 +207,11 @@ def merging(machine: Machine) -> None:
         assert read(client, "/f") == DATA
 
 
+RARE = mapping, resizing, removing, copying, cloning
+
+
 @pytest.mark.parametrize(
-    "operation",
-    [*(pytest.param(each, marks=pytest.mark.long) for each in (mapping, copying)), merging],
-)
-@pytest.mark.allow_log(
-    *REFUSED,
-    r"forced unwinding frame",
-    r"its file is not mapped to it",
-    r"failed to submit message",
-    r"is missing, or was never this brick's",
+    "operation", [*(pytest.param(each, marks=pytest.mark.long) for each in RARE), merging]
 )
 def test_kill(
     operation: Callable[[Machine], None],
@@ -147,4 +227,38 @@ def test_kill(
     write(machine.client, "/f", DATA)
     for _ in range(times):
         operation(machine)
+    machine.end()
+
+
+def test_a_resize_that_outlives_a_killed_brick(
+    group: str,
+    make_brick: MakeBrick,
+    connect: Connect,
+    brick_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """lvresize comes late, and does not cut off what the next brick has written since."""
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    late = tmp_path / "bin" / "lvm"
+    late.parent.mkdir()
+    late.write_text(
+        f"""#!/bin/sh
+        if [ "$1" = lvresize ] && [ ! -e {begun} ]; then
+            touch {begun}
+            until [ -e {go} ]; do sleep 0.1; done
+        fi
+        exec {shutil.which("lvm")} "$@"
+        """
+    )
+    late.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{late.parent}:{os.environ['PATH']}")
+    machine = Machine(make_brick, connect, brick_dir)
+    begun.touch()
+    prepared(machine, TAIL_AT + MIB)
+    begun.unlink()
+    machine.killed_during(
+        lambda client: client.truncate("/f", MIB), lambda: wait_until(begun.exists)
+    )
+    has_a_new_tail(machine, go.touch)
     machine.end()

@@ -19,6 +19,7 @@ import os
 import re
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,17 +152,13 @@ class LvmPool:
         return None
 
     def open(self, name: str) -> LogicalVolume:
-        """Open the volume, activated if need be."""
-        node = Path("/dev/mapper", self._held_as(name))
+        """Open the volume, activated if need be.
+
+        EBUSY if a command of a brick that was killed still resizes it after 2 minutes.
+        """
+        number = self._opened(name)
         try:
-            number = os.open(node, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
-                raise
-            whole = f"{self.group}/{name}"
-            _lvm("lvchange", "--activate", "y", "--ignoreactivationskip", whole)
-            number = os.open(node, os.O_RDWR | os.O_CLOEXEC)
-        try:
+            _wait_for_resize(number)
             kind = _status(os.fstat(number).st_rdev)[0].type
             if kind == "error":  # whether it is thin it does not say then
                 whole = f"{self.group}/{name}"
@@ -171,14 +168,35 @@ class LvmPool:
             os.close(number)
             raise
 
+    def _opened(self, name: str) -> int:
+        node = Path("/dev/mapper", self._held_as(name))
+        try:
+            return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+                raise
+        _lvm("lvchange", "--activate", "y", "--ignoreactivationskip", f"{self.group}/{name}")
+        return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+
     def _held_as(self, name: str, layer: str = "") -> str:
         """Return the name that device-mapper has for a volume."""
         return "-".join(each.replace("-", "--") for each in (self.group, name)) + layer
 
     def resize(self, name: str, size: int) -> None:
-        """Set the size of the volume."""
-        size = rounded_up(size, self.extent)
-        _lvm("lvresize", "--force", "--yes", "--size", f"{size}b", f"{self.group}/{name}")
+        """Set the size of the volume.
+
+        Should this brick be killed meanwhile the command goes on, maybe before it has LVM's lock.
+        So it has a lock of ours, on the volume, which ``open`` waits for: else the next brick would
+        write where this one still cuts.
+        """
+        size, whole = rounded_up(size, self.extent), f"{self.group}/{name}"
+        number = self._opened(name)
+        try:
+            fcntl.flock(number, fcntl.LOCK_SH)
+            # As its stdin, which LVM leaves open.
+            _lvm("lvresize", "--force", "--yes", "--size", f"{size}b", whole, stdin=number)
+        finally:
+            os.close(number)
 
     def rename(self, old: str, new: str) -> None:
         """Rename the volume."""
@@ -264,14 +282,27 @@ def _tag_of(tags: str) -> str:
     return next(found, "").removeprefix(_TAG)
 
 
-def _lvm(*words: str) -> str:
+def _wait_for_resize(number: int) -> None:
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "an earlier brick's lvresize has no end") from None
+            time.sleep(0.1)
+    fcntl.flock(number, fcntl.LOCK_UN)
+
+
+def _lvm(*words: str, stdin: int = subprocess.DEVNULL) -> str:
     """Run a command of LVM; return what it prints. OSError with the first line of its complaint."""
     environment = {**os.environ, "LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"}
     environment["PATH"] = environment.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
     try:
         done = subprocess.run(
             ["lvm", words[0], "--config", _CONFIG, *words[1:]],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             capture_output=True,
             text=True,
             errors="replace",
