@@ -7,6 +7,7 @@ import sys
 import time
 import types
 import uuid
+from collections.abc import Callable
 from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from pybd.device import data_ranges
 from pybd.files import File, Files, Times
 from pybd.identity import Identity
 from pybd.mapping import Mapping
-from pybd.pools.loop import LoopPool
+from pybd.pools.loop import LoopDevice, LoopPool
 from pybd.ranges import not_zero, plan, rounded_up, union
 from pybd.rules import Rules
 
@@ -385,6 +386,56 @@ def test_a_loop_device(pool: LoopPool) -> None:
     pool.resize("a", 8 * MIB)
     device.measure()
     assert device.size == 8 * MIB
+    assert device.frees
+
+
+Ways = dict[str, int]
+"""The ways to zeros that a device has, and the errno that each fails with; 0: it does not."""
+
+
+def asked(device: LoopDevice, freeing: Ways, zeroing: Ways, times: int = 2) -> list[str]:
+    """What is asked of a device that has only these when it is to discard something."""
+    found = []
+
+    def way(name: str, number: int) -> Callable[..., None]:
+        def take(*_: object) -> None:
+            found.append(name)
+            if number:
+                raise OSError(number, os.strerror(number))
+
+        return take
+
+    device._freeing, device._zeroing = (
+        [way(*each) for each in ways.items()] for ways in (freeing, zeroing)
+    )
+    for _ in range(times):
+        try:
+            device.discard(0, MIB, MIB)
+        except OSError as error:
+            found.append(errno.errorcode[error.errno or 0])
+    return found
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL])
+def test_a_way_to_zeros_that_is_not_supported_is_not_tried_again(
+    pool: LoopPool, number: int
+) -> None:
+    pool.make("a", MIB, "thin", "tag")
+    device = pool.open("a")
+    assert asked(device, {"a": number, "b": 0}, {"c": 0}) == ["a", "b", "b"]
+    assert device.frees
+    assert asked(device, {"a": number, "b": number}, {"c": 0}) == ["a", "b", "c", "c"]
+    assert not device.frees
+
+
+def test_a_way_to_zeros_that_fails_is_tried_again(pool: LoopPool) -> None:
+    """So are those before it that say they are not supported: they may say so as it has failed."""
+    pool.make("a", MIB, "thin", "tag")
+    device = pool.open("a")
+    assert asked(device, {"a": errno.EIO, "b": 0}, {}) == ["a", "EIO"] * 2
+    both = {"a": errno.EOPNOTSUPP, "b": errno.EIO}
+    assert asked(device, both, {"c": 0}) == ["a", "b", "EIO"] * 2
+    assert asked(device, {"a": errno.EOPNOTSUPP}, {"c": errno.EINVAL}) == ["a", "c", "EIO"] * 2
     assert device.frees
 
 
