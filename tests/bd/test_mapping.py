@@ -287,26 +287,37 @@ def test_a_copied_brick_does_not_get_the_devices(
     assert len(devices(pool)) == 1
 
 
-@pytest.mark.expect_log(r"belongs to :/somewhere/else, not to this brick")
+@pytest.mark.parametrize("owner", [":/somewhere/else", "nobody"])
+@pytest.mark.parametrize("bd_options", [{"reclaim-interval": "1"}])
 @pytest.mark.allow_log(r"error=Input/output error", r"errno=5", r"error: Input/output")
-def test_a_device_with_another_tag_is_not_touched(
+def test_a_device_with_another_tag_or_none_is_not_touched(
     make_bd: Callable[..., Brick],
     connect: Connect,
     brick: Brick,
     client: Client,
     backend: Path,
     pool: Path,
+    logs: LogChecker,
+    owner: str,
 ) -> None:
     write(client, "/f", b"precious")
     client.setxattr("/f", KEY, b"thin")
     client.close()
     brick.stop()
     (device,) = devices(pool)
-    os.setxattr(device, "user.glupy.brick", b":/somewhere/else")
+    tag = os.getxattr(device, "user.glupy.brick")
+    if owner == "nobody":
+        os.removexattr(device, "user.glupy.brick")
+    else:
+        os.setxattr(device, "user.glupy.brick", owner.encode())
     again = connect(make_bd(backend))
+    logs.expect(rf"belongs to {owner}, not to this brick")
     refuses(errno.EIO, lambda: read(again, "/f"))
     again.unlink("/f")
-    time.sleep(0.3)
+    ours = device.with_name(device.name[:-36] + str(uuid.uuid4()))
+    ours.touch()
+    os.setxattr(ours, "user.glupy.brick", tag)
+    wait_until(lambda: not ours.exists())
     assert devices(pool) == [device]
 
 

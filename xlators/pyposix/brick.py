@@ -27,7 +27,7 @@ from pyposix import janitor, virtual_xattr, xattrs
 from pyposix.batch_fsync import BatchFsync, Mode
 from pyposix.files import File, Files, OpenFile
 from pyposix.gfid2path import Gfid2path
-from pyposix.handles import Handles, dashed
+from pyposix.handles import Handles
 from pyposix.health import HealthCheck
 from pyposix.iatt import DIRECTORY, REGULAR, Stats
 from pyposix.jobs import Job, Stopped
@@ -407,7 +407,7 @@ class Brick(Translator):
             if file.mapped:
                 self.log.error(
                     "%s is mapped to a block device, and no user/pybd is above: EIO",
-                    dashed(file.gfid),
+                    Gfid(file.gfid),
                 )
         if file.mapped:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
