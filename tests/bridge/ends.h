@@ -2,6 +2,8 @@
 
 typedef struct _xlator xlator_t;
 typedef struct _inode_table inode_table_t;
+typedef struct _inode inode_t;
+typedef struct _fd fd_t;
 struct xlator_fops;
 
 struct text { char *bytes; size_t used; ...; };
@@ -27,3 +29,7 @@ void ends_drop_table(inode_table_t *table);
 int64_t ends_frames(xlator_t *this);
 void *ends_fop(xlator_t *this, int number);
 void *ends_default_fop(int number);
+
+/* GlusterFS's own, by which the translators of a graph are told. */
+void inode_ctx_merge(fd_t *fd, inode_t *inode, inode_t *linked_inode);
+int inode_invalidate(inode_t *inode);

@@ -10,6 +10,7 @@ import inspect
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -413,3 +414,38 @@ def test_context(bridge: Bridge, kind: str, later: bool) -> None:
     bridge.run(fop, later_handler if later else handler)
     bridge.until(lambda: set(contexts) == before, "a context is left")
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("has_one", [False, True], ids=["moves", "stays"])
+def test_context_of_two_inodes_of_one_file(bridge: Bridge, has_one: bool) -> None:
+    """One of them stays, with the context that it has, or else the other's."""
+
+    class Remembered:
+        pass
+
+    contexts = bridge.translators["subject"]._inode_contexts
+    seen: list[Any] = []
+    kept: list[weakref.ref[Remembered]] = []
+
+    def handler(self: Any, fop: Any, frame: Any, arguments: Any) -> Any:
+        fd, linked = arguments[4], arguments[0].inode
+        inode = fd.inode
+        inode.ctx = first = Remembered()
+        if has_one:
+            linked.ctx = Remembered()
+        second = linked.ctx
+        merge(fd, inode, linked)
+        seen.append((inode.ctx, linked.ctx) == ((first, second) if has_one else (None, first)))
+        kept.extend(weakref.ref(each) for each in (first, second) if each)
+        return PASS
+
+    def merge(fd: Any, *inodes: Any) -> None:
+        """As protocol/server does if a create finds that somebody has linked the file meanwhile."""
+        c = (bridge.ffi.cast("inode_t *", address_of(each.c)) for each in inodes)
+        bridge.lib.inode_ctx_merge(bridge.ffi.cast("fd_t *", address_of(fd.c)), *c)
+
+    before = set(contexts)
+    bridge.run(fops.TABLE["create"], handler)
+    assert seen == [True]
+    bridge.until(lambda: set(contexts) == before, "a context is left")
+    assert all(it() is None for it in kept)
