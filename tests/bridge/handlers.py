@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from glupy import PASS, Dict, Frame, Gfid, Iatt, Loc, Translator, fops
+from glupy import PASS, Dict, Frame, Gfid, Iatt, Inode, Loc, Translator, fops
 
 Handler = Callable[["Subject", Any, Frame, tuple[Any, ...]], Any]
 """Called with the translator, the fop (of `fops.TABLE`), the frame and the fop's arguments."""
@@ -20,6 +20,9 @@ class Subject(Translator):
     """Gives every fop to the handler of the running test; without one, to the child."""
 
     handler: ClassVar[Handler | None] = None
+
+    def invalidate(self, inode: Inode) -> None:
+        """Does nothing, unless the running test puts something in its place."""
 
 
 class Far(Translator):

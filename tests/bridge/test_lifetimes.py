@@ -20,7 +20,8 @@ import glupy
 from glupy import PASS, ExpiredView, FopError, fops
 from glupy.views.base import View
 
-from .conftest import Bridge, Run
+from .conftest import Bridge, Log, Run
+from .handlers import Subject
 from .test_fops import FOPS, MODES
 from .values import address_of, describe
 
@@ -449,3 +450,29 @@ def test_context_of_two_inodes_of_one_file(bridge: Bridge, has_one: bool) -> Non
     assert seen == [True]
     bridge.until(lambda: set(contexts) == before, "a context is left")
     assert all(it() is None for it in kept)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
+def test_invalidate(bridge: Bridge, log: Log, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """A translator is told which inode the kernel is to forget; its bug is nobody else's."""
+    told: list[Any] = []
+    returned: list[int] = []
+
+    def invalidate(self: Any, inode: Any) -> None:
+        told.append((self.name, address_of(inode.c), inode.ctx))
+        if fails:
+            raise ZeroDivisionError
+
+    def handler(self: Any, fop: Any, frame: Any, arguments: Any) -> Any:
+        inode = arguments[0].inode
+        inode.ctx = "remembered"
+        returned.append(
+            bridge.lib.inode_invalidate(bridge.ffi.cast("inode_t *", address_of(inode.c)))
+        )
+        return PASS
+
+    monkeypatch.setattr(Subject, "invalidate", invalidate)
+    outcome = bridge.run(fops.TABLE["stat"], handler, collect=fails)
+    assert told == [("subject", outcome.sent["loc"]["inode"]["address"], "remembered")]
+    assert returned == [0]
+    assert [each.partition(":")[0] for each in log.errors()[:1]] == ["invalidate"] * fails

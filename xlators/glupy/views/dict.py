@@ -111,11 +111,13 @@ class Dict(View, MutableMapping[str, Any]):
         _check(result)
 
     def set_int(self, key: str, value: int, bits: int = 32) -> None:
-        """Store a signed integer of 8, 16, 32 or 64 bits."""
+        """Store a signed integer of 8, 16, 32 or 64 bits; OverflowError if it needs more."""
+        _check_range(value, -1 << bits - 1, 1 << bits - 1)
         _check(lib.quick_dict_set_number(self.c, encoded_name(key), value, bits))
 
     def set_uint(self, key: str, value: int, bits: int = 32) -> None:
-        """Store an unsigned integer of 32 or 64 bits."""
+        """Store an unsigned integer of 32 or 64 bits; OverflowError if it needs more."""
+        _check_range(value, 0, 1 << bits)
         signed = value - (1 << 64) if value >= 1 << 63 else value
         _check(lib.quick_dict_set_number(self.c, encoded_name(key), signed, -bits))
 
@@ -161,6 +163,12 @@ class Dict(View, MutableMapping[str, Any]):
 def _check(result: int) -> None:
     if result < 0:
         raise os_error(-result)
+
+
+def _check_range(value: int, low: int, end: int) -> None:
+    """C would cut it off."""
+    if not low <= value < end:
+        raise OverflowError(f"{value} is not in [{low}, {end})")
 
 
 def _value(data: Any) -> Any:
