@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,16 @@ def shown(fop: Any) -> str:
 
 def test_fop_table() -> None:
     assert [shown(fop) for fop in fops.TABLE.values()] == SNAPSHOT.read_text().splitlines()
+
+
+def test_stub() -> None:
+    """What type checkers read is of this table; `python -m glupy.fops` and ruff write it."""
+    path = Path(fops.__file__).with_suffix(".pyi")
+    command = [f"{sys.prefix}/bin/ruff", "format", "--stdin-filename", path, "-"]
+    written = subprocess.run(
+        command, input=fops.stub(), capture_output=True, text=True, check=True
+    ).stdout
+    assert path.read_text() == written
 
 
 @FOPS

@@ -163,6 +163,54 @@ def test_options_change_while_the_graph_runs(
     client.mkdir("/the-graph-lives")
 
 
+# What a volfile may say of each option of Choosing, and what it is then; None: what may not be.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "flag": {"off": False, "Yes": True, "0": False, "enable": True, "2": None, "maybe": None},
+    "number": {"-3": -3, "7": 7, "0x5": 5, "-4": None, "8": None, "1.5": None, "ten": None},
+    "ratio": {"0.25": 0.25, "2.5": 2.5, "1e0": 1.0, "0.249": None, "2.51": None, "nan": None},
+    "interval": {"0.1": 0.1, "1e9": 1e9, "0.09": None, "nan": None, "1s": None},
+    "share": {"0.5": 0.5, "100%": 100.0, "0.4%": None, "100.1": None, "-1": None, "many": None},
+    "reserve": {"1%": 1.0, "1GB": 1.0 * (1 << 30), "99": 99.0, "0": None, "0.5%": None}
+    | {"101%": None, "1073741825": None, "-1": None, "5000.5": None, "many": None},
+    "at-least": {"4096": 4096.0, "16PB": 1.0 * (1 << 54), "4095": None, "1%": None},
+    "pause": {"10": 10, "2min": 120, "1h": 3600, "9": None, "61min": None, "-1": None, "1 h": None},
+    "patience": {"10s": 10, "52wk": 52 * 7 * 86400, "9": None, "soon": None},
+    "block": {"512": 512, "1MB": 1 << 20, "511": None, "1048577": None, "large": None},
+    "room": {"4KB": 4096, "16TB": 16 << 40, "4095": None, "-1": None},
+    "most": {"0": 0, "1MB": 1 << 20, "2MB": None},
+    "place": {"/": "/", "/a b/c": "/a b/c", "a/b": None, "/a/../b": None},
+    "word": {"any words": "any words", "odd": None},
+}
+
+
+def choosing(directory: Path, **options: str) -> volfiles.Graph:
+    insert = "features/glupy", {"module": f"{UNRULY.with_name('choosing.py')}:Choosing", **options}
+    return volfiles.leaf_graph(directory, leaf="pyposix", inserts=[insert])
+
+
+def test_options_of_every_type(brick_dir: Path, tmp_path: Path, logs: LogChecker) -> None:
+    """A volfile that has changed says what they are; or nothing changes, and the log has why."""
+    log = tmp_path / "log"
+    logs.watch(log)
+    logs.allow("brick-glupy", "reconfigure")
+    with Client(choosing(brick_dir), log=log):
+        (translator,) = [t for t in _entry._instances.values() if type(t).__name__ == "Choosing"]
+        defaults = {option.name: option.default for option in translator.options}
+        expected = defaults
+        for name, cases in OPTIONS.items():
+            for written, value in cases.items():
+                refusals = log.read_text().count(f"] 0-brick-glupy: option {name}: ")
+                reconfigure(translator, choosing(brick_dir, **{name: written}), tmp_path)
+                if value is not None:
+                    expected = {**defaults, name: value}
+                assert {each: translator.option(each) for each in defaults} == expected, written
+                assert isinstance(translator.option("flag"), bool)
+                refused = log.read_text().count(f"] 0-brick-glupy: option {name}: ") - refusals
+                assert refused == (value is None), written
+        reconfigure(translator, choosing(brick_dir), tmp_path)
+        assert {each: translator.option(each) for each in defaults} == defaults
+
+
 def test_the_fops_of_a_class_that_defines_none_are_the_defaults(client: Client) -> None:
     translator = instance()
     handled = {fop.number for fop in type(translator).handled()}

@@ -170,11 +170,10 @@ REFUSED = {
     "syntax": ("{broken}:X", {}, "cannot import {broken}: SyntaxError"),
     "init raises": ("{unruly}:Refusing", {}, "RuntimeError: no such luck"),
     "a number": ("{unruly}:Unruly", {"limit": "many"}, "option limit: "),
-    "too large": (
-        "{unruly}:Unruly",
-        {"limit": "101"},
-        "option limit: '101' in 'option limit 101' is out of range",
-    ),
+    "too large": ("{unruly}:Unruly", {"limit": "101"}, "option limit: 101 is above 100"),
+    "too small": ("{choosing}:Choosing", {"share": "0.4%"}, "option share: 0.4 is below 0.5"),
+    "no bool": ("{choosing}:Choosing", {"flag": "maybe"}, "option flag: "),
+    "no path": ("{choosing}:Choosing", {"place": "a/b"}, "option place: "),
     "no choice": ("{unruly}:Unruly", {"mode": "odd"}, "option mode: "),
     "writable": ("{open}:X", {}, "{open} can be written by others than root"),
 }
@@ -189,7 +188,8 @@ def test_a_brick_refuses_to_start_with_one_clear_line(
         written(tmp_path / "broken.py", "def (:\n") as broken,
         written(tmp_path / "open.py", "class X: pass\n", 0o666) as opened,
     ):
-        names = {"unruly": UNRULY, "broken": broken, "open": opened}
+        choosing = UNRULY.with_name("choosing.py")
+        names = {"unruly": UNRULY, "choosing": choosing, "broken": broken, "open": opened}
         module = spec.format(**names)
         graph = volfiles.brick(
             brick_dir,

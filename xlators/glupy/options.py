@@ -1,4 +1,4 @@
-"""Options of the volfile: declared by a class, checked and parsed by libglusterfs itself."""
+"""Options of the volfile: declared by a class, parsed by libglusterfs itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class percent(float):  # noqa: N801
 class percent_or_size(float):  # noqa: N801
     """Type of an option: a percentage (``10%``) or a number of bytes (``10GB``).
 
-    The value does not tell which: C posix takes what is below 100 for a percentage.
+    The value does not tell which, to no limits either: C posix takes what is below 100 for a
+    percentage.
     """
 
 
@@ -33,8 +34,6 @@ class seconds(int):  # noqa: N801
 class path(str):  # noqa: N801
     """Type of an option: an absolute path."""
 
-
-_LONGEST = (1 << 31) - 1  # seconds
 
 # How libglusterfs types and parses each: GF_OPTION_TYPE_*, xlator_option_init_*, C type.
 _TYPES: dict[type, tuple[int, str, str]] = {
@@ -57,7 +56,7 @@ class Option(NamedTuple):
     ``percent_or_size``, ``seconds``, ``path``.
     ``default`` is a value of that type, or None: ``self.option(name)`` is None then if it is not
     set. ``minimum`` and ``maximum`` are limits of numbers, ``choices`` the only allowed strings;
-    libglusterfs enforces them (options.c), at init and at each change.
+    they are enforced at init and at each change.
     """
 
     name: str
@@ -101,13 +100,6 @@ class Declared:
             c.default_value = self._string(option.written(option.default))
         for index, choice in enumerate(option.choices):
             c.value[index] = self._string(choice)
-        # options.c reads a range of 0 to 0 as none, and one end of it only if told so.
-        low, high = option.minimum, option.maximum
-        if low is not None or high is not None:
-            c.min = low or 0
-            # xlator_option_validate_time does not know of one end alone.
-            c.max = high or (_LONGEST if option.type is seconds else 0)
-            c.validate = 0 if low is not None and high is not None else 1 if high is None else 2
 
     def declare(self, this: Any) -> None:
         """Tell libglusterfs that these are this translator's options."""
@@ -139,4 +131,17 @@ class Declared:
         value = ffi.new(ctype)
         if getattr(lib, f"xlator_option_init_{reader}")(this, options, key, value):
             raise OptionError(f"option {option.name}: '{text(written[0])}' is not valid")
-        return text(value[0]) if ctype == "char **" else option.type(value[0])
+        return text(value[0]) if ctype == "char **" else _limited(option, option.type(value[0]))
+
+
+def _limited(option: Option, value: Any) -> Any:
+    """Return the value if it is within its limits.
+
+    Not left to options.c: that has none for a percentage, only logs what a percent_or_size exceeds,
+    and without a maximum holds sizes and times against 0.
+    """
+    if option.minimum is not None and not value >= option.minimum:  # nan is neither
+        raise OptionError(f"option {option.name}: {value} is below {option.minimum}")
+    if option.maximum is not None and not value <= option.maximum:
+        raise OptionError(f"option {option.name}: {value} is above {option.maximum}")
+    return value
