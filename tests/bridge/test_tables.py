@@ -68,7 +68,7 @@ def test_fop_table() -> None:
 def test_stub() -> None:
     """What type checkers read is of this table; `python -m glupy.fops` and ruff write it."""
     path = Path(fops.__file__).with_suffix(".pyi")
-    command = [f"{sys.prefix}/bin/ruff", "format", "--stdin-filename", path, "-"]
+    command: list[str | Path] = [f"{sys.prefix}/bin/ruff", "format", "--stdin-filename", path, "-"]
     written = subprocess.run(
         command, input=fops.stub(), capture_output=True, text=True, check=True
     ).stdout

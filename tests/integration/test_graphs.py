@@ -37,9 +37,9 @@ def client(brick_dir: Path, tmp_path: Path, logs: LogChecker) -> Iterator[Client
         yield client
 
 
-def instance() -> Any:
-    """Return the one Unruly of this process."""
-    (found,) = [t for t in _entry._instances.values() if type(t).__name__ == "Unruly"]
+def instance(name: str = "Unruly") -> Any:
+    """Return the one translator of that class in this process."""
+    (found,) = [t for t in _entry._instances.values() if type(t).__name__ == name]
     return found
 
 
@@ -59,6 +59,37 @@ def test_garbage_lets_go_of_inodes_before_their_table_goes(client: Client) -> No
         assert len(translator.knots) == 0
     finally:
         gc.enable()
+
+
+def test_fini_drops_the_contexts_of_what_is_still_open(
+    brick_dir: Path, tmp_path: Path, logs: LogChecker
+) -> None:
+    """Of what a program leaves open, GlusterFS tells nobody: no release comes."""
+    logs.watch(tmp_path / "log")
+    insert = "features/glupy", {"module": f"{UNRULY}:Remembering"}
+    client = Client(
+        volfiles.leaf_graph(brick_dir, leaf="pyposix", inserts=[insert]), log=tmp_path / "log"
+    )
+    with client:
+        remembering = instance("Remembering")
+        for number in range(5):
+            client.creat(f"/file-{number}").close()
+            client.open(f"/file-{number}")
+        client.opendir("/")
+        client._open.clear()  # or it would close them
+        alive, fds = len(remembering.alive), len(remembering._fd_contexts)
+        assert fds == 6
+        assert alive == fds + len(remembering._inode_contexts) >= fds + 6
+        gc.disable()
+        try:
+            client.close()
+            assert len(remembering.alive) == 0
+        finally:
+            gc.enable()
+    assert remembering.seen["release"] == remembering.seen["releasedir"] == 0
+    assert remembering.seen["forget"] == alive - fds
+    open_below = [fd.readlink() for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+    assert not [path for path in open_below if path.is_relative_to(brick_dir)]
 
 
 def test_nothing_is_started_once_the_translators_below_go(client: Client) -> None:
@@ -194,7 +225,7 @@ def test_options_of_every_type(brick_dir: Path, tmp_path: Path, logs: LogChecker
     logs.watch(log)
     logs.allow("brick-glupy", "reconfigure")
     with Client(choosing(brick_dir), log=log):
-        (translator,) = [t for t in _entry._instances.values() if type(t).__name__ == "Choosing"]
+        translator = instance("Choosing")
         defaults = {option.name: option.default for option in translator.options}
         expected = defaults
         for name, cases in OPTIONS.items():
@@ -232,8 +263,7 @@ def test_fops_pass_by_inodes_that_are_marked(
         client.creat("/f") as marked,
         client.creat("/g") as other,
     ):
-        passing: Any
-        (passing,) = [t for t in _entry._instances.values() if type(t).__name__ == "Passing"]
+        passing = instance("Passing")
         marked.pwrite(b"data", 0)
         for value, asked in (b"yes", 0), (b"no", 1), (b"yes", 0):
             client.setxattr("/f", "user.pass", value)
