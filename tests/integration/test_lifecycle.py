@@ -50,12 +50,17 @@ def until(brick: Brick, reached: Callable[[dict[str, str]], bool]) -> dict[str, 
     return section
 
 
+def soon(reached: Callable[[], bool], seconds: float = 10) -> None:
+    """Fail unless that comes true."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, f"not so after {seconds:g} s"
+        time.sleep(0.05)
+
+
 def all_answered(brick: Brick) -> None:
     """Fail if a call is still pending. The server lets go of one only after its reply has left."""
-    deadline = time.monotonic() + 10
-    while pending := brick.statedump().pending_calls:
-        assert time.monotonic() < deadline, f"{pending} calls are pending"
-        time.sleep(0.05)
+    soon(lambda: brick.statedump().pending_calls == 0)
 
 
 def do(client: Client, what: str) -> concurrent.futures.Future[None]:
@@ -310,7 +315,8 @@ def test_py_spy_shows_the_handlers(make_brick: MakeBrick, connect: Connect) -> N
 class Multiplexed:
     """A brick process over stock C posix, to which a second brick is attached and detached."""
 
-    def __init__(self, folder: Path, brick_dir: Path) -> None:
+    def __init__(self, folder: Path, brick_dir: Path, inserts: list[Insert]) -> None:
+        """`inserts` are the first one's; the second has two of Python's."""
         self.socket = folder / "attach.sock"
         self.port = free_port()
         self.c_dir, self.python_dir = brick_dir / "c", brick_dir / "python"
@@ -319,7 +325,7 @@ class Multiplexed:
         self.volfile = folder / "python.vol"
         self.inserts = [python("Unruly"), python("Remembering")]
         self.process = Brick(
-            self.graph(self.c_dir, []),
+            self.graph(self.c_dir, inserts),
             folder / "brick",
             arguments=["-S", str(self.socket)],
             # glibc's arenas, one a thread, grow by megabytes at times: it shows what is used.
@@ -342,7 +348,13 @@ class Multiplexed:
         self._gf_attach(self.socket, self.volfile)
 
     def detach(self) -> None:
+        """Ask for it: `detached` says when it is done."""
         self._gf_attach("-d", self.socket, self.python_dir)
+
+    def detached(self) -> bool:
+        """Whether all translators of the brick have been asked to go (fini)."""
+        unloaded = f"0-{self.python_dir}: io-stats translator unloaded"  # the top one, the last
+        return unloaded in self.process.log_text()
 
     @staticmethod
     def _gf_attach(*arguments: str | Path) -> None:
@@ -351,14 +363,19 @@ class Multiplexed:
 
 
 @pytest.fixture
-def multiplexed(tmp_path: Path, brick_dir: Path, logs: LogChecker) -> Iterator[Multiplexed]:
-    made = Multiplexed(tmp_path, brick_dir)
+def multiplexed(
+    request: pytest.FixtureRequest, tmp_path: Path, brick_dir: Path, logs: LogChecker
+) -> Iterator[Multiplexed]:
+    """A test may be parametrized by the inserts of the brick that stays."""
+    made = Multiplexed(tmp_path, brick_dir, getattr(request, "param", []))
     logs.watch(made.process.log, made.process.output)
     # gf_attach's bricks have no checksum of a volfile that glusterd sent; the second is what
     # detaching a stock brick logs too.
     logs.allow("failed to get volfile checksum", "rpc_transport_unref", SERVER)
     # Replies to a client whose connection the detach has cut.
     logs.allow("failed to submit message", "server_submit_reply")
+    # That client comes again while the brick goes.
+    logs.allow("Not received child_up for this xlator")
     with made.process:
         yield made
 
@@ -382,27 +399,64 @@ def test_a_detached_python_brick_leaves_the_other_unharmed(multiplexed: Multiple
 
         def load_python() -> None:
             with contextlib.suppress(OSError), theirs.creat("/load") as file:
-                while True:
+                while not stop.is_set():
                     file.pwrite(b"x" * 4096, 0)
 
-        with concurrent.futures.ThreadPoolExecutor() as pool:
+        with concurrent.futures.ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:
+            stack.callback(stop.set)
             running = pool.submit(load)
             ending = pool.submit(load_python)
-            waiting = [do(theirs, "sleep 60") for _ in range(5)]
+            waiting = [do(theirs, "sleep 3") for _ in range(5)]
+            do(theirs, "spawn 60").result(timeout=15)
             time.sleep(0.5)
             multiplexed.detach()
             for each in waiting:
                 with pytest.raises(OSError) as failure:
-                    each.result(timeout=15)
-                assert failure.value.errno in (errno.ENOTCONN, errno.EIO)
+                    each.result(timeout=2)
+                assert failure.value.errno == errno.ENOTCONN
             ending.result(timeout=15)
+            # GlusterFS lets a brick go once all fops of its clients have ended, not before.
+            assert multiplexed.process.statedump().pending_calls >= len(waiting)
+            assert not multiplexed.detached()
+            soon(multiplexed.detached, 15)
             before = done
             time.sleep(0.5)
             stop.set()
             running.result(timeout=15)  # not one of its fops failed
             assert done > before
     log = multiplexed.process.log_text()
+    assert log.count("cancelled: sleep 3") == 0
+    assert log.count("cancelled: spawn 60") == 1
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("multiplexed", [[python("Remembering")]], indirect=True)
+def test_a_detached_brick_remembers_nothing(multiplexed: Multiplexed) -> None:
+    """Neither of its inodes nor of what was open; the brick that stays keeps its own."""
+    multiplexed.attach()
+    files = [f"/file-{number}" for number in range(20)]
+
+    def memories() -> tuple[int, int]:
+        section = shown(multiplexed.process, f"{multiplexed.c_dir}-glupy")
+        return int(section["alive"]), int(section["everywhere"])
+
+    with (
+        Client(multiplexed.client(multiplexed.c_dir), background_fini=True) as ours,
+        Client(multiplexed.client(multiplexed.python_dir), background_fini=True) as theirs,
+    ):
+        for file in files:
+            ours.creat(file).close()
+            theirs.creat(file).close()
+        held = [client.open(file) for client in (ours, theirs) for file in files]
+        own, everywhere = memories()
+        assert own >= 2 * len(files)
+        assert everywhere >= own + 2 * len(files)
+        multiplexed.detach()
+        soon(multiplexed.detached, 10)
+        assert memories() == (own, own)
+        for each in held:
+            with contextlib.suppress(OSError):
+                each.close()
 
 
 def test_detached_bricks_give_their_memory_back(multiplexed: Multiplexed) -> None:

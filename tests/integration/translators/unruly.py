@@ -9,10 +9,10 @@ import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import glupy
-from glupy import PASS, Event, Fd, Frame, Inode, Loc, Option, Pass, Translator, fops
+from glupy import PASS, Cancelled, Event, Fd, Frame, Inode, Loc, Option, Pass, Translator, fops
 from glupy.testing.bare import Winding
 from glupy.views import Dict
 
@@ -30,6 +30,7 @@ class Unruly(Translator):
         self.cancelled = 0
         self.knots: weakref.WeakSet[Knot] = weakref.WeakSet()
         self.late: list[BaseException | None] = []
+        self.outcomes: list[tuple[object, BaseException | None]] = []
 
     def dump_priv(self) -> Mapping[str, object]:
         return {
@@ -51,10 +52,9 @@ class Unruly(Translator):
             return PASS
         verb, _, argument = what.decode().partition(" ")
         if verb == "sleep":
-            try:
-                await glupy.sleep(float(argument))
-            finally:
-                self.cancelled += 1
+            await self._sleep(verb, argument)
+        elif verb == "spawn":
+            self.spawn(self._sleep(verb, argument), lambda *outcome: self.outcomes.append(outcome))
         elif verb == "block":
             time.sleep(float(argument))
         elif verb == "spin":
@@ -77,6 +77,14 @@ class Unruly(Translator):
             raise ZeroDivisionError(argument)
         return fops.Setxattr()
 
+    async def _sleep(self, verb: str, seconds: str) -> None:
+        try:
+            await glupy.sleep(float(seconds))
+        except Cancelled:
+            self.cancelled += 1
+            self.log.info("cancelled: %s %s", verb, seconds)
+            raise
+
     def forget(self, inode: Inode) -> None:
         """Something is still to be done, where nothing can be done any more."""
 
@@ -94,10 +102,13 @@ class Knot:
 
 
 class Remembering(Translator):
-    """Keeps a context on every inode and fd that it sees; the statedump counts what still lives."""
+    """Keeps a context on every inode and fd that it sees; the statedump counts what still lives,
+    of this instance and of all in its process."""
 
     class Memory:
         """What is kept; counted by weak references."""
+
+    everywhere: ClassVar[weakref.WeakSet[Memory]] = weakref.WeakSet()
 
     def init(self) -> None:
         self.alive: weakref.WeakSet[Remembering.Memory] = weakref.WeakSet()
@@ -107,6 +118,7 @@ class Remembering(Translator):
         def make() -> Remembering.Memory:
             memory = self.Memory()
             self.alive.add(memory)
+            self.everywhere.add(memory)
             return memory
 
         assert thing.ctx_or(make) is thing.ctx
@@ -149,8 +161,10 @@ class Remembering(Translator):
         self.seen["releasedir"] += 1
 
     def dump_priv(self) -> Mapping[str, object]:
+        everywhere = len(self.everywhere)  # contexts go without the garbage collector
         gc.collect()
-        return {**self.seen, "alive": len(self.alive), "inodes": len(self._inode_contexts)}
+        counts = {"alive": len(self.alive), "inodes": len(self._inode_contexts)}
+        return {**self.seen, **counts, "everywhere": everywhere}
 
 
 class Starter(Translator):
