@@ -38,6 +38,9 @@ _NO_FLUSH = 2
 _LOOP_CLR_FD = 0x4C01  # linux/loop.h
 _BLKFLSBUF = 0x1261  # linux/fs.h
 
+LOST = b"lost" * (MIB // 4)
+"""More than what `fill` may leave; whole pages, so that nothing has to be read."""
+
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
@@ -160,6 +163,61 @@ def test_a_pool_that_fills_up(brick: Brick, client: Client, pool: Path) -> None:
         assert file.pread(MIB, 20 * MIB).value == bytes(MIB)
     assert len(said(brick)) == 1
     assert brick.log_text().count("the pool is full") == 1
+
+
+@pytest.mark.parametrize("first", ["fsync", "lseek", "O_DSYNC"])
+def test_each_handle_is_told_of_what_was_lost(
+    brick: Brick, client: Client, pool: Path, first: str
+) -> None:
+    """Once, as of a plain file; whoever was told before, and of whatever he had asked for."""
+    write(client, "/f", b"x" * MIB)
+    client.setxattr("/f", KEY, b"thin:60MB")
+    with contextlib.ExitStack() as stack:
+        one, other, third, synced = (
+            stack.enter_context(client.open("/f", os.O_RDWR | flags))
+            for flags in (0, 0, 0, os.O_DSYNC)
+        )
+        rewrite = partial(synced.pwrite, b"x" * 4096, 0)
+        rewrite()
+        ballast = fill(pool.parent)
+        for number, each in enumerate([one, other], 1):
+            each.pwrite(LOST, number * 20 * MIB)
+        if first == "lseek":
+            refuses(errno.EIO, lambda: third.lseek(0, os.SEEK_DATA))
+        elif first == "O_DSYNC":
+            refuses(errno.EIO, rewrite)
+        refuses(errno.EIO, one.fsync)
+        ballast.unlink()
+        with client.open("/f") as late:
+            late.fsync()
+        refuses(errno.EIO, other.fsync)
+        refuses(errno.EIO, third.fdatasync)
+        if first != "O_DSYNC":
+            refuses(errno.EIO, rewrite)
+        for each in one, other, third, synced:
+            rewrite()
+            each.fsync()
+    assert len(said(brick)) == 1
+
+
+@pytest.mark.parametrize("bd_options", [{"map": "*.1=thin:50MB"}])
+def test_who_has_no_handle_is_told_of_what_was_lost(
+    brick: Brick, client: Client, connect: Connect, backend: Path, pool: Path
+) -> None:
+    """features/shard opens no shard: its fds are anonymous."""
+    shards = connect(brick, inserts=[("features/shard", {"shard-block-size": "64MB"})])
+    with shards.creat("/f") as file:
+        rewrite = partial(file.pwrite, b"x" * 4096, 64 * MIB)
+        rewrite()  # what a fsync of features/shard is about
+        path = f"/.shard/{gfid_of(backend / 'f')}.1"
+        with client.open(path) as shard:
+            fill(pool.parent)
+            with client.find(path) as unopened:
+                unopened.write(LOST, 20 * MIB)
+            refuses(errno.EIO, shard.fsync)
+            refuses(errno.EIO, file.fsync)
+            rewrite()
+            file.fsync()
 
 
 def forget_what_was_read(*images: Path) -> None:

@@ -349,6 +349,25 @@ class Base(Translator):
                 file.complaint = ""
             return file.device
 
+    def sync(self, file: File, device: Device, fd: Fd, *, data_only: bool = True) -> None:
+        """Have what was written on a device on its disk, as a fop on this fd asks.
+
+        What was lost each fd is told once, as of a plain file (the kernel's errseq_t): since it was
+        opened, or before that if no fd was told. All anonymous ones are one.
+        """
+        known = file.reported_anonymous if fd.anonymous else fd.ctx or 0
+        try:
+            device.sync(data_only=data_only)
+            if device.failure.number > known:
+                raise failed(device.failure.errno)
+        except OSError:
+            file.reported = device.failure.number
+            if fd.anonymous:
+                file.reported_anonymous = file.reported
+            else:
+                fd.ctx = file.reported
+            raise
+
     def told(self, file: File, error: OSError) -> OSError:
         """Return what a client is told of a failed call: EIO if the device has failed, and the log
         says so. What the stub has failed with its own translator has told of."""

@@ -51,7 +51,7 @@ class Data(Sizes):
         inode = loc.inode
         file = file_of(inode)
         if file is not None:
-            fd.ctx = file
+            fd.ctx = file.reported
             if flags & os.O_TRUNC:
                 return self._open_truncated(frame, file, loc, flags, fd, xdata)
         elif flags & os.O_TRUNC and (inode is None or inode.ctx is not PLAIN):
@@ -64,7 +64,7 @@ class Data(Sizes):
         inode = loc.inode
         file = await self.learn(inode.anonymous_fd()) if inode is not None else None
         if file is not None:
-            fd.ctx = file
+            fd.ctx = file.reported
             return await self._open_truncated(frame, file, loc, flags, fd, xdata)
         return await self.child.open(loc, flags, fd, xdata)
 
@@ -165,8 +165,9 @@ class Data(Sizes):
             if file.written is not None:
                 file.written.append((offset, offset + length))
             done = linux.pwritev(device.number, vector, offset)
-            if (flags | fd.flags) & SYNC or alone:
-                # Alone: shard counts blocks by the attributes, and they come with the bytes.
+            if (flags | fd.flags) & SYNC:
+                self.sync(file, device, fd)
+            elif alone:  # shard counts blocks by the attributes, and they come with the bytes
                 device.sync(data_only=True)
             self.touch(frame, file)
             after = self.shown(file)
@@ -214,7 +215,9 @@ class Data(Sizes):
                     if alone and file.kind == THIN:
                         self.show(file, before, size=old)  # as it is when nobody else writes
                     done = write(device.number, offset)
-                    if (flags | fd.flags) & SYNC or alone:
+                    if (flags | fd.flags) & SYNC:
+                        self.sync(file, device, fd)
+                    elif alone:
                         device.sync(data_only=True)
                     self.touch(frame, file)
                     after = self.shown(file)
@@ -350,7 +353,7 @@ class Data(Sizes):
         device = file.device
         if device is None:
             return LATER
-        device.sync(data_only=bool(datasync))
+        self.sync(file, device, fd, data_only=bool(datasync))
         await self._store(frame, file, fd)
         reply = await self.child.fsync(fd, datasync, xdata)
         now = self.shown(file)  # C posix tells of none if it syncs several files at once

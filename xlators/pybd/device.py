@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import struct
+import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from glupy import linux
 from pybd.ranges import Range, not_zero, plan
@@ -29,6 +32,16 @@ _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
 
 _Rung = Callable[["Device", int, int], None]
+
+
+class Failure(NamedTuple):
+    """A sync that has failed: which of all, of whatever device, and its errno."""
+
+    number: int
+    errno: int
+
+
+_numbers = itertools.count(1)
 
 
 class Device:
@@ -51,11 +64,13 @@ class Device:
     ``granule`` is whole pages then: of a part of one that the disk has left the kernel has zeros.
 
     ``counted`` is an open file whose blocks are the device's; -1: only ``blocks()`` tells.
+    ``failure`` is the last one of a sync.
 
     Safe on any thread.
     """
 
     counted = -1
+    failure = Failure(0, 0)
 
     def __init__(
         self,
@@ -67,6 +82,7 @@ class Device:
         lbprz: bool | None = None,
     ) -> None:
         self.number = number
+        self._syncing = threading.Lock()
         self.sector: int = struct.unpack("i", fcntl.ioctl(number, _BLKSSZGET, bytes(4)))[0]
         self.granule = max(granule, self.sector)
         self.unit = max(unit, self.granule)
@@ -190,8 +206,16 @@ class Device:
     # ---- durability ----
 
     def sync(self, *, data_only: bool = False) -> None:
-        """Have what was written on the device. fsync(2): EIO or ENOSPC if some of it was lost."""
-        (os.fdatasync if data_only else os.fsync)(self.number)
+        """Have what was written on the device. fsync(2): EIO or ENOSPC if some of it was lost.
+
+        The kernel says that once to us all, who share one open file: ``failure`` keeps it.
+        """
+        with self._syncing:  # or another one could succeed before it is kept
+            try:
+                (os.fdatasync if data_only else os.fsync)(self.number)
+            except OSError as error:
+                self.failure = Failure(next(_numbers), error.errno or errno.EIO)
+                raise
 
 
 def has_data(data: bytes) -> bool:

@@ -67,8 +67,9 @@ class File:
     the device passes through ``gate`` meanwhile. ``moving``: the data is on its way to the device
     or back from it, so everybody waits for ``resizing``. ``merging``: the xattr says that a merge
     was begun; it is ended first. ``written``: what is written or discarded inside the file, while
-    its device is copied. ``gone``: the last name is. Who sets the stub's times holds ``storing``,
-    and so what a client sets is not lost to a store of older ones.
+    its device is copied. ``reported`` is the number of the last failure of a sync that an fd was
+    told of; ``reported_anonymous``: an anonymous one. ``gone``: the last name is. Who sets the
+    stub's times holds ``storing``, and so what a client sets is not lost to a store of older ones.
     """
 
     __slots__ = (
@@ -86,6 +87,8 @@ class File:
         "mapped",
         "merging",
         "moving",
+        "reported",
+        "reported_anonymous",
         "resizing",
         "size",
         "storing",
@@ -106,6 +109,8 @@ class File:
         self.merging = False
         self.gone = False
         self.complaint = ""
+        self.reported = 0
+        self.reported_anonymous = 0
         self.written: list[Range] | None = None
         self.times: Final = Times()
         self.resizing: Final = Lock()

@@ -37,7 +37,7 @@ class Names(Moving, Orphans):
         """Make a file, or open the one that is there."""
         async with self._new(loc, mode, xdata) as new:
             reply = await self.child.create(loc, flags, mode, umask, fd, xdata)
-            fd.ctx = self.files  # for `release`, should the file be mapped while it is open
+            fd.ctx = 0  # for `release`, should the file be mapped while it is open
             if flags & os.O_EXCL:
                 if loc.inode is not None:
                     set_plain(loc.inode)
@@ -116,6 +116,7 @@ class Names(Moving, Orphans):
     ) -> fops.Put:
         """Write to a mapped file's device what comes with a put: ``resizing`` is held."""
         device = self.device(file)
+        known = device.failure
         if flags & os.O_APPEND:
             offset = 0 if flags & os.O_TRUNC else file.size
         end = offset + vector.nbytes
@@ -138,6 +139,8 @@ class Names(Moving, Orphans):
                 file.size = end
         if flags & SYNC:
             device.sync()
+            if device.failure is not known:  # somebody else was told of it
+                raise failed(device.failure.errno)
         self.touch(frame, file)
         return reply._replace(buf=self.shown(file))
 

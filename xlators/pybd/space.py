@@ -65,7 +65,7 @@ class Space(Data, Base):
                 file.written.append((offset, offset + length))
             device.discard(offset, length, file.size)
             if fd.flags & SYNC:
-                device.sync(data_only=True)
+                self.sync(file, device, fd)
             if not device.frees:
                 self.say_once(
                     "frees",
@@ -136,7 +136,9 @@ class Space(Data, Base):
                         if alone and file.kind == THIN:
                             self.show(file, before, size=old)  # as it is when nobody else writes
                         device.zero(offset, end if grow else min(end, old))
-                        if fd.flags & SYNC or alone:
+                        if fd.flags & SYNC:
+                            self.sync(file, device, fd)
+                        elif alone:
                             device.sync(data_only=True)
                         self.touch(frame, file)
                         after = self.shown(file)
@@ -152,7 +154,7 @@ class Space(Data, Base):
             if grows:
                 await self.set_size(file, fd, end)
             if fd.flags & SYNC:
-                device.sync(data_only=True)
+                self.sync(file, device, fd)
                 await self.sync_size(fd)
             self.touch(frame, file)
             return fops.Fallocate(before, self.shown(file))

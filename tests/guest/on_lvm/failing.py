@@ -102,15 +102,18 @@ def test_a_device_that_fails(
     with client.open("/other") as other:
         for told, name in enumerate(["/k", "/n"], 1):
             volume = device(folder / name[1:])
-            with client.open(name) as file:
+            with client.open(name) as file, client.open(name) as last:
                 assert file.pread(2, 0).value == name.encode()
                 file.fsync()
                 with failing(volume):
+                    last.pwrite(b"lost" * KIB, 16 * KIB)
                     fails(file, reads=True)
                     other.pwrite(b"still", 0)
                     other.fsync()
                     assert other.pread(7, 0).value == b"stillo/"
                     assert lines(brick, FAILS) == told
+                refuses(errno.EIO, last.fsync)  # the kernel has told us already
+                last.fsync()
                 works(file, name.encode())
                 before = held(volume) if name == "/n" else 0
                 file.discard(MIB, MIB)

@@ -82,12 +82,12 @@ class LoopDevice(Device):
 
         Nobody else may write meanwhile.
         """
-        os.fdatasync(self.number)  # or it is still a gap in the file
+        self.sync(data_only=True)  # or it is still a gap in the file
         extents.allocate(self.counted, offset, length, keep_size=True)
 
     def seek(self, offset: int, whence: int) -> int:
         """Ask the file, once all that was written has reached it."""
-        os.fdatasync(self.number)
+        self.sync(data_only=True)
         return os.lseek(self.counted, offset, whence)
 
 
