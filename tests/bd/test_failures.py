@@ -323,3 +323,27 @@ def test_a_device_that_goes_while_it_is_open(
         assert "is missing" in line
         assert read(there, "/g", 10) == b"/g" * 5
         assert there.stat("/f").st_size == 3 * MIB + 1
+
+
+def test_a_device_that_is_shorter_than_its_file(
+    brick: Brick,
+    client: Client,
+    connect: Connect,
+    make_bd: Callable[..., Brick],
+    pool: Path,
+    backend: Path,
+) -> None:
+    """The power was cut when the brick's disk had the new size, and the pool's had not yet."""
+    write(client, "/f", b"x" * MIB)
+    client.setxattr("/f", KEY, b"thin")
+    client.truncate("/f", 20 * MIB)
+    client.close()
+    brick.stop()
+    (image,) = devices(pool)
+    assert image.stat().st_size == 20 * MIB
+    os.truncate(image, 4 * MIB)
+    with serving(make_bd(backend)) as again, connect(again) as there, there.open("/f") as file:
+        assert file.pread(20 * MIB, 0).value == b"x" * MIB + bytes(19 * MIB)
+        file.pwrite(b"end", 20 * MIB - 3)
+        file.fsync()
+        assert file.pread(3, 20 * MIB - 3).value == b"end"

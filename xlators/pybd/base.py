@@ -9,6 +9,7 @@ import os
 import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from types import CoroutineType
 from typing import Any, NamedTuple
 
@@ -223,6 +224,15 @@ class Base(Translator):
         except OSError as error:
             self.log.warning("device %s is left for later: %s", name, error.strerror)
 
+    def give_up(self, gfid: bytes) -> None:
+        """Remove a file's half device, once it is on the disk that the file is not mapped to it."""
+        half = self.identity.half(gfid)
+        try:
+            self.sync_stub(gfid)
+            self.pool.remove(half)
+        except OSError as error:
+            self.log.warning("device %s is left for later: %s", half, error.strerror)
+
     @property
     def root(self) -> Inode | None:
         """The inode of the brick's root, for the table it is in; None before there is a client."""
@@ -342,12 +352,25 @@ class Base(Translator):
                 name = self.identity.name(file.gfid)
                 try:
                     self._check_owner(file, name)
-                    file.device = self.pool.open(name)
+                    device = self.pool.open(name)
+                    if device.size < file.size:
+                        self._complete(file, name, device)
+                    file.device = device
                 except OSError as error:
                     self._complain(file, str(error.strerror or error))
                     raise failed(errno.EIO) from error
                 file.complaint = ""
             return file.device
+
+    def _complete(self, file: File, name: str, device: Device) -> None:
+        """When the power was cut the brick's disk had a new size, and the pool's had it not yet."""
+        message = "%s: device %s has %d bytes, the file has %d: those behind are zeros"
+        self.log.warning(message, Gfid(file.gfid), name, device.size, file.size)
+        self.grow(name, device, device.size, file.size)
+
+    def grow(self, name: str, device: Device, old: int, end: int, start: int | None = None) -> None:
+        """Have a device of this name reach to ``end``."""
+        raise NotImplementedError
 
     def sync(self, file: File, device: Device, fd: Fd, *, data_only: bool = True) -> None:
         """Have what was written on a device on its disk, as a fop on this fd asks.
@@ -410,6 +433,19 @@ class Base(Translator):
             raise OSError(errno.ENOENT, "is missing, or was never this brick's")
         if known.tag != self.identity.tag:
             raise OSError(errno.EACCES, f"belongs to {known.tag or 'nobody'}, not to this brick")
+
+    def sync_stub(self, gfid: bytes) -> None:
+        """Have what was changed of a file below on the disk, its xattrs too.
+
+        By its handle: a fop wants an fd, and nobody may have linked an inode of it yet.
+        """
+        name = str(Gfid(gfid))
+        folder = Path(self.identity.directory, ".glusterfs", name[:2], name[2:4])
+        number = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
     def blocks(self, file: File) -> int:
         """Return the blocks of 512 bytes that a file has in the pool; 0 if that cannot be told."""

@@ -143,6 +143,7 @@ class Copies(Moving, ByGfid):
             origin.merging = True
             try:
                 await stub.set(mapping.KEY, str(stored._replace(merging=merging)))
+                self.sync_stub(gfid)
                 self._exchange(origin, snapshot)
             finally:
                 await self._end_merge(origin, stub, name)
@@ -201,7 +202,7 @@ class Copies(Moving, ByGfid):
                     await self._remove_name(each, gfid)
             await stub.set(mapping.KEY, str(stored._replace(merging=None)))
             if is_done:
-                self._remove_device(half)
+                self.give_up(file.gfid)
         file.merging = False
 
     async def _remove_name(self, loc: Loc, gfid: bytes) -> None:

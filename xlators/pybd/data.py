@@ -165,14 +165,16 @@ class Data(Sizes):
             if file.written is not None:
                 file.written.append((offset, offset + length))
             done = linux.pwritev(device.number, vector, offset)
-            if (flags | fd.flags) & SYNC:
+            synced = (flags | fd.flags) & SYNC
+            if synced:
                 self.sync(file, device, fd)
             elif alone:  # shard counts blocks by the attributes, and they come with the bytes
                 device.sync(data_only=True)
             self.touch(frame, file)
             after = self.shown(file)
         at_end = offset == file.size
-        return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
+        reply = fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
+        return self.with_size(file, fd, reply) if synced and file.unsaved else reply
 
     async def _write_serialized(
         self,
@@ -221,8 +223,8 @@ class Data(Sizes):
                         device.sync(data_only=True)
                     self.touch(frame, file)
                     after = self.shown(file)
-                if (flags | fd.flags) & SYNC and end > old:
-                    await self.sync_size(fd)
+                if (flags | fd.flags) & SYNC:
+                    await self.sync_size(file, fd)
             finally:
                 if done < length and end > old:
                     with contextlib.suppress(OSError):
@@ -304,6 +306,7 @@ class Data(Sizes):
                 if old < size:
                     with self.telling(file):
                         self.make_room(file, device, size, size)
+                file.unsaved = True
                 with self.changes(file) as change:
                     reply = await wind()
                     change(reply.postbuf)
@@ -341,9 +344,17 @@ class Data(Sizes):
             file, lambda iatt, valid: self.child.fsetattr(fd, iatt, valid), frame
         )
 
-    async def sync_size(self, fd: Fd) -> None:
-        """Have the stub's size on the disk, as O_SYNC and O_DSYNC ask when a file has grown."""
-        await self.child.fsync(fd, 1)
+    async def sync_size(self, file: File, fd: Fd) -> None:
+        """Have a file's size on the disk, as O_SYNC and O_DSYNC ask: ``resizing`` is held."""
+        if file.unsaved:
+            await self.child.fsync(fd, 1)
+            file.unsaved = False
+
+    async def with_size(self, file: File, fd: Fd, reply: Any) -> Any:
+        """Return a reply once the file's size is on the disk, too."""
+        async with file.resizing:
+            await self.sync_size(file, fd)
+        return reply
 
     @on_fd
     async def fsync(

@@ -67,9 +67,10 @@ class File:
     the device passes through ``gate`` meanwhile. ``moving``: the data is on its way to the device
     or back from it, so everybody waits for ``resizing``. ``merging``: the xattr says that a merge
     was begun; it is ended first. ``written``: what is written or discarded inside the file, while
-    its device is copied. ``reported`` is the number of the last failure of a sync that an fd was
-    told of; ``reported_anonymous``: an anonymous one. ``gone``: the last name is. Who sets the
-    stub's times holds ``storing``, and so what a client sets is not lost to a store of older ones.
+    its device is copied. ``unsaved``: the size may not be on the disk yet. ``reported`` is the
+    number of the last failure of a sync that an fd was told of; ``reported_anonymous``: an
+    anonymous one. ``gone``: the last name is. Who sets the stub's times holds ``storing``, and so
+    what a client sets is not lost to a store of older ones.
     """
 
     __slots__ = (
@@ -94,6 +95,7 @@ class File:
         "storing",
         "stub",
         "times",
+        "unsaved",
         "written",
     )
 
@@ -107,6 +109,7 @@ class File:
         self.mapped = True
         self.moving = False
         self.merging = False
+        self.unsaved = True
         self.gone = False
         self.complaint = ""
         self.reported = 0

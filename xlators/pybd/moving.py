@@ -2,7 +2,8 @@
 
 What says that a file is mapped is its xattr, set or removed by one system call. A device has its
 name's half form (``identity.half``) before and after that moment, so whenever the brick is killed
-the xattr alone says what such a device is: the file's, or nobody's.
+the xattr alone says what such a device is: the file's, or nobody's. That holds when the power goes,
+too: what the xattr says is on the disk before the device gets its name, or is removed.
 """
 
 from __future__ import annotations
@@ -201,6 +202,7 @@ class Moving(Sizes):
                 await stub.truncate(size)
             await stub.set(mapping.KEY, str(mapped))
             try:
+                self.sync_stub(file.gfid)
                 self.pool.rename(self.identity.half(file.gfid), self.identity.name(file.gfid))
             except BaseException:
                 await stub.remove(mapping.KEY)
@@ -265,7 +267,7 @@ class Moving(Sizes):
                     await stub.set_times(before)
             finally:
                 file.moving = False
-            self._remove_device(half)
+            self.give_up(file.gfid)
 
     async def _copy_out(self, fd: Fd, device: Device, first: int, behind: int) -> None:
         at = first

@@ -133,6 +133,7 @@ class Names(Moving, Orphans):
         if linux.pwritev(device.number, vector, offset) < vector.nbytes:
             raise failed(errno.EIO)
         if grows:
+            file.unsaved = True
             with self.changes(file) as change:
                 change(await stub.truncate(end))
             with file.gate.alone():

@@ -107,7 +107,7 @@ class Orphans(ByGfid):
             if state is None:
                 lost.append((known.name, name.gfid, file))
             elif name.half and not state:
-                self._remove_device(known.name)
+                self.give_up(name.gfid)
                 self.log.info("device %s removed: it never was its file's", known.name)
             elif name.half:
                 with contextlib.suppress(OSError):  # told of

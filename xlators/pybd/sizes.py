@@ -92,6 +92,7 @@ class Sizes(Base):
 
     async def resize(self, file: File, fd: Fd, size: int) -> None:
         """Have the stub be so long, whatever it was: ``resizing`` is held."""
+        file.unsaved = True
         with self.changes(file) as change:
             reply = await self.child.ftruncate(fd, size)
             change(reply.postbuf)

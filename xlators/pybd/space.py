@@ -74,7 +74,8 @@ class Space(Data, Base):
                 )
             self.touch(frame, file)
             after = self.shown(file)
-        return fops.Discard(before, after)
+        reply = fops.Discard(before, after)
+        return self.with_size(file, fd, reply) if fd.flags & SYNC and file.unsaved else reply
 
     @on_fd
     def zerofill(
@@ -142,8 +143,8 @@ class Space(Data, Base):
                             device.sync(data_only=True)
                         self.touch(frame, file)
                         after = self.shown(file)
-                    if fd.flags & SYNC and grows:
-                        await self.sync_size(fd)
+                    if fd.flags & SYNC:
+                        await self.sync_size(file, fd)
                 except OSError:
                     if grows:
                         with contextlib.suppress(OSError):
@@ -155,7 +156,7 @@ class Space(Data, Base):
                 await self.set_size(file, fd, end)
             if fd.flags & SYNC:
                 self.sync(file, device, fd)
-                await self.sync_size(fd)
+                await self.sync_size(file, fd)
             self.touch(frame, file)
             return fops.Fallocate(before, self.shown(file))
 
