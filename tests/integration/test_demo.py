@@ -1,7 +1,10 @@
 """`glupy demo` as an operator runs it."""
 
+import itertools
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +15,31 @@ from pathlib import Path
 
 import pytest
 
-STEPS = ["store", "brick", "image", "mkfs", "write", "rm", "fstrim"]
+MIDST = {
+    "store": ("mkfs.ext4", 1),
+    "brick": ("glusterfsd", 1),
+    "image": ("truncate", 1),
+    "mkfs": ("mkfs.ext4", 2),
+    "write": ("dd", 1),
+    "rm": ("rm", 1),
+    "fstrim": ("fstrim", 1),
+}
+"""Each step, a command that runs in the midst of it, and which call of that command it is."""
+STEPS = list(MIDST)
+LONG = pytest.mark.long
+ENDINGS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+EACH_ONCE = list(zip(STEPS, itertools.cycle(ENDINGS), strict=False))
+ROW = re.compile(r"^(\w+) +([\d,]+) +([\d,]+) +\w", re.MULTILINE)
+SHARES = re.compile(r"^ +([\d.]+%) +([\d.]+%) +came back after (\w+)", re.MULTILINE)
 
 
 @contextmanager
-def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def demo(folder: Path, *arguments: str, path: str = "") -> Iterator[subprocess.Popen[str]]:
+    folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "glupy_tools", "demo", "--dir", str(folder), *arguments]
+    environment = os.environ | ({"PATH": path} if path else {})
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             yield process
@@ -32,6 +52,21 @@ def wait_for(folder: Path, pattern: str) -> None:
     while not list(folder.glob(pattern)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def path_where(command: str, number: int, does: str, folder: Path) -> str:
+    """A PATH on which that call of a command does something else first, in shell."""
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    calls, script = folder / f"{command}-calls", folder / "bin" / command
+    script.parent.mkdir()
+    script.write_text(
+        "#!/bin/sh\n"
+        f"echo >>{calls}\n"
+        f'[ "$(wc -l <{calls})" != {number} ] || {{ {does}; }}\n'
+        f'exec {shutil.which(command, path=path)} "$@"\n'
+    )
+    script.chmod(0o755)
+    return f"{script.parent}:{path}"
 
 
 def assert_nothing_left(folder: Path) -> None:
@@ -69,19 +104,79 @@ def test_blocks_come_back_as_far_as_the_store_lets_them(
     assert_nothing_left(tmp_path)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("seconds", [0, 2, 4, 6])
-def test_a_signal_at_any_step_leaves_nothing(
-    seconds: float, ending: signal.Signals, tmp_path: Path
+@pytest.mark.parametrize("comes_back", [pytest.param(True, marks=LONG), False])
+def test_people_see_both_figures_of_each_step_and_what_is_wrong(
+    comes_back: bool, tmp_path: Path
 ) -> None:
-    with demo(tmp_path, "--leaf", "posix") as process:
-        wait_for(tmp_path, "*")  # begun, however long Python took to start
-        time.sleep(seconds)
-        process.send_signal(ending)
-        process.send_signal(ending)  # twice, as the impatient do
-        process.communicate(timeout=60)
-    assert process.returncode == 128 + ending
-    assert_nothing_left(tmp_path)
+    # The store is not mounted as it was asked to be, and keeps what it has.
+    nodiscard = 'shift 2; set -- --options nodiscard "$@"'
+    path = "" if comes_back else path_where("mount", 1, nodiscard, tmp_path)
+    with demo(tmp_path / "demo", path=path) as process:
+        output, errors = process.communicate(timeout=180)
+    assert output.startswith("Blocks of 512 bytes in use, storage/pyposix")
+    rows = {
+        name: [int(each.replace(",", "")) for each in row] for name, *row in ROW.findall(output)
+    }
+    assert list(rows) == STEPS
+    shares = {name: found for *found, name in SHARES.findall(output)}
+    assert list(shares) == ["rm", "fstrim"]
+    for name, (image, store) in shares.items():
+        figures = zip(rows["mkfs"], rows["write"], rows[name], strict=True)
+        came = [(peak - after) / (peak - before) for before, peak, after in figures]
+        assert [image, store] == [f"{min(max(share, 0), 1):.1%}" for share in came]
+        assert came[0] >= 0.95
+        assert came[1] >= 0.95 if comes_back else came[1] <= 0.05
+    wrong = f"glupy: only {shares['rm'][1]} of the written blocks came back to the store\n"
+    assert (process.returncode, errors) == ((0, "") if comes_back else (1, wrong))
+    assert_nothing_left(tmp_path / "demo")
+
+
+@pytest.mark.parametrize(
+    ("step", "ending", "options"),
+    [
+        pytest.param(
+            step,
+            ending,
+            options,
+            id=" ".join([step, ending.name, *options]),
+            marks=() if (step, ending) in EACH_ONCE[:5] and not options else LONG,
+        )
+        for options in ([], ["--leaf", "posix"], ["--bd"])
+        for step, ending in (EACH_ONCE if options else itertools.product(STEPS, ENDINGS))
+    ],
+)
+def test_a_signal_in_the_midst_of_a_step_leaves_nothing(
+    step: str, ending: signal.Signals, options: list[str], tmp_path: Path
+) -> None:
+    reached, folder = tmp_path / "reached", tmp_path / "demo"
+    path = path_where(*MIDST[step], f": >{reached}", tmp_path)
+    with demo(folder, *options, path=path) as process:
+        wait_for(tmp_path, "reached")
+        deadline = time.monotonic() + 60
+        while process.poll() is None:  # again and again, as the impatient do
+            assert time.monotonic() < deadline
+            process.send_signal(ending)
+            time.sleep(0.1)
+        output, errors = process.communicate()
+    assert (process.returncode, errors) == (128 + ending, "")
+    assert [name for name, *_ in ROW.findall(output)] == STEPS[: STEPS.index(step)]
+    assert_nothing_left(folder)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(step, marks=() if step in ("brick", "mkfs") else LONG) for step in STEPS],
+)
+def test_a_command_that_fails_is_one_line_and_leaves_nothing(step: str, tmp_path: Path) -> None:
+    command, _ = MIDST[step]
+    folder = tmp_path / "demo"
+    path = path_where(*MIDST[step], f"echo {command}: broken >&2; exit 3", tmp_path)
+    with demo(folder, path=path) as process:
+        output, errors = process.communicate(timeout=180)
+    assert process.returncode == 1
+    assert re.fullmatch(f"glupy: (.*: )?{command}: broken\n", errors)  # no line break in it
+    assert [name for name, *_ in ROW.findall(output)] == STEPS[: STEPS.index(step)]
+    assert_nothing_left(folder)
 
 
 def test_a_brick_that_dies_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:

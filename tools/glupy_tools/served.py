@@ -3,18 +3,17 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import volfiles
 from glupy import stores
-from glupy.testing import logs
 from glupy.testing.processes import Brick, FuseMount, ProcessError
 from glupy_tools.failures import CommandError
 
-# [time +0000] E [MSGID: 1] [file.c:1:function] 0-name: message
 _ENDING = 2.0
+"""Seconds that a process may take to end after who talks to it has noticed."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,5 @@ def served(
 
 
 def _explained(what: str, process: Brick | FuseMount) -> CommandError:
-    text = ""
-    with suppress(OSError):
-        text = process.log_text()
-    reason = logs.complaint(text)
+    reason = process.complaint()
     return CommandError(f"{what}: {reason}" if reason else what)

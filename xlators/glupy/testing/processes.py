@@ -168,6 +168,10 @@ class _Process:
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def complaint(self) -> str | None:
+        """What its log, else what it printed, complains of first, in a line."""
+        return next(filter(None, map(logs.complaint, self._texts())), None)
+
     def statedump(self) -> statedump.Statedump:
         """What the process says of itself on SIGUSR1, everything included."""
         folder = self.folder / "statedumps"
@@ -236,13 +240,15 @@ class _Process:
     def _error(self, what: str, lines: int = 20) -> ProcessError:
         """The error that says what happened, with the end of the log and the output."""
         words = [f"{self}: {what}"]
-        paths = [path for path in (self.log, self.output) if path.exists()]
-        texts = [path.read_text(errors="replace") for path in paths]
-        for text in texts:
+        for text in self._texts():
             words += text.splitlines()[-lines:]
         error = ProcessError("\n".join(words))
-        error.reason = next(filter(None, map(logs.complaint, texts)), None)
+        error.reason = self.complaint()
         return error
+
+    def _texts(self) -> list[str]:
+        paths = [path for path in (self.log, self.output) if path.exists()]
+        return [path.read_text(errors="replace") for path in paths]
 
 
 class Brick(_Process):
