@@ -1,11 +1,24 @@
-"""The fuzzer on mapped files: contents, attributes and allocation are the model's."""
+"""The fuzzer on mapped files: contents, attributes and allocation are the model's, and the pool has
+its space back."""
 
 import random
+from pathlib import Path
 
 import pytest
 
-from glupy.testing.fuzz import GFAPI, Search, behind_rpc, ground_of, mapped, of_posix
+from glupy.testing.fuzz import (
+    GFAPI,
+    RULES,
+    Search,
+    behind_rpc,
+    giving_back,
+    ground_of,
+    mapped,
+    of_posix,
+)
 from glupy.testing.gfapi import Client
+
+from .mapped import devices
 
 SEED = random.randrange(1 << 32)
 # Stock brick processes log each fop that is refused.
@@ -18,9 +31,13 @@ def bd_options() -> dict[str, str]:
 
 
 @pytest.fixture
-def search(client: Client, leaf: str) -> Search:
-    promises = behind_rpc(GFAPI)
-    return Search(ground_of([client], mapped(of_posix(promises) if leaf == "posix" else promises)))
+def search(client: Client, pool: Path, leaf: str) -> Search:
+    promises = mapped(behind_rpc(of_posix(GFAPI) if leaf == "posix" else GFAPI))
+    # What a device keeps is a block for its tag.
+    gives_back = giving_back(
+        lambda: sum(each.stat().st_blocks * 512 for each in devices(pool)), promises.block_size
+    )
+    return Search(ground_of([client], promises), rules=[gives_back, *RULES])
 
 
 @pytest.mark.parametrize("leaf", ["posix", "pyposix"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from glupy.testing.fuzz import DataRules, FileModel, Ground, Promises, Search
+from glupy.testing.fuzz.machine import SequenceMachine
 from glupy.testing.gfapi import Client
 
 KEY = "user.glusterfs.bd"
@@ -116,12 +117,21 @@ ON_THIN = replace(LVM, block_size=CHUNK, delayed=True, allocates=False)
 ON_THICK = replace(LVM, block_size=512, thick=True)
 
 
-def search(client: Client, mapping: bytes, promises: Promises, examples: int) -> None:
-    """Look for what is wrong with one file. It outlives a sequence: to map one takes seconds."""
+def search(
+    client: Client,
+    mapping: bytes,
+    promises: Promises,
+    examples: int,
+    *more: type[SequenceMachine],
+) -> None:
+    """Look for what is wrong with one file. It outlives a sequence: to map one takes seconds.
+
+    ``more`` are rules beside those of data.
+    """
     write(client, "/a", b"")
     client.setxattr("/a", KEY, mapping)
     kept = {"a": FileModel(promises, promises.block_size)}
     ground = Ground([client], promises, promises.block_size, kept=kept)
     seed = random.randrange(1 << 32)
-    finding = Search(ground, rules=[DataRules]).run(examples=examples, seed=seed, steps=30)
+    finding = Search(ground, rules=[*more, DataRules]).run(examples=examples, seed=seed, steps=30)
     assert finding is None, finding

@@ -5,9 +5,10 @@
 """
 
 from glupy.testing.fuzz.faults import FAULTS, FaultError
-from glupy.testing.fuzz.machine import DataRules, NameRules, Search, XattrRules
+from glupy.testing.fuzz.machine import RULES, DataRules, NameRules, Search, XattrRules
 from glupy.testing.fuzz.model import FileModel, Promises
 from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner, replay
+from glupy.testing.fuzz.space import giving_back
 from glupy.testing.fuzz.targets import (
     GFAPI,
     TargetError,
@@ -21,6 +22,7 @@ from glupy.testing.fuzz.targets import (
 __all__ = [
     "FAULTS",
     "GFAPI",
+    "RULES",
     "DataRules",
     "FaultError",
     "FileModel",
@@ -34,6 +36,7 @@ __all__ = [
     "TargetError",
     "XattrRules",
     "behind_rpc",
+    "giving_back",
     "ground_of",
     "mapped",
     "of_posix",
