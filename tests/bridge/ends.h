@@ -33,3 +33,4 @@ void *ends_default_fop(int number);
 /* GlusterFS's own, by which the translators of a graph are told. */
 void inode_ctx_merge(fd_t *fd, inode_t *inode, inode_t *linked_inode);
 int inode_invalidate(inode_t *inode);
+void fd_close(fd_t *fd);

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from glupy import PASS, Dict, Frame, Gfid, Iatt, Inode, Loc, Translator, fops
+from glupy import PASS, Dict, Fd, Frame, Gfid, Iatt, Inode, Loc, Translator, fops
 
 Handler = Callable[["Subject", Any, Frame, tuple[Any, ...]], Any]
 """Called with the translator, the fop (of `fops.TABLE`), the frame and the fop's arguments."""
@@ -21,8 +21,17 @@ class Subject(Translator):
 
     handler: ClassVar[Handler | None] = None
 
-    def invalidate(self, inode: Inode) -> None:
+    def told(self, event: str, it: Inode | Fd) -> None:
         """Does nothing, unless the running test puts something in its place."""
+
+    def invalidate(self, inode: Inode) -> None:
+        self.told("invalidate", inode)
+
+    def fdclose(self, fd: Fd) -> None:
+        self.told("fdclose", fd)
+
+    def fdclosedir(self, fd: Fd) -> None:
+        self.told("fdclosedir", fd)
 
 
 class Far(Translator):

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import glupy
-from glupy import PASS, ExpiredView, FopError, fops
+from glupy import PASS, ExpiredView, FileType, FopError, fops
 from glupy.views.base import View
 
 from .conftest import Bridge, Log, Run
@@ -453,26 +453,32 @@ def test_context_of_two_inodes_of_one_file(bridge: Bridge, has_one: bool) -> Non
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
-def test_invalidate(bridge: Bridge, log: Log, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
-    """A translator is told which inode the kernel is to forget; its bug is nobody else's."""
+@pytest.mark.parametrize("event", ["invalidate", "fdclose", "fdclosedir"])
+def test_events(
+    bridge: Bridge, log: Log, monkeypatch: pytest.MonkeyPatch, event: str, fails: bool
+) -> None:
+    """Which inode the kernel is to forget, which fd is closed; a bug there is nobody else's."""
     told: list[Any] = []
-    returned: list[int] = []
 
-    def invalidate(self: Any, inode: Any) -> None:
-        told.append((self.name, address_of(inode.c), inode.ctx))
+    def hear(self: Any, event: str, it: Any) -> None:
+        told.append((self.name, event, address_of(it.c), it.ctx))
         if fails:
             raise ZeroDivisionError
 
     def handler(self: Any, fop: Any, frame: Any, arguments: Any) -> Any:
-        inode = arguments[0].inode
-        inode.ctx = "remembered"
-        returned.append(
-            bridge.lib.inode_invalidate(bridge.ffi.cast("inode_t *", address_of(inode.c)))
-        )
+        fd = arguments[4]
+        it = fd.inode if event == "invalidate" else fd
+        it.ctx = "remembered"
+        fd.inode.c.ia_type = FileType.IFDIR if event == "fdclosedir" else FileType.IFREG
+        c = address_of(it.c)
+        if it is fd:
+            bridge.lib.fd_close(bridge.ffi.cast("fd_t *", c))
+        else:
+            assert bridge.lib.inode_invalidate(bridge.ffi.cast("inode_t *", c)) == 0
+        assert told == [("subject", event, c, "remembered")]
         return PASS
 
-    monkeypatch.setattr(Subject, "invalidate", invalidate)
-    outcome = bridge.run(fops.TABLE["stat"], handler, collect=fails)
-    assert told == [("subject", outcome.sent["loc"]["inode"]["address"], "remembered")]
-    assert returned == [0]
-    assert [each.partition(":")[0] for each in log.errors()[:1]] == ["invalidate"] * fails
+    monkeypatch.setattr(Subject, "told", hear)
+    outcome = bridge.run(fops.TABLE["create"], handler, collect=fails)
+    assert outcome.passed == 1
+    assert [each.partition(":")[0] for each in log.errors()[:1]] == [event] * fails
