@@ -146,7 +146,7 @@ class Translator:
 
     # If a subclass defines them these are called too, like ``forget``: invalidate(inode), as the
     # kernel is to forget it; client_disconnect(client) and client_destroy(client), of a brick's
-    # clients; fdclose(fd), in a mount's graph, when a file is closed, maybe while fops are under way
+    # clients; fdclose(fd), in a mount's graph, as a file is closed, maybe while fops are under way
     # (fdclosedir(fd) of a directory: no GlusterFS so far calls it).
 
     # ---- what a subclass uses ----
