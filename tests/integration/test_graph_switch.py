@@ -41,7 +41,8 @@ def test_a_switch_lets_fops_end_and_cancels_the_rest(
     logs.watch(mount.log, mount.output)
 
     def do(what: bytes) -> None:
-        file = mountpoint / what.decode()  # the kernel changes one file's xattrs one after the other
+        # A file each: the kernel changes the xattrs of one file one after the other.
+        file = mountpoint / what.decode()
         file.touch()
         os.setxattr(file, "user.do", what)
 
