@@ -85,11 +85,24 @@ def do(client: Client, what: str) -> concurrent.futures.Future[None]:
 @pytest.mark.allow_log(
     SERVER, "disconnected|failed|forced unwinding|remote operation|not connected"
 )
-@pytest.mark.parametrize("what", ["block 60", "sleep 60", "spin 60", "sleep-then-block 60"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "block 60",
+        "sleep 60",
+        "spin 60",
+        "sleep-then-block 60",
+        "hold-the-gil",
+        "swallow 60",
+        "thread 60",
+        "recurse-on def",
+        "ask sleep 60",
+    ],
+)
 def test_sigterm_ends_a_brick_whatever_its_handlers_do(
     make_brick: MakeBrick, connect: Connect, what: str
 ) -> None:
-    brick = make_brick(inserts=[python("Unruly")])
+    brick = make_brick(inserts=[python("Unruly"), python("Unruly")])
     client = connect(brick)
     waiting = [do(client, what) for _ in range(4)]
     time.sleep(0.5)
@@ -155,6 +168,26 @@ def test_a_coroutine_that_nobody_can_resume_fails_its_fop(
         do(connect(brick), "drop").result(timeout=10)
     assert failure.value.errno == errno.EIO
     all_answered(brick)
+
+
+@pytest.mark.expect_log(
+    r"setxattr: RecursionError: maximum recursion depth exceeded", r"Traceback[\s\S]*RecursionError"
+)
+@pytest.mark.allow_log(SERVER, "remote operation failed|SETXATTR")
+def test_endless_recursion_on_a_thread_of_io_threads_is_a_bug(
+    make_brick: MakeBrick, connect: Connect
+) -> None:
+    """Its stack has 256 KiB; the brick lives."""
+    brick = make_brick(inserts=[python("Unruly")])
+    client = connect(brick)
+    for number, how in enumerate(["def", "sorted", "json", "await"]):
+        with pytest.raises(OSError) as failure:
+            client.setxattr("/", "user.do", f"recurse {how}".encode())
+        assert failure.value.errno == errno.EIO
+        client.mkdir(f"/after-{how}")
+        log = brick.log_text()
+        assert log.count("on thread glfs_iotwr") == number + 1
+        assert log.count("setxattr: RecursionError: ") == number + 1
 
 
 # ---- refusals ----

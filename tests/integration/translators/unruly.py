@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import json
 import sys
 import threading
 import time
@@ -51,31 +53,18 @@ class Unruly(Translator):
         if what is None:
             return PASS
         verb, _, argument = what.decode().partition(" ")
-        if verb == "sleep":
-            await self._sleep(verb, argument)
-        elif verb == "spawn":
-            self.spawn(self._sleep(verb, argument), lambda *outcome: self.outcomes.append(outcome))
-        elif verb == "block":
-            time.sleep(float(argument))
-        elif verb == "spin":
-            end = time.monotonic() + float(argument)
-            while time.monotonic() < end:
-                pass
-        elif verb == "sleep-then-block":
-            await glupy.sleep(0.01)
-            time.sleep(float(argument))
-        elif verb == "drop":
-            await glupy.Future()
-        elif verb == "knot":
-            assert loc.inode is not None
-            knot = Knot(loc.inode.ref())
-            self.knots.add(knot)
-        elif verb == "remember":
-            assert loc.inode is not None
-            loc.inode.ctx = self
-        elif verb == "crash":
-            raise ZeroDivisionError(argument)
+        await getattr(self, f"do_{verb.replace('-', '_')}")(loc, argument)
         return fops.Setxattr()
+
+    async def do_nothing(self, loc: Loc, _: str) -> None:
+        pass
+
+    async def do_sleep(self, loc: Loc, seconds: str) -> None:
+        await self._sleep("sleep", seconds)
+
+    async def do_spawn(self, loc: Loc, seconds: str) -> None:
+        sleeping = self._sleep("spawn", seconds)
+        self.spawn(sleeping, lambda *outcome: self.outcomes.append(outcome))
 
     async def _sleep(self, verb: str, seconds: str) -> None:
         try:
@@ -85,6 +74,61 @@ class Unruly(Translator):
             self.log.info("cancelled: %s %s", verb, seconds)
             raise
 
+    async def do_block(self, loc: Loc, seconds: str) -> None:
+        time.sleep(float(seconds))
+
+    async def do_spin(self, loc: Loc, seconds: str) -> None:
+        end = time.monotonic() + float(seconds)
+        while time.monotonic() < end:
+            pass
+
+    async def do_hold_the_gil(self, loc: Loc, _: str) -> None:
+        sum(range(10**12))  # hours, all in C
+
+    async def do_sleep_then_block(self, loc: Loc, seconds: str) -> None:
+        await glupy.sleep(0.01)
+        time.sleep(float(seconds))
+
+    async def do_swallow(self, loc: Loc, seconds: str) -> None:
+        try:
+            await glupy.sleep(float(seconds))
+        except BaseException:
+            time.sleep(float(seconds))
+
+    async def do_thread(self, loc: Loc, seconds: str) -> None:
+        thread = threading.Thread(target=time.sleep, args=(float(seconds),), daemon=False)
+        thread.start()
+        thread.join()
+
+    async def do_ask(self, loc: Loc, what: str) -> None:
+        """Have the child do it."""
+        await self.child.setxattr(loc, Dict({"user.do": what.encode()}), 0)
+
+    async def do_drop(self, loc: Loc, _: str) -> None:
+        await glupy.Future()
+
+    async def do_knot(self, loc: Loc, _: str) -> None:
+        assert loc.inode is not None
+        self.knots.add(Knot(loc.inode.ref()))
+
+    async def do_remember(self, loc: Loc, _: str) -> None:
+        assert loc.inode is not None
+        loc.inode.ctx = self
+
+    async def do_crash(self, loc: Loc, why: str) -> None:
+        raise ZeroDivisionError(why)
+
+    async def do_recurse(self, loc: Loc, how: str) -> None:
+        self.log.info("on thread %s", Path("/proc/thread-self/comm").read_text().strip())
+        if how == "await":
+            await endless()
+        RECURSIONS[how]()
+
+    async def do_recurse_on(self, loc: Loc, how: str) -> None:
+        while True:
+            with contextlib.suppress(RecursionError):
+                RECURSIONS[how]()
+
     def forget(self, inode: Inode) -> None:
         """Something is still to be done, where nothing can be done any more."""
 
@@ -92,6 +136,25 @@ class Unruly(Translator):
             await self.child.statfs(Loc(path="/"))
 
         self.spawn(late(), lambda _, error: self.late.append(error))
+
+
+def through_def() -> Any:
+    return [through_def()]
+
+
+def through_sorted() -> Any:
+    return sorted([2, 1], key=lambda _: through_sorted())
+
+
+def through_json() -> Any:
+    return json.dumps(object(), default=lambda _: through_json())
+
+
+async def endless() -> None:
+    await endless()
+
+
+RECURSIONS = {"def": through_def, "sorted": through_sorted, "json": through_json}
 
 
 class Knot:
