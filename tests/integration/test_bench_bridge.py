@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from glupy_tools import bench_bridge
 
 
-@pytest.mark.long  # it starts 15 bricks
+@pytest.mark.long  # it starts 43 bricks
 def test_figures_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_bridge, "CALLS", 20)
     monkeypatch.setattr(bench_bridge, "DATA", 1 << 20)

@@ -22,6 +22,10 @@ glupy install
 glupy install --check
 find "$parent" -type l -newer "$copy-start" -printf '%P\\n' | sort
 test -e "$folder/$record" && echo recorded
+sed -i 's,"environment": ".*","environment": "/elsewhere",' "$folder/$record"
+glupy install --check
+glupy install
+glupy install --check
 glupy uninstall
 glupy uninstall
 find "$parent" -lname '*/glupy/_bridge*' -o -lname '*/volfiles/*'
@@ -63,9 +67,19 @@ def test_install_check_and_uninstall(tmp_path: Path) -> None:
         "xlator/user/glupy.so",
         "xlator/user/pybd.so",
         "recorded",
+        "status 1",
+        f"in place in {folder}: {types}",
+        "status 0",
+        f"in place in {folder}",
+        "status 0",
         f"taken away from {folder}",
         "status 0",
         "nothing is installed",
         "status 0",
     ]
-    assert "glupy: not installed: run glupy install\n" in done.stderr
+    moved = f"since the last install the environment has moved from /elsewhere to {sys.prefix}"
+    assert done.stderr.splitlines() == [
+        "glupy: not installed: run glupy install",
+        f"glupy: {moved}: run glupy install",
+        moved,
+    ]
