@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SEE, WRITE, RUN, ELSEWHERE = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 LOGGED = "I [hello.py:24:create] 0-brick-glupy: hello, user 0: /x is yours"
+BRICK, RUN_BRICK = "pgrep -f brick.vol", "pgrep -f glusterfsd.*glupy-run"
 LOOKS = "kill -USR1 PID", ".venv/bin/py-spy dump --pid PID"
 
 # What the commands change is the namespace's; the clone's environment is already made.
@@ -53,6 +54,7 @@ def test_a_translator_is_run(brick_dir: Path, tmp_path: Path) -> None:
         {first}
         glupy run {run.partition("#")[0]} &
         soon "touch /mnt/glupy/x && [ -e /srv/brick/x ]"
+        {RUN_BRICK} | wc -l
         kill -INT $!
         wait $! || echo "status $?"
         ! mountpoint -q /mnt/glupy
@@ -61,6 +63,7 @@ def test_a_translator_is_run(brick_dir: Path, tmp_path: Path) -> None:
         tmp_path,
     )
     assert f" {LOGGED}\n" in told
+    assert "\n1\n" in told  # one process that could be meant
     assert told.endswith("status 130\n")
 
 
@@ -68,7 +71,7 @@ def test_a_brick_and_a_mount_are_run_and_looked_into(brick_dir: Path, tmp_path: 
     run = RUN.replace("/abs/file.py:Class", f"{ROOT}/xlators/examples/hello.py:Hello")
     serve, mount, others = run.partition("glusterfs -f client.vol /mnt/glupy")
     (ends,) = re.findall("`(umount .*?)` ends both", run)
-    dump, spy = (look.replace("PID", '"$(pgrep -f brick.vol)"') for look in LOOKS)
+    dump, spy = (look.replace("PID", f'"$({BRICK})"') for look in LOOKS)
     others = "\n".join(re.findall("^glupy (?:pool|brick|install) .*", others, re.MULTILINE))
     told = typed(
         f"""
@@ -111,5 +114,5 @@ def test_each_command_is_one_that_glupy_takes(line: str) -> None:
 
 
 def test_what_is_shown_in_the_text_is_there() -> None:
-    for shown in (LOGGED, *LOOKS, "pgrep -f brick.vol"):
+    for shown in (LOGGED, BRICK, RUN_BRICK, *LOOKS):
         assert f"`{shown}`" in README
