@@ -2,8 +2,10 @@
 
 import errno
 import os
+import re
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from glupy.testing.processes import Brick, ProcessError
-from volfiles import Graph, brick, client, leaf_graph
+from volfiles import Graph, brick, client, leaf_graph, parse
 
 TIMEOUT = 20  # seconds
+HELLO = Path(__file__).parents[2] / "xlators" / "examples" / "hello.py"
 
 
 def free_port() -> int:
@@ -152,6 +155,30 @@ def test_an_insert_is_in_the_graph(tmp_path: Path, directory: Path) -> None:
     ):
         (mount / "file").touch()
     assert caught.value.errno == errno.EROFS
+
+
+def test_what_the_command_prints_runs_as_it_is(tmp_path: Path, directory: Path) -> None:
+    def glupy_volfile(*words: str) -> Graph:
+        command = [sys.executable, "-m", "glupy_tools", "volfile", *words]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        graph = parse(text)
+        assert str(graph) == text  # so it is the same file that runs below
+        return graph
+
+    hello = f"features/glupy,module={HELLO}:Hello"
+    inserts = ["--insert", rf"{hello},greeting=one\, two", "--insert", f"{hello},greeting=three"]
+    port = str(free_port())
+    graph = glupy_volfile("brick", str(directory), "--port", port, *inserts)
+    with (
+        served(graph, tmp_path),
+        mounted(glupy_volfile("client", f"127.0.0.1:{port}"), tmp_path) as mount,
+    ):
+        check(mount, directory, has_mdata=False)
+    log = (tmp_path / "glusterfsd.log").read_text()
+    assert re.findall(r" 0-(\S+): (.*), user 0: /file is yours", log) == [
+        ("brick-glupy-2", "three"),  # the last one is above the others
+        ("brick-glupy", "one, two"),
+    ]
 
 
 def test_what_is_inserted_above_the_volume_that_clients_ask_for_is_asked_too(

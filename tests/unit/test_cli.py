@@ -72,6 +72,15 @@ def test_volfiles_are_printed_as_the_recipes_make_them() -> None:
     assert volfiles.parse(client.stdout) == volfiles.client("::1", 4000)
 
 
+def test_a_brick_is_pyposix_on_port_49152_unless_told_otherwise() -> None:
+    inserts = ["--insert", r"features/a,k=v\,w,l=x", "--insert", "user/b"]
+    graph = volfiles.parse(glupy("volfile", "brick", "/b", *inserts).stdout)
+    assert [xlator.type for xlator in graph][:3] == ["storage/pyposix", "features/a", "user/b"]
+    assert graph.xlators[0].options["directory"] == "/b"
+    assert graph.xlators[1].options == {"k": "v,w", "l": "x"}
+    assert graph.top.options["transport.socket.listen-port"] == "49152"
+
+
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
     command = f"{sys.executable} -m glupy_tools volfile brick /b | true"
     done = subprocess.run(
