@@ -82,7 +82,8 @@ def test_stock_fuse_zeroes_no_range(mount: FuseMount) -> None:
 )
 def test_stress_ng_finds_nothing(seconds: int, limits: list[str], mount: FuseMount) -> None:
     stressors = "--fallocate", "1", "--fpunch", "1", "--seek", "1"
-    command = ["stress-ng", *stressors, "--temp-path", mount.mountpoint, "-t", str(seconds)]
+    where = "--temp-path", str(mount.mountpoint)
+    command = ["stress-ng", *stressors, *where, "-t", str(seconds)]
     output = run(*command, *limits, "--verify", statuses=(0, 2))
     if "fpunch: data at file offset" in output:
         # From 0.16 on it looks what ZERO_RANGE has zeroed (docs/decisions.md); nothing else of

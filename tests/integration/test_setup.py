@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from glupy import stores
+from glupy.testing.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 XLATORS = str(Path(stores.run("glusterfsd", "--print-xlatordir").strip()))
@@ -133,3 +135,53 @@ def test_arguments_are_refused() -> None:
     command = [str(ROOT / "tools" / "setup"), "--all"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "setup: takes no arguments\n")
+
+
+BY_SOMEBODY = """
+command -v sudo >/mnt/sudo || { apt-get update; apt-get install -y --no-install-recommends sudo; }
+getent passwd 1000 || useradd --uid 1000 somebody
+echo "#1000 ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/somebody
+mkdir /mnt/somebody
+cp -a "$clone" /mnt/somebody
+chown -R 1000:1000 /mnt/somebody
+cd /mnt/somebody/glupy
+set_up() { setpriv --reuid=1000 --regid=1000 --clear-groups tools/setup; }
+set_up
+SECONDS=0
+set_up
+echo $SECONDS
+readlink .venv
+.venv/bin/glupy volfile brick "$brick" --port "$port" >/mnt/brick.vol
+.venv/bin/glupy volfile client 127.0.0.1:"$port" >/mnt/client.vol
+glusterfsd -N -f /mnt/brick.vol -l /mnt/brick.log &
+mkdir /mnt/mount
+glusterfs -f /mnt/client.vol -l /mnt/client.log /mnt/mount
+timeout 60 bash -c "until touch /mnt/mount/file; do sleep 0.1; done" 2>/dev/null
+grep -o "/.*/_bridge.*" "/proc/$!/maps" | sort -u
+"""
+
+
+@pytest.mark.long  # it makes an environment, and wants a network
+def test_a_clone_of_somebody_is_set_up_as_roots_copy_by_sudo(clone: Path, brick_dir: Path) -> None:
+    changed = map(over, ("/usr", "/etc", "/var/lib", "/var/cache/apt", "/var/log"))
+    script = "\n".join(["set -e", "mount -t tmpfs tmpfs /mnt", *changed, BY_SOMEBODY])
+    namespaces = ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
+    done = subprocess.run(
+        ["unshare", *namespaces, "--mount-proc", "bash", "-c", script],
+        env={**os.environ, "clone": str(clone), "brick": str(brick_dir), "port": str(free_port())},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, again, seconds, environment, bridge = done.stdout.splitlines()
+    assert again.startswith("in place in ")
+    assert int(seconds) < 10
+    assert re.fullmatch(r"/var/lib/glupy/\w{12}/glupy/\.venv", environment)
+    copy = environment.removesuffix("/.venv")
+    assert bridge.startswith(f"{copy}/xlators/glupy/_bridge.")
+    first, *making, second = re.findall("^setup: (.*)", done.stderr, re.MULTILINE)
+    reason = "/mnt/somebody: belongs to uid 1000"
+    assert first == second == f"{reason}; bricks run as root: working on root's copy, {copy}"
+    assert making[0] == f"making the environment {environment}"
