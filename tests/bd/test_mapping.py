@@ -277,8 +277,10 @@ def test_a_copied_brick_does_not_get_the_devices(
             lambda: file.pwrite(b"spoiled", 0),
             lambda: file.discard(0, 8),
             lambda: file.ftruncate(0),
+            lambda: there.open("/f", os.O_RDWR | os.O_TRUNC),
         ):
             refuses(errno.EIO, call)
+            assert (copied / "f").stat().st_size == 8
     assert other.log_text().count("is missing, or was never this brick's") == 1
     assert read(there, "/plain") == b"plain"
     there.unlink("/f")

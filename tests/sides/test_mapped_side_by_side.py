@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +19,7 @@ import pytest
 
 import volfiles
 from glupy import Gfid, Iatt, Statvfs, keys, stores
+from glupy.constants import GF_SET_ATTR_MODE
 from glupy.testing.processes import free_port
 
 from .asking import CALLERS, CONTENTS, Asking, Xdata
@@ -266,6 +268,25 @@ def test_the_key_in_bulk(fop: str, sides: list[Side]) -> None:
     )
 
 
+def test_a_file_without_its_device_is_not_cut(sides: list[Side]) -> None:
+    """No client has looked it up when it is created, so that its inode tells nothing."""
+    side = sides[1]
+    side.begin("without")
+    assert isinstance(side, Asking)
+    side.plant("file", stat.S_IFREG | 0o644, {keys.BD: b"thin:4194304"})
+    path = side.real("file")
+    os.truncate(path, 1000)
+    made = partial(side.created, "file"), partial(side.opened, "file")
+    for make, flags, expected in (
+        (made[0], os.O_RDWR | os.O_TRUNC, "EIO"),
+        (made[0], os.O_RDWR, 0),
+        (made[1], os.O_RDWR | os.O_TRUNC, "EIO"),
+    ):
+        make(flags)
+        assert side.outcomes[-1].answer["op_errno"] == expected
+        assert path.stat().st_size == 1000
+
+
 def test_attributes_beside_a_reply_are_the_files(sides: list[Side]) -> None:
     """md-cache and DHT take them for a stat; the stub knows them only after a fsync."""
     side = sides[1]
@@ -303,3 +324,53 @@ def told_of(iatt: Iatt) -> tuple[int, ...]:
         *(iatt.ia_size, iatt.ia_blocks, iatt.ia_mtime * 10**9 + iatt.ia_mtime_nsec),
         iatt.ia_ctime * 10**9 + iatt.ia_ctime_nsec,
     )
+
+
+def test_attributes_before_and_after_are_the_files(sides: list[Side]) -> None:
+    """Whoever caches them takes them for a stat's; AFR and shard compare the two."""
+    side = sides[1]
+    side.begin("around")
+    assert isinstance(side, Asking)
+    file = side.held("file", bytes(1 << 20))
+    side.do("ftruncate", file, 3 << 20)
+    side.do("fsync", file, 0)
+    mode = Iatt()
+    mode.mode = 0o600
+    calls: dict[str, Callable[..., Any]] = {
+        "writev": partial(side.do, "writev", file, b"w", 1, 0, 0, None),
+        "discard": partial(side.do, "discard", file, 4096, 4096),
+        "fallocate": partial(side.do, "fallocate", file, 1, 0, 4096),
+        "ftruncate": partial(side.do, "ftruncate", file, 2 << 20),
+        "setattr": partial(side.do, "setattr", "file", mode, GF_SET_ATTR_MODE),
+        "fsetattr": partial(side.do, "fsetattr", file, mode, GF_SET_ATTR_MODE),
+        "fsync": partial(side.do, "fsync", file, 0),
+        "create": partial(side.created, "file", os.O_RDWR),
+        "link": partial(side.do, "link", "file", "other"),
+        "rename": partial(side.do, "rename", "other", "third"),
+        "create that cuts": partial(side.created, "file", os.O_RDWR | os.O_TRUNC),
+    }
+
+    def shown() -> tuple[int, ...]:
+        time.sleep(0.012)  # a tick of the clock
+        found: tuple[int, ...] = side.do("fstat", file, keep=lambda reply: told_of(reply.buf))
+        return found
+
+    opened = []  # a release gives the stub a later ctime
+    before = shown()
+    assert before[1] >= 2048
+    for name, call in calls.items():
+        told: dict[str, tuple[int, ...]] = {}
+        opened.append(call(keep=lambda reply, told=told: told.update(told_around(reply))))
+        after = shown()
+        assert told, name
+        for when, attributes in told.items():
+            if when.startswith("pre"):  # a fsync's have the ctime that the stub gets by it
+                assert attributes[:3] == before[:3], (name, when)
+            else:
+                assert attributes == after, (name, when)
+        before = after
+
+
+def told_around(reply: Any) -> dict[str, tuple[int, ...]]:
+    names = "prebuf", "postbuf", "preop_stbuf", "postop_stbuf", "buf"
+    return {each: told_of(getattr(reply, each)) for each in names if hasattr(reply, each)}

@@ -72,7 +72,9 @@ class Data(Sizes):
         self, frame: Frame, file: File, loc: Loc, flags: int, fd: Fd, xdata: Dict | None
     ) -> fops.Open:
         async with file.resizing:
-            self.device(file)  # if it is missing nothing is cut
+            if not file.mapped:
+                return await self.child.open(loc, flags, fd, xdata)
+            self.device(file)  # EIO leaves the stub as long as it is
             with self.changes(file) as change:
                 reply = await self.child.open(loc, flags, fd, xdata)
                 after = (await self.child.fstat(fd)).buf

@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 from glupy import PASS, Loc, Pass, fops, keys, linux
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
-from pybd.base import REGULAR, file_of, is_pointer, set_plain
+from pybd.base import REGULAR, file_of, is_pointer, set_plain, set_unknown
 from pybd.by_gfid import GONE
 from pybd.data import SYNC
 from pybd.device import failed
@@ -34,25 +34,54 @@ class Names(Moving, Orphans):
         fd: Fd,
         xdata: Dict | None,
     ) -> fops.Create:
-        """Make a file, or open the one that is there."""
+        """Make a file, or open the one that is there; EIO instead of cutting it, if its device is
+        missing."""
+        cuts = bool(flags & os.O_TRUNC) and not flags & os.O_EXCL
         async with self._new(loc, mode, xdata) as new:
+            if cuts and (former := await self._named(loc)) is not None:
+                self.device(former)
             reply = await self.child.create(loc, flags, mode, umask, fd, xdata)
             fd.ctx = 0  # for `release`, should the file be mapped while it is open
             if flags & os.O_EXCL:
                 if loc.inode is not None:
                     set_plain(loc.inode)
-            elif flags & os.O_TRUNC and not _is(new, reply.buf):
-                file = await self.learn(fd)
-                if file is not None:
-                    async with file.resizing:
-                        with self.changes(file) as change:
-                            after = (await self.child.fstat(fd)).buf
-                            change(after)
-                        self.touch(frame, file)
-                        await self.emptied(file, fd, after)
-                    self.show(file, reply.buf)
+            elif not _is(new, reply.buf) and (cuts or not _is_asked(xdata, reply.buf)):
+                await self._found(frame, fd, reply.buf, cuts=cuts)
             await self._map_new(loc, reply.buf, new)
         return reply
+
+    async def _found(self, frame: Frame, fd: Fd, buf: Iatt | None, *, cuts: bool) -> None:
+        """What a create has opened was there before: it may be mapped."""
+        file = await self.learn(fd)
+        if file is None:
+            return
+        fd.ctx = file.reported
+        if cuts:
+            async with file.resizing:
+                if not file.mapped:
+                    return
+                with self.changes(file) as change:
+                    after = (await self.child.fstat(fd)).buf
+                    change(after)
+                self.touch(frame, file)
+                await self.emptied(file, fd, after)
+        self.show(file, buf)
+
+    async def _named(self, loc: Loc) -> File | None:
+        """Return the mapped file that has this name. Loc's inode gets its file later, and that may
+        be another one then."""
+        if loc.inode is None or self.is_arbiter:
+            return None
+        inode, parent = loc.inode.new(), loc.parent
+        there = Loc(path=loc.path, name=loc.name, inode=inode, parent=parent, pargfid=loc.pargfid)
+        try:
+            return await self.looked(there)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return None
+        finally:
+            set_unknown(inode)  # or its `forget` would be the file's
 
     async def mknod(
         self, frame: Frame, loc: Loc, mode: int, rdev: int, umask: int, xdata: Dict | None
@@ -299,3 +328,9 @@ class Names(Moving, Orphans):
 
 def _is(new: File | None, buf: Iatt | None) -> TypeGuard[File]:
     return new is not None and buf is not None and new.gfid == bytes(buf.ia_gfid)
+
+
+def _is_asked(xdata: Dict | None, buf: Iatt | None) -> bool:
+    """Say whether a file has the gfid that a new one was to get."""
+    asked = None if xdata is None else xdata.get_bytes(keys.GFID_REQ)
+    return asked is not None and buf is not None and asked == bytes(buf.ia_gfid)

@@ -103,7 +103,4 @@ class Sizes(Base):
         """Posix has cut the stub to nothing; what grew since goes, too: ``resizing`` is held."""
         if stub is not None and stub.ia_size:
             await self.resize(file, fd, 0)
-        try:
-            self.trim(file, self.device(file), 0)
-        except OSError:  # a missing device has been told of
-            file.size = 0
+        self.trim(file, self.device(file), 0)
