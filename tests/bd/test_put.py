@@ -4,6 +4,7 @@ are, whatever that is."""
 import errno
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,12 @@ def test_a_file_that_is_not_mapped_has_its_data(client: Client, pool: Path, stub
     assert read(client, "/g") == bytes(3) + b"mapped"
     assert not any(stub.with_name("g").read_bytes())
     assert len(devices(pool)) == 1
+
+
+@pytest.mark.parametrize("bd_options", [{"map": "*.img=thin"}])
+@pytest.mark.allow_log(r"error-xlator: .*errno=22", r"Invalid argument")
+def test_with_the_key_of_mapped_files(client: Client, stub: Path) -> None:
+    """As an xattr that comes with the file it maps nothing, and it must not look so."""
+    for name in "keyed", "keyed.img":
+        refuses(errno.EINVAL, partial(put, client, name, b"data"))
+        assert not stub.with_name(name).exists()

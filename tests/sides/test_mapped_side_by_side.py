@@ -22,7 +22,7 @@ from glupy import Gfid, Iatt, Statvfs, keys, stores
 from glupy.constants import GF_SET_ATTR_MODE
 from glupy.testing.processes import free_port
 
-from .asking import CALLERS, CONTENTS, Asking, Xdata
+from .asking import CALLERS, CONTENTS, MAKING, Asking, Xdata
 from .comparing import compared, parts
 from .scenarios import BLOCK, SCENARIOS, times_told
 from .sides import Side, served, xattrs
@@ -266,6 +266,26 @@ def test_the_key_in_bulk(fop: str, sides: list[Side]) -> None:
         len(list(side.folder.with_name("pool").glob(f"*{side.inodes[side.path('file')].gfid}")))
         == 1
     )
+
+
+@pytest.mark.parametrize("fop", MAKING)
+def test_the_key_in_what_makes_a_file(fop: str, sides: list[Side]) -> None:
+    """It maps nothing: a client is told so, and for GlusterFS's own it is left out."""
+    side = sides[1]
+    side.begin(f"given {fop}")
+    assert isinstance(side, Asking)
+    for name, caller in ("user", CALLERS["user"]), ("heal", CALLERS["self-heal"]):
+        given: Xdata = {"gfid-req": side.gfid_req(name), keys.BD: b"thin:1MB"}
+        side.make(fop, name, given, caller={"pid": caller})
+        answer, path = side.outcomes[-1].answer["op_errno"], side.real(name)
+        if name == "user":
+            assert (answer, os.path.lexists(path)) == ("EINVAL", False)
+        elif fop in ("mkdir", "symlink"):
+            assert (answer, keys.BD in xattrs(path)) == (0, False)
+        else:  # by its name
+            assert (answer, os.getxattr(path, keys.BD)) == (0, b"thin:4194304")
+            side.do("writev", side.anonymous(name), CONTENTS, 1, 0, 0, None)
+            assert side.outcomes[-1].answer["op_errno"] == 0
 
 
 def test_a_file_without_its_device_is_not_cut(sides: list[Side]) -> None:

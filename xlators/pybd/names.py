@@ -15,14 +15,19 @@ from pybd.by_gfid import GONE
 from pybd.data import SYNC
 from pybd.device import failed
 from pybd.files import PLAIN, File
-from pybd.mapping import Mapping
+from pybd.mapping import KEY, Mapping
 from pybd.moving import AlreadyMapped, Moving
 from pybd.orphans import Orphans
 from pybd.stub import Stub
 
 
 class Names(Moving, Orphans):
-    """Fops on names."""
+    """Fops on names.
+
+    The key that maps a file is none of the xattrs that a new one may come with. A client is told so
+    (EINVAL): he would get an xattr without a device, and setxattr tells him why it fails. Of what
+    GlusterFS's own make (pid < 0) it is left out: they set all xattrs by setxattr, too.
+    """
 
     async def create(
         self,
@@ -36,6 +41,7 @@ class Names(Moving, Orphans):
     ) -> fops.Create:
         """Make a file, or open the one that is there; EIO instead of cutting it, if its device is
         missing."""
+        xdata = _without_key(frame, xdata)
         cuts = bool(flags & os.O_TRUNC) and not flags & os.O_EXCL
         async with self._new(loc, mode, xdata) as new:
             if cuts and (former := await self._named(loc)) is not None:
@@ -87,10 +93,27 @@ class Names(Moving, Orphans):
         self, frame: Frame, loc: Loc, mode: int, rdev: int, umask: int, xdata: Dict | None
     ) -> fops.Mknod:
         """Make a file or a device."""
+        xdata = _without_key(frame, xdata)
         async with self._new(loc, mode, xdata) as new:
             reply = await self.child.mknod(loc, mode, rdev, umask, xdata)
             await self._map_new(loc, reply.buf, new)
         return reply
+
+    async def mkdir(
+        self, frame: Frame, loc: Loc, mode: int, umask: int, xdata: Dict | None
+    ) -> Pass | fops.Mkdir:
+        """Make a directory, which no xattr maps."""
+        if xdata is None or KEY not in xdata:
+            return PASS
+        return await self.child.mkdir(loc, mode, umask, _without_key(frame, xdata))
+
+    async def symlink(
+        self, frame: Frame, linkname: str, loc: Loc, umask: int, xdata: Dict | None
+    ) -> Pass | fops.Symlink:
+        """Make a symbolic link, which no xattr maps."""
+        if xdata is None or KEY not in xdata:
+            return PASS
+        return await self.child.symlink(linkname, loc, umask, _without_key(frame, xdata))
 
     async def put(
         self,
@@ -107,6 +130,7 @@ class Names(Moving, Orphans):
         xdata: Dict | None,
     ) -> fops.Put:
         """Make a file with its data, or write into the one that is there."""
+        xattr, xdata = _without_key(frame, xattr), _without_key(frame, xdata)
         file = None
         if flags and not flags & os.O_EXCL:  # none: the file is to be new, as in create
             try:
@@ -324,6 +348,17 @@ class Names(Moving, Orphans):
         except OSError as error:
             if error.errno not in GONE:
                 self.log.error("%s is not mapped: %s", loc.name, error.strerror or error)
+
+
+def _without_key(frame: Frame, given: Dict | None) -> Dict | None:
+    """Return what a new file comes with, but for the key; EINVAL if a client has given that."""
+    if given is None or KEY not in given:
+        return given
+    if frame.pid >= 0:
+        raise failed(errno.EINVAL)
+    given = given.copy()
+    del given[KEY]
+    return given
 
 
 def _is(new: File | None, buf: Iatt | None) -> TypeGuard[File]:

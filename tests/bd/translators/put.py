@@ -2,11 +2,14 @@
 
 import os
 
-from glupy import Dict, Frame, Gfid, Loc, Translator, fops
+from glupy import Dict, Frame, Gfid, Loc, Translator, fops, keys
 
 
 class Put(Translator):
-    """``setxattr("user.put")`` on the root puts data into a file: ``NAME:FLAGS:OFFSET=DATA``."""
+    """``setxattr("user.put")`` on the root puts data into a file: ``NAME:FLAGS:OFFSET=DATA``.
+
+    A file whose name begins with ``keyed`` has the key of mapped files among its xattrs.
+    """
 
     async def setxattr(
         self, frame: Frame, loc: Loc, dict: Dict, flags: int, xdata: Dict | None
@@ -25,8 +28,9 @@ class Put(Translator):
             pargfid=loc.inode.gfid,
         )
         asked = Dict({"gfid-req": Gfid.random()})
-        # No xattrs: C posix sets them with the flags of open(2), of which O_RDWR is XATTR_REPLACE.
-        what = [data], 1, int(offset), None, Dict(), asked
+        # No others: C posix sets them with the flags of open(2), of which O_RDWR is XATTR_REPLACE.
+        xattrs = Dict({keys.BD: b"thin:1MB"} if name.startswith("keyed") else {})
+        what = [data], 1, int(offset), None, xattrs, asked
         reply = await self.child.put(file, 0o644, 0, int(flags_), *what)
         assert reply.buf is not None
         size = f"{reply.buf.ia_size}".encode()
