@@ -30,7 +30,7 @@ def size(client: Client, path: str = "/") -> int:
     return found.f_blocks * found.f_frsize
 
 
-def near(one: int, other: int) -> bool:
+def near(one: float, other: float) -> bool:
     return abs(one - other) < NOTHING
 
 
@@ -40,6 +40,7 @@ def test_statfs_tells_of_brick_and_pool(
     connect: Connect,
     tmp_path: Path,
 ) -> None:
+    """Less the reserves of both, as of posix's own."""
     without = connect(make_brick())
     with stores.store(tmp_path / "small", 64 * MIB, tmp_path / "mnt") as store:
         pool = store.folder / "pool"
@@ -57,12 +58,37 @@ def test_statfs_tells_of_brick_and_pool(
                     assert (there.f_frsize, client.statvfs("/").f_frsize) == (1024, 4096)
                     for path in "/", "/f":
                         assert near(size(client, path) - size(without), there.f_blocks * 1024)
-                        assert near(free(client, path) - free(without), there.f_bavail * 1024)
+                        room = (there.f_bavail - there.f_blocks / 100) * 1024
+                        assert near(free(client, path) - free(without), room)
                     assert near(file.fstat().st_blocks * 512, used)
             pool.rename(pool.with_name("away"))
             for path in "/", "/f":
                 assert size(client, path) == size(without)
                 assert near(free(client, path), free(without))
+        brick.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [({"shared-brick-count": "2"}, 0.5), ({"export-statfs-size": "off"}, 0)],
+)
+def test_statfs_tells_as_much_of_the_pool_as_of_the_brick(
+    make_brick: Callable[..., Brick],
+    make_bd: Callable[..., Brick],
+    connect: Connect,
+    tmp_path: Path,
+    options: dict[str, str],
+    part: float,
+) -> None:
+    """Bricks of a volume that share a file system share the pool."""
+    without = connect(make_brick(options=options))
+    with stores.store(tmp_path / "small", 64 * MIB, tmp_path / "mnt") as store:
+        brick = make_bd(pool=store.folder, options=options)
+        with connect(brick) as client:
+            there = os.statvfs(store.folder)
+            assert near(size(client) - size(without), part * there.f_blocks * 1024)
+            room = (there.f_bavail - there.f_blocks / 100) * 1024
+            assert near(free(client) - free(without), part * room)
         brick.stop()
 
 

@@ -195,7 +195,11 @@ class Space(Data, Base):
         return fops.Seek(found)
 
     async def statfs(self, frame: Frame, loc: Loc, xdata: Dict | None) -> fops.Statfs:
-        """Add the pool's size and free space to the brick's, unless they are one file system."""
+        """Add the pool's size and what it has free to the brick's, unless they are one file system.
+
+        Of the pool as large a part as the leaf shows of its own: bricks of a volume that are on one
+        file system (shared-brick-count) have one pool. Less the reserve, as far as that is kept.
+        """
         reply = await self.child.statfs(loc, xdata)
         buf = reply.buf
         if buf is None:
@@ -205,9 +209,12 @@ class Space(Data, Base):
             if room.st_dev and room.st_dev == self._brick_device():
                 return reply
             c, unit = buf.c, buf.f_frsize or buf.f_bsize
-            c.f_blocks += room.size // unit
-            c.f_bfree += room.free // unit
-            c.f_bavail += room.free // unit
+            part = buf.f_blocks / (os.statvfs(self.identity.directory).f_blocks or 1)
+            reserve = self.option("reserve") if THIN in self.pool.kinds else 0
+            free = max(room.free - room.size * reserve / 100, 0)
+            c.f_blocks += int(part * room.size) // unit
+            c.f_bfree += int(part * free) // unit
+            c.f_bavail += int(part * free) // unit
         return reply
 
     def _brick_device(self) -> int:
