@@ -152,7 +152,7 @@ class Moving(Sizes):
         file.size = size
         file.mapped = True
         with contextlib.suppress(OSError):
-            await self._empty(stub, old)
+            await self.empty(stub, old)
         if old or size != old:
             with contextlib.suppress(OSError):
                 await stub.set_times(seen)
@@ -170,7 +170,7 @@ class Moving(Sizes):
             if (room.free - needed) * 100 < room.size * self.option("reserve"):
                 raise failed(errno.ENOSPC)
 
-    async def _empty(self, stub: Stub, size: int) -> None:
+    async def empty(self, stub: Stub, size: int) -> None:
         """Have a stub be a hole."""
         if size:
             async for first, behind in stub.data(size):
@@ -240,7 +240,7 @@ class Moving(Sizes):
             try:
                 before = self.shown(file)
                 # What was there before it was mapped, or a kill has left of another attempt.
-                await self._empty(stub, file.size)
+                await self.empty(stub, file.size)
                 try:
                     for first, behind in devices.data_ranges(device, 0, file.size):
                         await self._copy_out(fd, device, first, behind)

@@ -15,6 +15,7 @@ from pybd.copies import Copies
 from pybd.device import failed
 from pybd.files import PLAIN, File
 from pybd.mapping import KEY
+from pybd.stub import Stub
 
 _ORDERS = (mapping.CLONE, mapping.SNAPSHOT, mapping.MERGE)
 _ASKED = (mapping.VOLUME_TYPE, mapping.VOLUME_CAPS, mapping.LIST_ORIGIN)
@@ -72,11 +73,10 @@ class Xattrs(Copies):
             if value is not None:
                 orders[key] = os.fsdecode(value)
                 del rest[key]
-        internal = frame.pid < 0
         gfid = inode.gfid or (loc.gfid if loc is not None else inode.gfid)
         for key, text in orders.items():
             try:
-                await self._obey(inode, gfid, key, text, internal)
+                await self._obey(inode, gfid, key, text, frame.pid)
             except OSError as error:
                 what = "is not mapped to" if key == KEY else f"{key} fails:"
                 self.log.error("%s %s %s: %s", gfid, what, text, error.strerror or error)
@@ -96,9 +96,9 @@ class Xattrs(Copies):
         now = self.shown(known)
         return made(Dict({keys.DHT_IATT: now, keys.POSTSTAT: now}))
 
-    async def _obey(self, inode: Inode, gfid: bytes, key: str, text: str, internal: bool) -> None:
+    async def _obey(self, inode: Inode, gfid: bytes, key: str, text: str, pid: int) -> None:
         if key == KEY:
-            await self._map(inode, gfid, text, internal)
+            await self._map(inode, gfid, text, pid)
             return
         file = await self.learn(inode.anonymous_fd())
         if file is None:
@@ -108,7 +108,8 @@ class Xattrs(Copies):
         else:
             await self.copy_file(file, text, is_snapshot=key == mapping.SNAPSHOT)
 
-    async def _map(self, inode: Inode, gfid: bytes, text: str, internal: bool) -> None:
+    async def _map(self, inode: Inode, gfid: bytes, text: str, pid: int) -> None:
+        internal = pid < 0
         wanted = mapping.stored(text) if internal else mapping.parse(text)
         if inode.gfid:
             file = await self.learn(inode.anonymous_fd())
@@ -116,6 +117,11 @@ class Xattrs(Copies):
                 if internal:
                     return
                 raise failed(errno.EEXIST)
+            if pid == keys.PID_REBALANCE:
+                # It fills the file now. What clients have changed here since it began it gives up
+                # for; what is left of a move before would show where nothing is copied.
+                stub = Stub(self.child, Loc(inode=inode, gfid=gfid), inode.anonymous_fd())
+                await self.empty(stub, (await stub.stat()).ia_size)
         await self.map_file(inode, gfid, wanted, keeps_size=internal)
 
     async def _changed(self, file: File, wind: Awaitable[Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import time
@@ -10,7 +9,7 @@ import time
 from glupy import FopError, fops, keys
 from glupy.answers import number_in
 from glupy.views import Dict, Frame, Iatt, Inode, Loc
-from pyposix import xattrs
+from pyposix import protection, xattrs
 from pyposix.brick import Brick, Entry
 from pyposix.files import File
 from pyposix.iatt import DIRECTORY
@@ -83,8 +82,7 @@ class Lookup(Brick):
         if xdata is not None and len(xdata):
             answers = self._requests.looked(xdata, path, inode, buf)
             if keys.CLEAN_WRITE_PROTECTION in xdata:
-                with contextlib.suppress(OSError):
-                    xattrs.remove(path, keys.PROTECT_WRITES)
+                protection.clean(path, buf)
         return fops.Lookup(inode, buf, answers, postparent)
 
     def _heal(self, entry: Entry, buf: Iatt, file: File | None, xdata: Dict) -> None:

@@ -8,6 +8,7 @@ is done in the file's gate, and a rebalance's write has that alone.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -32,6 +33,15 @@ def protect(frame: Frame, target: Target, iatt: Iatt) -> bool:
     if moved:
         _mark(target, b"1")
     return moved
+
+
+def clean(path: bytes, iatt: Iatt) -> None:
+    """Before a rebalance fills a file: take away the mark, and what was written here since the last
+    one gave up. Where the file that it moves has holes nothing is copied over that."""
+    if is_linkto(iatt) and xattrs.find(path, keys.DHT_LINKTO) is not None:
+        os.truncate(path, 0)
+    with contextlib.suppress(OSError):
+        xattrs.remove(path, keys.PROTECT_WRITES)
 
 
 def _mark(target: Target, value: bytes) -> None:
