@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from glupy import stores
+from glupy.testing.gfapi import Client, File
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import ProcessError
 from glupy.testing.volumes import Glusterd
@@ -19,6 +20,7 @@ from glupy_tools import gluster
 from .copies import times_differ
 from .leaves import MIB, PARTING, client_of, volume_on, wait_until
 from .load import Image, Worker, mounted_file, whole
+from .moving import moving_volume
 
 FILES = 20
 DISPERSED = "disperse", "6", "redundancy", "2"
@@ -222,3 +224,67 @@ def test_truncates_of_sharded_files_may_be_lost(
 
     with volume_on("posix", glusterd, store, logs, 3, "replica", "3", options=SHARDED) as volume:
         assert any(a_round(volume.bricks[number % 3]) for number in range(ROUNDS))
+
+
+@pytest.mark.long
+@pytest.mark.allow_log(*PARTING, r"posix_open\] .*No such file|posix_getxattr\] .*dht.linkto")
+def test_a_rebalance_keeps_the_size_that_a_file_had(
+    glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
+) -> None:
+    """docs/upstream-defects.md: between its lookup and its mark on the file only data counts."""
+    changes = {
+        "longer": lambda file: file.ftruncate(3 * MIB),
+        "zerofilled": lambda file: file.zerofill(2 * MIB, MIB),
+        "shorter": lambda file: file.ftruncate(MIB),
+    }
+    names = [f"{how}-{number}" for how in changes for number in range(4)]
+
+    def prepare(file: File) -> None:
+        file.pwrite(b"A" * MIB, 0)
+        file.ftruncate(2 * MIB)
+
+    with (
+        moving_volume("posix", glusterd, store, logs, tmp_path / "held", "mark") as moving,
+        moving.opened(names, prepare) as (_, files),
+    ):
+        changed = moving.rebalance("mark", lambda name: changes[name[:-2]](files[name]))
+        assert {name[:-2] for name in changed} == set(changes)
+        second = moving.volume.bricks[1]
+        assert {(second / name).stat().st_size for name in changed} == {2 * MIB}
+
+
+@pytest.mark.long
+@pytest.mark.allow_log(*PARTING)
+def test_a_client_does_not_find_what_a_rebalance_has_moved(
+    glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
+) -> None:
+    """docs/upstream-defects.md; and what docs/volumes.md says against it."""
+    names = [str(number) for number in range(FILES)]
+
+    def missing(client: Client) -> set[str]:
+        def is_missing(name: str) -> bool:
+            try:
+                client.stat(f"/{name}")
+            except FileNotFoundError:
+                return True
+            return False
+
+        return set(filter(is_missing, names))
+
+    with volume_on("posix", glusterd, store, logs, 2) as volume:
+        with client_of(volume, glusterd, tmp_path / "log") as client:
+            for name in names:
+                client.creat(f"/{name}").close()
+        volume.rebalance()  # from the first one on clients trust what it has noted
+        third = volume.bricks[0].with_name("third")
+        volume.add_bricks(third)
+        with client_of(volume, glusterd, tmp_path / "log") as before:
+            before.stat("/")
+            volume.rebalance()
+            moved = {path.name for path in third.iterdir() if path.is_file()}
+            assert moved
+            assert missing(before) == moved
+            with client_of(volume, glusterd, tmp_path / "log") as since:
+                assert missing(since) == set()
+            volume.set("cluster.lookup-optimize", "off")
+            wait_until(lambda: not missing(before), "the option's effect")
