@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import random
+import stat
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,11 +39,16 @@ pytestmark = pytest.mark.allow_log(
 
 
 def test_rebalance_moves_mapped_files(make_volume: MakeVolume, pool: Path, tmp_path: Path) -> None:
-    volume = make_volume(2)
+    """DHT's pointers to them, made by create and mknod, are not mapped, though their names fit."""
+    volume = make_volume(2, leaf="pyposix", options={"user.xlator.pybd.map": "*=thin"})
     with volume.mounted(tmp_path / "mnt") as mnt:
         names = [f"image-{number}" for number in range(12)]
         for name in names:
-            change(make_image(mnt, name, 3 * MIB), len(name), 10)
+            (mnt / f"was-{name}").write_bytes(random.Random(name).randbytes(3 * MIB))
+            (mnt / f"was-{name}").rename(mnt / name)
+            change(mnt / name, len(name), 10)
+        assert any(path.stat().st_mode & stat.S_ISVTX for path in volume.bricks[0].iterdir())
+        assert [len(each) for each in devices(pool).values()] == [1] * len(names)
         expected = {name: digest(mnt / name) for name in names}
         times = {name: (mnt / name).stat().st_mtime_ns for name in names}
         before = {path.name.split(".")[1] for each in devices(pool).values() for path in each}
@@ -57,6 +63,7 @@ def test_rebalance_moves_mapped_files(make_volume: MakeVolume, pool: Path, tmp_p
         assert all(len(each) == 1 for each in found.values())
         after = {path.name.split(".")[1] for each in found.values() for path in each}
         assert len(after - before) == 1, "nothing was moved to the new brick"
+        check_devices(volume, pool)
         for name in names:
             (mnt / name).unlink()
         no_device_is_left(pool)
@@ -124,6 +131,7 @@ def test_shards_are_mapped_by_name(make_volume: MakeVolume, pool: Path, tmp_path
         change(image, 1)
         expected = digest(image)
         assert len(devices(pool)) == 5
+        check_devices(volume, pool)
         # Not beyond the end: under shard a discard makes the file grow (10.3).
         stores.run("fallocate", "--punch-hole", "--offset", "0", "--length", "18MiB", image)
         stores.run("sync", "--file-system", pool)
