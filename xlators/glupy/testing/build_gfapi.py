@@ -1,7 +1,7 @@
 """Build `glupy.testing._gfapi`, the cffi extension under `glupy.testing.gfapi`.
 
 setuptools builds it through `cffi_modules` in setup.py; `python build_gfapi.py` builds it in place.
-It needs the headers of libgfapi (Debian: libglusterfs-dev).
+It needs the headers of libgfapi and libacl (Debian: libglusterfs-dev, libacl1-dev).
 """
 
 from pathlib import Path
@@ -14,9 +14,13 @@ ffibuilder = FFI()
 ffibuilder.cdef((HERE / "gfapi_cdef.h").read_text())
 ffibuilder.set_source(
     "glupy.testing._gfapi",
+    "#include <acl/libacl.h>\n"
+    "#define USE_POSIX_ACLS 1 /* or glfs.h has an acl_t of its own */\n"
     "#include <glusterfs/api/glfs.h>\n#include <glusterfs/api/glfs-handles.h>\n"
-    "int glfs_setfspid(glfs_t *fs, pid_t pid); /* exported, but in no installed header */\n",
-    libraries=["gfapi"],
+    # Exported, but in no installed header.
+    "int glfs_ipc(glfs_t *fs, int opcode, void *xdata, void **answer);\n"
+    "int glfs_setfspid(glfs_t *fs, pid_t pid);\n",
+    libraries=["gfapi", "acl"],
     # A declaration that disagrees with the installed header must not become a warning.
     extra_compile_args=[
         "-D_FILE_OFFSET_BITS=64",

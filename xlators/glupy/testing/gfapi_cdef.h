@@ -19,6 +19,11 @@ typedef int... pid_t;
 typedef ... glfs_t;
 typedef ... glfs_fd_t;
 typedef ... glfs_object_t;
+typedef ... glfs_xreaddirp_stat_t;
+typedef ... glfs_upcall_t;
+typedef ... glfs_upcall_inode_t;
+typedef ... glfs_upcall_lease_t;
+typedef ... *acl_t;
 
 struct timespec {
     time_t tv_sec;
@@ -81,7 +86,18 @@ struct flock {
     ...;
 };
 
+/* What setattr is to set: in struct glfs_stat, and beside struct stat */
+#define GLFS_STAT_MODE ...
+#define GLFS_STAT_UID ...
+#define GLFS_STAT_GID ...
+#define GLFS_STAT_ATIME ...
+#define GLFS_STAT_MTIME ...
 #define GLFS_STAT_BASIC_STATS ...
+#define GFAPI_SET_ATTR_MODE ...
+#define GFAPI_SET_ATTR_UID ...
+#define GFAPI_SET_ATTR_GID ...
+#define GFAPI_SET_ATTR_ATIME ...
+#define GFAPI_SET_ATTR_MTIME ...
 
 struct glfs_stat {
     uint64_t glfs_st_mask;
@@ -115,7 +131,9 @@ int glfs_fini(glfs_t *fs);
 int glfs_setfsuid(uid_t fsuid);
 int glfs_setfsgid(gid_t fsgid);
 int glfs_setfsgroups(size_t size, const gid_t *list);
-int glfs_setfspid(glfs_t *fs, pid_t pid);
+
+typedef char glfs_leaseid_t[...];
+int glfs_setfsleaseid(glfs_leaseid_t leaseid);
 
 /* Open files */
 glfs_fd_t *glfs_open(glfs_t *fs, const char *path, int flags);
@@ -143,13 +161,31 @@ int glfs_fdatasync(glfs_fd_t *fd, struct glfs_stat *prestat, struct glfs_stat *p
 int glfs_fstat(glfs_fd_t *fd, struct stat *buf);
 int glfs_fchmod(glfs_fd_t *fd, mode_t mode);
 int glfs_fchown(glfs_fd_t *fd, uid_t uid, gid_t gid);
+int glfs_fsetattr(glfs_fd_t *fd, struct glfs_stat *stat);
 int glfs_futimens(glfs_fd_t *fd, const struct timespec times[2]);
 ssize_t glfs_fgetxattr(glfs_fd_t *fd, const char *name, void *value, size_t size);
 ssize_t glfs_flistxattr(glfs_fd_t *fd, void *value, size_t size);
 int glfs_fsetxattr(glfs_fd_t *fd, const char *name, const void *value, size_t size, int flags);
 int glfs_fremovexattr(glfs_fd_t *fd, const char *name);
-int glfs_posix_lock(glfs_fd_t *fd, int cmd, struct flock *flock);
+#define GLFS_LK_ADVISORY ...
+#define GLFS_LK_MANDATORY ...
+int glfs_file_lock(glfs_fd_t *fd, int cmd, struct flock *flock, int lk_mode);
 int glfs_fd_set_lkowner(glfs_fd_t *glfd, void *data, int len);
+
+/* Leases: fn is for a recall, but nothing in libgfapi calls it. */
+typedef int... glfs_lease_cmds_t;
+typedef int... glfs_lease_types_t;
+#define GLFS_GET_LEASE ...
+#define GLFS_SET_LEASE ...
+#define GLFS_UNLK_LEASE ...
+struct glfs_lease {
+    glfs_lease_cmds_t cmd;
+    glfs_lease_types_t lease_type;
+    glfs_leaseid_t lease_id;
+    ...;
+};
+int glfs_lease(glfs_fd_t *fd, struct glfs_lease *lease, void *fn, void *data);
+int glfs_h_lease(glfs_t *fs, glfs_object_t *object, struct glfs_lease *lease);
 
 /* Open files, answered later: glfs_io_cbk runs on a thread of libgfapi's. */
 typedef void (*glfs_io_cbk)(glfs_fd_t *fd, ssize_t ret, struct glfs_stat *prestat,
@@ -173,11 +209,21 @@ int glfs_fdatasync_async(glfs_fd_t *fd, glfs_io_cbk fn, void *data);
 /* Open directories */
 glfs_fd_t *glfs_opendir(glfs_t *fs, const char *path);
 int glfs_closedir(glfs_fd_t *fd);
-int glfs_readdir_r(glfs_fd_t *fd, struct dirent *dirent, struct dirent **result);
 int glfs_readdirplus_r(glfs_fd_t *fd, struct stat *stat, struct dirent *dirent,
                        struct dirent **result);
+#define GFAPI_XREADDIRP_STAT ...
+#define GFAPI_XREADDIRP_HANDLE ...
+int glfs_xreaddirplus_r(glfs_fd_t *fd, uint32_t flags, glfs_xreaddirp_stat_t **xstat,
+                        struct dirent *dirent, struct dirent **result);
+struct stat *glfs_xreaddirplus_get_stat(glfs_xreaddirp_stat_t *xstat);
+glfs_object_t *glfs_xreaddirplus_get_object(glfs_xreaddirp_stat_t *xstat);
+long glfs_telldir(glfs_fd_t *fd);
+void glfs_seekdir(glfs_fd_t *fd, long offset);
+int glfs_fchdir(glfs_fd_t *fd);
 
 /* Paths */
+int glfs_chdir(glfs_t *fs, const char *path);
+char *glfs_realpath(glfs_t *fs, const char *path, char *resolved_path);
 int glfs_stat(glfs_t *fs, const char *path, struct stat *buf);
 int glfs_lstat(glfs_t *fs, const char *path, struct stat *buf);
 int glfs_statvfs(glfs_t *fs, const char *path, struct statvfs *buf);
@@ -186,6 +232,7 @@ int glfs_truncate(glfs_t *fs, const char *path, off_t length);
 int glfs_chmod(glfs_t *fs, const char *path, mode_t mode);
 int glfs_chown(glfs_t *fs, const char *path, uid_t uid, gid_t gid);
 int glfs_lchown(glfs_t *fs, const char *path, uid_t uid, gid_t gid);
+int glfs_setattr(glfs_t *fs, const char *path, struct glfs_stat *stat, int follow);
 int glfs_utimens(glfs_t *fs, const char *path, const struct timespec times[2]);
 int glfs_lutimens(glfs_t *fs, const char *path, const struct timespec times[2]);
 int glfs_mknod(glfs_t *fs, const char *path, mode_t mode, dev_t dev);
@@ -213,9 +260,12 @@ glfs_object_t *glfs_h_lookupat(glfs_t *fs, glfs_object_t *parent, const char *pa
 glfs_object_t *glfs_h_create_from_handle(glfs_t *fs, unsigned char *handle, int len,
                                          struct stat *stat);
 ssize_t glfs_h_extract_handle(glfs_object_t *object, unsigned char *handle, int len);
+glfs_object_t *glfs_object_copy(glfs_object_t *object);
 int glfs_h_close(glfs_object_t *object);
 int glfs_h_stat(glfs_t *fs, glfs_object_t *object, struct stat *stat);
 int glfs_h_getattrs(glfs_t *fs, glfs_object_t *object, struct stat *stat);
+int glfs_h_statfs(glfs_t *fs, glfs_object_t *object, struct statvfs *stat);
+int glfs_h_setattrs(glfs_t *fs, glfs_object_t *object, struct stat *stat, int valid);
 int glfs_h_access(glfs_t *fs, glfs_object_t *object, int mask);
 ssize_t glfs_h_anonymous_read(glfs_t *fs, glfs_object_t *object, const void *buf, size_t count,
                               off_t offset);
@@ -232,6 +282,8 @@ int glfs_h_setxattrs(glfs_t *fs, glfs_object_t *object, const char *name, const 
 int glfs_h_removexattrs(glfs_t *fs, glfs_object_t *object, const char *name);
 glfs_object_t *glfs_h_creat(glfs_t *fs, glfs_object_t *parent, const char *path, int flags,
                             mode_t mode, struct stat *sb);
+glfs_object_t *glfs_h_creat_open(glfs_t *fs, glfs_object_t *parent, const char *path, int flags,
+                                 mode_t mode, struct stat *stat, glfs_fd_t **fd);
 glfs_object_t *glfs_h_mkdir(glfs_t *fs, glfs_object_t *parent, const char *path, mode_t flags,
                             struct stat *sb);
 glfs_object_t *glfs_h_mknod(glfs_t *fs, glfs_object_t *parent, const char *path, mode_t mode,
@@ -242,3 +294,35 @@ int glfs_h_link(glfs_t *fs, glfs_object_t *linktgt, glfs_object_t *parent, const
 int glfs_h_unlink(glfs_t *fs, glfs_object_t *parent, const char *path);
 int glfs_h_rename(glfs_t *fs, glfs_object_t *olddir, const char *oldname, glfs_object_t *newdir,
                   const char *newname);
+
+/* ACLs, which are libacl's */
+#define ACL_TYPE_ACCESS ...
+#define ACL_TYPE_DEFAULT ...
+#define TEXT_ABBREVIATE ...
+#define TEXT_NUMERIC_IDS ...
+acl_t acl_from_text(const char *text);
+char *acl_to_any_text(acl_t acl, const char *prefix, char separator, int options);
+int acl_free(void *object);
+acl_t glfs_h_acl_get(glfs_t *fs, glfs_object_t *object, int type);
+int glfs_h_acl_set(glfs_t *fs, glfs_object_t *object, int type, acl_t acl);
+
+/* What bricks tell a client: glupy_gfapi_told runs on a thread of libgfapi's. */
+typedef void (*glfs_upcall_cbk)(glfs_upcall_t *upcall, void *data);
+extern "Python" void glupy_gfapi_told(glfs_upcall_t *upcall, void *data);
+#define GLFS_EVENT_ANY ...
+#define GLFS_UPCALL_INODE_INVALIDATE ...
+#define GLFS_UPCALL_RECALL_LEASE ...
+#define GFAPI_INODE_UPDATE_FLAGS ...
+int glfs_upcall_register(glfs_t *fs, uint32_t events, glfs_upcall_cbk told, void *data);
+int glfs_upcall_unregister(glfs_t *fs, uint32_t events);
+int glfs_upcall_get_reason(glfs_upcall_t *upcall);
+void *glfs_upcall_get_event(glfs_upcall_t *upcall);
+glfs_object_t *glfs_upcall_inode_get_object(glfs_upcall_inode_t *event);
+uint64_t glfs_upcall_inode_get_flags(glfs_upcall_inode_t *event);
+struct stat *glfs_upcall_inode_get_stat(glfs_upcall_inode_t *event);
+glfs_object_t *glfs_upcall_lease_get_object(glfs_upcall_lease_t *event);
+void glfs_free(void *pointer);
+
+/* Exported, but in no installed header: build_gfapi.py declares them for C. */
+int glfs_ipc(glfs_t *fs, int opcode, void *xdata, void **answer);
+int glfs_setfspid(glfs_t *fs, pid_t pid);

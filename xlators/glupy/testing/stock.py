@@ -26,3 +26,16 @@ def without_pre() -> frozenset[str]:
     (posix_do_fallocate and posix_do_zerofill in posix-inode-fd-ops.c); else it unwinds an iatt of
     zeros. `features/shard` counts blocks by the difference: a leaf does better to give them."""
     return frozenset({"discard", "fallocate", "zerofill"} if version() >= (11,) else ())
+
+
+def calls_at_a_directory() -> frozenset[str]:
+    """libgfapi's calls that are new in 11.0: a path counts from an open directory.
+
+    The fops are those of a path, by the same code once the file is found; `glupy.testing.gfapi` has
+    `Object` for names in a directory, and none of these."""
+    new = """
+        glfs_openat glfs_fstatat glfs_faccessat glfs_symlinkat glfs_readlinkat glfs_mknodat
+        glfs_mkdirat glfs_unlinkat glfs_renameat glfs_renameat2 glfs_linkat glfs_fchmodat
+        glfs_fchownat
+    """
+    return frozenset(new.split() if version() >= (11,) else ())

@@ -1,4 +1,7 @@
-"""A libgfapi client for tests: every call that reaches a fop, with nothing hidden.
+"""A libgfapi client for tests: every fop that libgfapi sends, by each way there is, nothing hidden.
+
+What has no method is the same fop by the same code of libgfapi, or none:
+tests/unit/test_testing_gfapi_headers.py has a list with the reasons.
 
 A call that fails raises `OSError` with the errno that libgfapi gave. Attributes are
 `os.stat_result`, so that they compare with `os.stat` of the file on the brick. Where libgfapi
@@ -17,10 +20,12 @@ those first, closing a file waits for its asynchronous calls: libgfapi drops the
 whose file was closed. Nothing may be called on a client or file while another thread closes it.
 """
 
-from glupy.testing.gfapi.answers import Copied, Entry, Lock, Reply
+from glupy.testing.gfapi.answers import Copied, Entry, Lock, Reply, Settable
 from glupy.testing.gfapi.client import Client, LogLevel, credentials
 from glupy.testing.gfapi.files import Directory, File
+from glupy.testing.gfapi.leases import LeaseType, holding
 from glupy.testing.gfapi.objects import Object
+from glupy.testing.gfapi.upcalls import Reason, Upcall
 
 __all__ = [
     "Client",
@@ -28,9 +33,14 @@ __all__ = [
     "Directory",
     "Entry",
     "File",
+    "LeaseType",
     "Lock",
     "LogLevel",
     "Object",
+    "Reason",
     "Reply",
+    "Settable",
+    "Upcall",
     "credentials",
+    "holding",
 ]

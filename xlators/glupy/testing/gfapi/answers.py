@@ -1,9 +1,10 @@
 """What calls return: replies, attributes and errors as Python has them, of C's."""
 
+import concurrent.futures
 import errno
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 from glupy.testing._gfapi import ffi, lib
 
@@ -11,6 +12,7 @@ T = TypeVar("T")
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 CData = Any  # a C object: types stop at the extension
 
+GFID_SIZE = 16
 XATTR_SIZE = 64 * 1024  # the kernel's own limit; virtual xattrs may be larger
 
 
@@ -39,6 +41,16 @@ class Entry(NamedTuple):
     type: int
     offset: int
     stat: os.stat_result | None
+
+
+class Settable(TypedDict, total=False):
+    """What a setattr may set: times are nanoseconds, and one goes without the other."""
+
+    mode: int
+    uid: int
+    gid: int
+    atime: int
+    mtime: int
 
 
 class Lock(NamedTuple):
@@ -86,6 +98,24 @@ def names_in(value: bytes) -> list[str]:
     return [os.fsdecode(name) for name in value.split(b"\0") if name]
 
 
+def gfid_of(pointer: CData) -> bytes:
+    """The 16 bytes of a glfs_object."""
+    buffer = ffi.new("unsigned char[]", GFID_SIZE)
+    check(lib.glfs_h_extract_handle(pointer, buffer, GFID_SIZE))
+    return bytes(ffi.buffer(buffer))
+
+
+def entry(dirent: Any, stat: os.stat_result | None) -> Entry:
+    name = os.fsdecode(ffi.string(dirent.d_name))
+    return Entry(name, dirent.d_ino, dirent.d_type, dirent.d_off, stat)
+
+
+def on_its_own_thread(call: Callable[[], T]) -> T:
+    """What a call returns that would leave something behind on its thread."""
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(call).result()
+
+
 def timespecs(atime: int, mtime: int) -> CData:
     return ffi.new("struct timespec[2]", [divmod(atime, 10**9), divmod(mtime, 10**9)])
 
@@ -98,6 +128,40 @@ def flock(type: int, start: int, length: int) -> Any:
 
 def iovecs(buffers: Sequence[CData], lengths: Sequence[int]) -> CData:
     return ffi.new("struct iovec[]", list(zip(buffers, lengths, strict=True)))
+
+
+def glfs_stat(wanted: Settable) -> CData:
+    """The struct glfs_stat that says what to set."""
+    stat = ffi.new("struct glfs_stat *")
+    for name, value in wanted.items():
+        stat.glfs_st_mask |= getattr(lib, f"GLFS_STAT_{name.upper()}")
+        setattr(stat, f"glfs_st_{name}", _as_field(name, value))
+    return stat
+
+
+def stat_and_valid(wanted: Settable) -> tuple[CData, int]:
+    """The struct stat that has what to set, and the bits that say what that is."""
+    stat, valid = ffi.new("struct stat *"), 0
+    for name, value in wanted.items():
+        valid |= getattr(lib, f"GFAPI_SET_ATTR_{name.upper()}")
+        setattr(stat, f"st_{_TIMES.get(name, name)}", _as_field(name, value))
+    return stat, valid
+
+
+_TIMES = {"atime": "atim", "mtime": "mtim"}
+
+
+def _as_field(name: str, value: Any) -> Any:
+    return divmod(value, 10**9) if name in _TIMES else value
+
+
+def statvfs_result(call: Callable[[CData], int], path: StrPath) -> os.statvfs_result:
+    """What a call puts into a struct statvfs."""
+    v = ffi.new("struct statvfs *")
+    check(call(v), path)
+    sizes = v.f_bsize, v.f_frsize, v.f_blocks, v.f_bfree, v.f_bavail
+    files = v.f_files, v.f_ffree, v.f_favail
+    return os.statvfs_result((*sizes, *files, v.f_flag, v.f_namemax, v.f_fsid))
 
 
 def stat_result(stat: Any) -> os.stat_result:

@@ -10,24 +10,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
 import volfiles
 from glupy.testing._gfapi import ffi, lib
 from glupy.testing.gfapi.answers import (
     CData,
     Entry,
+    Settable,
     StrPath,
     check,
     failure,
+    glfs_stat,
     names_in,
     readlink,
     sized,
     stat_result,
+    statvfs_result,
     timespecs,
 )
 from glupy.testing.gfapi.files import Directory, File, Handle
 from glupy.testing.gfapi.objects import Object
+from glupy.testing.gfapi.upcalls import Upcalls, listen, unlisten
 
 DISCONNECT_TIMEOUT = 2.0
 
@@ -171,6 +175,7 @@ class Client:
         try:
             for each in list(self._open):
                 each.close()
+            unlisten(fs)
         finally:
             if self._background_fini:
                 threading.Thread(target=lib.glfs_fini, args=(fs,), daemon=True).start()
@@ -191,6 +196,17 @@ class Client:
         rebalance have (common-utils.h: GF_CLIENT_PID_*); 0: as anyone again."""
         check(lib.glfs_setfspid(self._handle, pid))
 
+    def listen(self) -> Upcalls:
+        """What bricks tell this client from now on, one after the other in a queue.
+
+        A recalled lease is told of here; glfs_h_poll_upcall, the other way to ask, leaves it out.
+        """
+        return listen(self._handle)
+
+    def ipc(self, number: int) -> None:
+        """The fop by which GlusterFS's xlators talk to each other; a leaf knows no `number`."""
+        check(lib.glfs_ipc(self._handle, number, ffi.NULL, ffi.NULL))
+
     # Files and directories
 
     def open(self, path: StrPath, flags: int = os.O_RDWR) -> "File":
@@ -208,6 +224,17 @@ class Client:
         """All entries of a directory, `.` and `..` included; with `plus`, by readdirp."""
         with self.opendir(path) as directory:
             return list(directory.readdir(plus=plus))
+
+    def chdir(self, path: StrPath) -> None:
+        """Have relative paths begin there (see `Directory.fchdir`, too)."""
+        check(lib.glfs_chdir(self._handle, os.fsencode(path)), path)
+
+    def realpath(self, path: StrPath) -> str:
+        """The path that symbolic links lead to."""
+        buffer = ffi.new("char[]", os.pathconf("/", "PC_PATH_MAX") + 1)
+        if lib.glfs_realpath(self._handle, os.fsencode(path), buffer) == ffi.NULL:
+            raise failure(path)
+        return os.fsdecode(ffi.string(buffer))
 
     # Files by their gfid
 
@@ -265,11 +292,8 @@ class Client:
         return stat_result(buffer)
 
     def statvfs(self, path: StrPath = "/") -> os.statvfs_result:
-        v = ffi.new("struct statvfs *")
-        check(lib.glfs_statvfs(self._handle, os.fsencode(path), v), path)
-        sizes = v.f_bsize, v.f_frsize, v.f_blocks, v.f_bfree, v.f_bavail
-        files = v.f_files, v.f_ffree, v.f_favail
-        return os.statvfs_result((*sizes, *files, v.f_flag, v.f_namemax, v.f_fsid))
+        where = self._handle, os.fsencode(path)
+        return statvfs_result(lambda buffer: lib.glfs_statvfs(*where, buffer), path)
 
     def access(self, path: StrPath, mode: int) -> None:
         """Raises OSError with EACCES, not False, if `mode` (R_OK, W_OK, X_OK) is refused."""
@@ -284,6 +308,11 @@ class Client:
     def chown(self, path: StrPath, uid: int, gid: int, *, follow: bool = True) -> None:
         call = lib.glfs_chown if follow else lib.glfs_lchown
         check(call(self._handle, os.fsencode(path), uid, gid), path)
+
+    def setattr(self, path: StrPath, *, follow: bool = True, **wanted: Unpack[Settable]) -> None:
+        """Whatever of its attributes is given; nothing: its ctime alone."""
+        where = self._handle, os.fsencode(path)
+        check(lib.glfs_setattr(*where, glfs_stat(wanted), follow), path)
 
     def utimens(self, path: StrPath, atime: int, mtime: int, *, follow: bool = True) -> None:
         call = lib.glfs_utimens if follow else lib.glfs_lutimens

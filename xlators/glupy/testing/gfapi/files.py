@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
 from glupy.testing._gfapi import ffi, lib
 from glupy.testing.gfapi.answers import (
@@ -16,18 +16,23 @@ from glupy.testing.gfapi.answers import (
     Entry,
     Lock,
     Reply,
+    Settable,
     StrPath,
     T,
     attributes,
     check,
+    entry,
     failure,
     flock,
+    glfs_stat,
     iovecs,
     names_in,
+    on_its_own_thread,
     sized,
     stat_result,
     timespecs,
 )
+from glupy.testing.gfapi.leases import Leased
 
 if TYPE_CHECKING:
     from glupy.testing.gfapi.client import Client
@@ -95,6 +100,10 @@ class Handle:
     def fchown(self, uid: int, gid: int) -> None:
         check(lib.glfs_fchown(self._handle, uid, gid), self.path)
 
+    def fsetattr(self, **wanted: Unpack[Settable]) -> None:
+        """Whatever of its attributes is given; nothing: its ctime alone."""
+        check(lib.glfs_fsetattr(self._handle, glfs_stat(wanted)), self.path)
+
     def futimens(self, atime: int, mtime: int) -> None:
         check(lib.glfs_futimens(self._handle, timespecs(atime, mtime)), self.path)
 
@@ -122,31 +131,34 @@ class Directory(Handle):
     def readdir(self, *, plus: bool = False) -> Iterator[Entry]:
         """The entries that follow; `plus` asks for attributes too (readdirp). An error raises
         OSError where it happens, after the entries before it."""
-        # libgfapi asks for 512 bytes, more than struct dirent has (glfs.h, glfs_readdir_r)
-        storage = ffi.new("char[512]")
-        entry = ffi.cast("struct dirent *", storage)
-        stat = ffi.new("struct stat *") if plus else None
-        found = ffi.new("struct dirent **")
+        stat = ffi.new("struct stat *") if plus else ffi.NULL
+        found, own_buffer = ffi.new("struct dirent **"), ffi.NULL  # libgfapi's for this directory
         while True:
-            if stat is None:
-                check(lib.glfs_readdir_r(self._handle, entry, found), self.path)
-            else:
-                check(lib.glfs_readdirplus_r(self._handle, stat, entry, found), self.path)
+            check(lib.glfs_readdirplus_r(self._handle, stat, own_buffer, found), self.path)
             if found[0] == ffi.NULL:
                 return
-            yield Entry(
-                os.fsdecode(ffi.string(entry.d_name)),
-                entry.d_ino,
-                entry.d_type,
-                entry.d_off,
-                None if stat is None else stat_result(stat),
-            )
+            yield entry(found[0], stat_result(stat) if plus else None)
+
+    def tell(self) -> int:
+        """Where the next entry is: the `offset` of the one before."""
+        return int(lib.glfs_telldir(self._handle))
+
+    def seek(self, offset: int) -> None:
+        """Go on behind the entry of this `offset`; 0: from the start."""
+        lib.glfs_seekdir(self._handle, offset)
+
+    def fchdir(self) -> None:
+        """Have the client's relative paths begin here."""
+        check(lib.glfs_fchdir(self._handle), self.path)
 
 
-class File(Handle):
+class File(Handle, Leased):
     """An open file."""
 
     _close_call = staticmethod(lib.glfs_close)
+
+    def _call_lease(self, lease: CData) -> int:
+        return int(lib.glfs_lease(self._handle, lease, ffi.NULL, ffi.NULL))
 
     # Data
 
@@ -192,8 +204,7 @@ class File(Handle):
             copied = lib.glfs_copy_file_range(*fds, length, 0, source, pre, post)
             return check(copied, self.path, target.path)
 
-        with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            copied = thread.submit(call).result()
+        copied = on_its_own_thread(call)
         return Copied(copied, attributes(source), attributes(pre), attributes(post))
 
     # Space
@@ -292,20 +303,32 @@ class File(Handle):
         """The owner of locks taken through this file from now on; at most 255 bytes."""
         check(lib.glfs_fd_set_lkowner(self._handle, owner, len(owner)), self.path)
 
-    def lock(self, type: int, start: int = 0, length: int = 0, *, wait: bool = False) -> None:
+    def lock(
+        self,
+        type: int,
+        start: int = 0,
+        length: int = 0,
+        *,
+        wait: bool = False,
+        mandatory: bool = False,
+    ) -> None:
         """Take (fcntl.F_RDLCK, F_WRLCK) or drop (F_UNLCK) a byte-range lock. Without `wait` a
-        conflict raises OSError EAGAIN."""
-        lock = flock(type, start, length)
+        conflict raises OSError EAGAIN. One that is `mandatory` others' reads and writes meet, too,
+        if features/locks has the option ``mandatory-locking`` optimal."""
         command = fcntl.F_SETLKW if wait else fcntl.F_SETLK
-        check(lib.glfs_posix_lock(self._handle, command, lock), self.path)
+        mode = lib.GLFS_LK_MANDATORY if mandatory else lib.GLFS_LK_ADVISORY
+        self._lock(command, flock(type, start, length), mode)
 
     def conflicting_lock(self, type: int, start: int = 0, length: int = 0) -> Lock | None:
         """The lock that would stand in the way of this one, if there is one."""
         lock = flock(type, start, length)
-        check(lib.glfs_posix_lock(self._handle, fcntl.F_GETLK, lock), self.path)
+        self._lock(fcntl.F_GETLK, lock, lib.GLFS_LK_ADVISORY)
         if lock.l_type == fcntl.F_UNLCK:
             return None
         return Lock(lock.l_type, lock.l_start, lock.l_len, lock.l_pid)
+
+    def _lock(self, command: int, lock: CData, mode: int) -> None:
+        check(lib.glfs_file_lock(self._handle, command, lock, mode), self.path)
 
     def _replied(self, call: Callable[[CData, CData], int]) -> Reply[int]:
         pre, post = ffi.new("struct glfs_stat *"), ffi.new("struct glfs_stat *")
