@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -63,6 +64,11 @@ FAULTS = [
     for line in FAULTS_FILE.read_text().splitlines()
     if line.startswith("class ")
 ]
+WHERE: dict[str, dict[str, Any]] = {
+    "RefusedWriteLeavesBlocks": {"faults": ["full"]},
+    "SecondClientReadsStale": {"over_rpc": True},
+}
+"""What a fault needs to show."""
 EXAMPLES = 400  # of 50 steps: 20,000
 CHOSEN = random.sample(FAULTS, 5)
 GLUPY = Path(sys.executable).with_name("glupy")
@@ -74,12 +80,13 @@ def searched(
     fault: str | None = None,
     examples: int = EXAMPLES,
     faults: Sequence[str] = (),
+    over_rpc: bool = False,
     against: str | None = None,
     seed: int = 1,
     shrink: bool = True,
 ) -> Search:
     inserts = [("features/glupy", {"module": f"{FAULTS_FILE}:{fault}"})] if fault else []
-    with open_target(target, inserts=inserts, faults=faults) as ground:
+    with open_target(target, inserts=inserts, faults=faults, over_rpc=over_rpc) as ground:
         if against is None:
             search = Search(ground)
             search.run(examples=examples, seed=seed, shrink=shrink)
@@ -114,7 +121,7 @@ def test_a_sequence_is_left_with_what_it_needs() -> None:
     "fault", [f if f in CHOSEN else pytest.param(f, marks=pytest.mark.long) for f in FAULTS]
 )
 def test_a_fault_is_found(fault: str, capsys: pytest.CaptureFixture[str]) -> None:
-    search = searched("pyposix", fault=fault, shrink=False)
+    search = searched("pyposix", fault=fault, shrink=False, **WHERE.get(fault, {}))
     assert search.finding is not None
     assert search.calls_to_find <= 20_000
     assert "EIO" not in search.finding.wrong  # that would be a bug of the fault's

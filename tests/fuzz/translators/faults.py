@@ -8,8 +8,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from glupy import FopError, Translator, fops
+from glupy import FopError, Translator, fops, linux
 from glupy.constants import GF_SEEK_HOLE, GF_SET_ATTR_GID, GF_SET_ATTR_MTIME
+from glupy.enums import FileType
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Loc, Vector
 
 BLOCK = 4096
@@ -81,50 +82,72 @@ class ReadsAreStaleAfterADiscard(Translator):
     def init(self) -> None:
         self.cache: dict[bytes, tuple[int, bytes]] = {}
 
+    def key(self, frame: Frame, inode: Inode) -> bytes:
+        return bytes(inode.gfid)
+
     async def readv(
         self, frame: Frame, fd: Fd, size: int, offset: int, flags: int, xdata: Any
     ) -> Any:
+        key = self.key(frame, fd.inode)
         reply = await self.child.readv(fd, size, offset, flags, xdata)
         if not reply.op_ret or not isinstance(reply.vector, Vector):
             return reply
-        data, gfid = bytearray(bytes(reply.vector)), bytes(fd.inode.gfid)
-        at, kept = self.cache.get(gfid, (0, b""))
+        data = bytearray(bytes(reply.vector))
+        at, kept = self.cache.get(key, (0, b""))
         first, behind = max(offset, at), min(offset + len(data), at + len(kept))
         if first < behind:
             data[first - offset : behind - offset] = kept[first - at : behind - at]
         else:
-            self.cache[gfid] = offset, bytes(data)
+            self.cache[key] = offset, bytes(data)
         return reply._replace(vector=bytes(data), count=1, iobref=None)
 
-    def drop(self, gfid: bytes, first: int) -> None:
-        at, kept = self.cache.get(gfid, (0, b""))
+    def drop(self, frame: Frame, inode: Inode, first: int) -> None:
+        key = self.key(frame, inode)
+        at, kept = self.cache.get(key, (0, b""))
         if first < at + len(kept):
-            del self.cache[gfid]
+            del self.cache[key]
 
     async def writev(
         self, frame: Frame, fd: Fd, vector: Vector, count: int, offset: int, *arguments: Any
     ) -> Any:
-        self.drop(bytes(fd.inode.gfid), offset)
+        self.drop(frame, fd.inode, offset)
         return await self.child.writev(fd, vector, count, offset, *arguments)
 
     async def zerofill(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
-        self.drop(bytes(fd.inode.gfid), offset)
+        self.drop(frame, fd.inode, offset)
         return await self.child.zerofill(fd, offset, len, xdata)
 
     async def ftruncate(self, frame: Frame, fd: Fd, offset: int, xdata: Any) -> Any:
-        self.drop(bytes(fd.inode.gfid), offset)
+        self.drop(frame, fd.inode, offset)
         return await self.child.ftruncate(fd, offset, xdata)
 
     async def truncate(self, frame: Frame, loc: Loc, offset: int, xdata: Any) -> Any:
         assert loc.inode is not None
-        self.drop(bytes(loc.inode.gfid), offset)
+        self.drop(frame, loc.inode, offset)
         return await self.child.truncate(loc, offset, xdata)
 
     async def copy_file_range(
         self, frame: Frame, fd_in: Fd, off_in: int, fd_out: Fd, off_out: int, *arguments: Any
     ) -> Any:
-        self.drop(bytes(fd_out.inode.gfid), off_out)
+        self.drop(frame, fd_out.inode, off_out)
         return await self.child.copy_file_range(fd_in, off_in, fd_out, off_out, *arguments)
+
+
+class SecondClientReadsStale(ReadsAreStaleAfterADiscard):
+    """What each client has read is kept, and what another one does to it does not matter."""
+
+    def key(self, frame: Frame, inode: Inode) -> bytes:
+        uid = frame.client.uid if frame.client is not None else None
+        return super().key(frame, inode) + str(uid).encode()
+
+    async def discard(self, frame: Frame, fd: Fd, offset: int, len: int, xdata: Any) -> Any:
+        self.drop(frame, fd.inode, offset)
+        return await self.child.discard(fd, offset, len, xdata)
+
+    async def open(self, frame: Frame, loc: Loc, flags: int, fd: Fd, xdata: Any) -> Any:
+        if flags & os.O_TRUNC:
+            self.drop(frame, fd.inode, 0)
+        return await self.child.open(loc, flags, fd, xdata)
 
 
 class FallocateForgetsKeepSize(Translator):
@@ -325,15 +348,19 @@ class ZerofillGivesNoAttributes(Translator):
         return fops.Zerofill(None, None)
 
 
+def handle_of(translator: Translator, inode: Inode) -> Path:
+    gfid = str(uuid.UUID(bytes=bytes(inode.gfid)))
+    brick = Path(translator.child.options["directory"])
+    return brick / ".glusterfs" / gfid[:2] / gfid[2:4] / gfid
+
+
 class HandlesStayBehind(Translator):
     """A name that goes leaves the file's handle."""
 
     async def unlink(self, frame: Frame, loc: Loc, flags: int, xdata: Any) -> Any:
         assert loc.inode is not None
-        gfid = str(uuid.UUID(bytes=bytes(loc.inode.gfid)))
-        brick = Path(self.child.options["directory"])
-        handle = brick / ".glusterfs" / gfid[:2] / gfid[2:4] / gfid
-        kept = handle.with_name(f"{gfid}-kept")
+        handle = handle_of(self, loc.inode)
+        kept = handle.with_name(f"{handle.name}-kept")
         kept.hardlink_to(handle)
         try:
             return await self.child.unlink(loc, flags, xdata)
@@ -351,3 +378,123 @@ class WritesKeepCtime(Translator):
         for name in "ia_ctime", "ia_ctime_nsec":
             setattr(after.c, name, getattr(done.prebuf.c, name))
         return done._replace(postbuf=after)
+
+
+class OpenForgetsToAppend(Translator):
+    async def open(self, frame: Frame, loc: Loc, flags: int, fd: Fd, xdata: Dict | None) -> Any:
+        return await self.child.open(loc, flags & ~os.O_APPEND, fd, xdata)
+
+    async def create(
+        self, frame: Frame, loc: Loc, flags: int, mode: int, umask: int, fd: Fd, xdata: Dict | None
+    ) -> Any:
+        return await self.child.create(loc, flags & ~os.O_APPEND, mode, umask, fd, xdata)
+
+
+class DirectWritesLoseTheirLastByte(WritesLoseTheirLastByte):
+    async def writev(self, frame: Frame, fd: Fd, vector: Vector, *arguments: Any) -> Any:
+        if fd.flags & os.O_DIRECT:
+            return await super().writev(frame, fd, vector, *arguments)
+        return await self.child.writev(fd, vector, *arguments)
+
+
+class CopiesTakeTheNextBytes(Translator):
+    async def copy_file_range(self, frame: Frame, fd_in: Fd, off_in: int, *arguments: Any) -> Any:
+        return await self.child.copy_file_range(fd_in, off_in + 1, *arguments)
+
+
+class FsetxattrDoesNothing(Translator):
+    async def fsetxattr(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
+        return fops.Fsetxattr()
+
+
+class FremovexattrDoesNothing(Translator):
+    async def fremovexattr(self, frame: Frame, fd: Fd, name: str, xdata: Dict | None) -> Any:
+        await self.child.fgetxattr(fd, name)
+        return fops.Fremovexattr()
+
+
+class FutimensDoesNothing(Translator):
+    async def fsetattr(self, frame: Frame, fd: Fd, stbuf: Iatt, valid: int, xdata: Any) -> Any:
+        now = (await self.child.fstat(fd)).buf
+        return fops.Fsetattr(now, now)
+
+
+class OpenTruncatesWithoutTimes(Translator):
+    async def open(self, frame: Frame, loc: Loc, flags: int, fd: Fd, xdata: Dict | None) -> Any:
+        before = (await self.child.stat(loc)).buf
+        done = await self.child.open(loc, flags, fd, xdata)
+        if flags & os.O_TRUNC:
+            assert before is not None
+            await self.child.fsetattr(fd, before, GF_SET_ATTR_MTIME)
+        return done
+
+
+class ReadTellsAnotherFile(Translator):
+    async def readv(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
+        done = await self.child.readv(fd, *arguments)
+        assert done.stbuf is not None
+        other = done.stbuf.copy()
+        other.c.ia_ino += 1
+        return done._replace(stbuf=other)
+
+
+class ReadTellsAnotherType(Translator):
+    async def readv(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
+        done = await self.child.readv(fd, *arguments)
+        assert done.stbuf is not None
+        other = done.stbuf.copy()
+        other.ia_type = FileType.IFIFO
+        return done._replace(stbuf=other)
+
+
+class RefusedWriteLeavesBlocks(Translator):
+    """What has no room for a write has it for blocks: 1 MiB is left."""
+
+    async def writev(
+        self, frame: Frame, fd: Fd, vector: Vector, count: int, offset: int, *rest: Any
+    ) -> Any:
+        try:
+            return await self.child.writev(fd, vector, count, offset, *rest)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                with handle_of(self, fd.inode).open("r+b") as file:
+                    linux.fallocate(file.fileno(), linux.FALLOC_FL_KEEP_SIZE, offset, 16 * BLOCK)
+            raise
+
+
+class FallocateSetsNoCtime(Translator):
+    """Clients see the ctime of before it, until something else sets that."""
+
+    def init(self) -> None:
+        self.told: dict[tuple[bytes, tuple[int, int]], tuple[int, int]] = {}
+
+    async def fallocate(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
+        done = await self.child.fallocate(fd, *arguments)
+        before, after = done.preop_stbuf, done.postop_stbuf
+        assert before is not None and after is not None
+        self.told[bytes(after.ia_gfid), ctime(after)] = ctime(self.seen(before))
+        return done
+
+    def seen(self, buf: Iatt) -> Iatt:
+        seen = buf.copy()
+        told = self.told.get((bytes(buf.ia_gfid), ctime(buf)), ctime(buf))
+        seen.c.ia_ctime, seen.c.ia_ctime_nsec = told
+        return seen
+
+
+def ctime(buf: Iatt) -> tuple[int, int]:
+    return buf.ia_ctime, buf.ia_ctime_nsec
+
+
+def _without_ctime(fop: str) -> Any:
+    async def handle(self: FallocateSetsNoCtime, frame: Frame, *arguments: Any) -> Any:
+        done = await getattr(self.child, fop)(*arguments)
+        bufs = {k: self.seen(v) for k, v in done._asdict().items() if isinstance(v, Iatt)}
+        return done._replace(**bufs)
+
+    return handle
+
+
+for _fop in fops.TABLE.values():
+    if _fop.name != "fallocate" and "iatt" in dict(_fop.reply_fields).values():
+        setattr(FallocateSetsNoCtime, _fop.name, _without_ctime(_fop.name))

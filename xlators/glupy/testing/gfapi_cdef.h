@@ -126,6 +126,7 @@ int glfs_set_volfile_server(glfs_t *fs, const char *transport, const char *host,
 int glfs_set_logging(glfs_t *fs, const char *logfile, int loglevel);
 int glfs_init(glfs_t *fs);
 int glfs_fini(glfs_t *fs);
+ssize_t glfs_get_volfile(glfs_t *fs, void *buf, size_t len);
 
 /* Who asks, per thread */
 int glfs_setfsuid(uid_t fsuid);

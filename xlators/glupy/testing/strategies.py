@@ -22,7 +22,7 @@ PROFILES = {"glupy-dev": 20, "glupy-ci": 100, "glupy-long": 10_000}
 deltas = st.sampled_from([0, 0, 1, -1])
 
 access_flags = st.sampled_from([os.O_RDWR] * 6 + [os.O_RDONLY, os.O_WRONLY])
-more_flags = st.sampled_from([0] * 6 + [os.O_APPEND, os.O_SYNC, os.O_DSYNC, os.O_DIRECT])
+more_flags = st.sampled_from([0] * 4 + [os.O_APPEND, os.O_SYNC, os.O_DSYNC, os.O_DIRECT])
 open_flags = st.builds(int.__or__, access_flags, more_flags)
 """Of open(2), mostly for both reading and writing."""
 create_flags = st.builds(

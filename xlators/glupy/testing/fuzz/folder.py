@@ -91,6 +91,18 @@ class LocalFile:
     def futimens(self, atime: int, mtime: int) -> None:
         os.utime(self._number, ns=(atime, mtime))
 
+    def fsetxattr(self, name: str, value: bytes, flags: int = 0) -> None:
+        os.setxattr(self._number, name, value, flags)
+
+    def fgetxattr(self, name: str) -> bytes:
+        return os.getxattr(self._number, name)
+
+    def flistxattr(self) -> list[str]:
+        return os.listxattr(self._number)
+
+    def fremovexattr(self, name: str) -> None:
+        os.removexattr(self._number, name)
+
     def fsync(self) -> Reply[int]:
         return self._replied(lambda: os.fsync(self._number))
 

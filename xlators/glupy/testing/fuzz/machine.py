@@ -40,6 +40,7 @@ FAILING_FOPS = (
     *("lookup", "stat", "fstat", "open", "create", "readv", "writev", "discard", "zerofill"),
     *("fallocate", "truncate", "ftruncate", "fsync", "seek", "link", "unlink", "rename"),
     *("setxattr", "getxattr", "removexattr", "setattr", "fsetattr", "readdirp"),
+    *("fsetxattr", "fgetxattr", "fremovexattr", "copy_file_range"),
 )
 
 
@@ -59,6 +60,23 @@ class Place(NamedTuple):
     delta: int
 
 
+class Part(NamedTuple):
+    """One of two calls at once."""
+
+    fop: str
+    length: int
+
+    def call(self, handle: int, offset: int, length: int, seed: int) -> steps.OnRange:
+        match self.fop:
+            case "write":
+                return steps.Write(handle, offset, length, seed)
+            case "read":
+                return steps.Read(handle, offset, length)
+            case "discard":
+                return steps.Discard(handle, offset, length)
+        return steps.Zerofill(handle, offset, length)
+
+
 places = (
     st.builds(Place, st.just(Origin.START), st.integers(0, 15), deltas)
     | st.builds(Place, st.sampled_from(Origin), st.integers(0, 2), deltas)
@@ -74,6 +92,7 @@ seeds = st.integers(0, 250)
 later = st.booleans()
 clients = st.integers(0, 1)
 keys = st.sampled_from(KEYS)
+parts = st.builds(Part, st.sampled_from(["write", "write", "read", "discard", "zerofill"]), lengths)
 modes = st.sampled_from([0o600, 0o644, 0o755, 0o4711, 0o6770, 0])
 owners = st.sampled_from([0, 0, 1000])
 one_of_four = st.integers(0, 3).map(lambda number: number == 3)
@@ -167,6 +186,11 @@ class SequenceMachine(RuleBasedStateMachine):
 
     def _file(self, handle: int) -> FileModel:
         return self.runner.volume.handles[handle].file
+
+    def _open_as(self, handle: int) -> list[int]:
+        """All handles of the same file."""
+        opened = self.runner.volume.handles
+        return [each for each in opened if opened[each].file is opened[handle].file]
 
     def _is_direct(self, handle: int) -> bool:
         return bool(self.runner.volume.handles[handle].flags & os.O_DIRECT)
@@ -319,12 +343,19 @@ class DataRules(SequenceMachine):
 
     @on_handle(seed=seeds)
     def write_all(self, handle: int, seed: int) -> None:
-        """Over all there is: then what goes wrong anywhere in a file shows."""
+        """Over all there is: then what goes wrong anywhere in a file shows. Whoever else has it
+        open looks at it before and after that."""
         length = max(self._file(handle).size, 64 * KIB)
         length -= length % ALIGNED if self._is_direct(handle) else 0
+        others = [each for each in self._open_as(handle) if each != handle]
+        others = [each for each in others if not self._is_direct(each)]
+        for other in others:
+            self._do(steps.Read(other, 0, length))
         self._do(steps.Write(handle, 0, length, seed))
+        for other in others:
+            self._do(steps.Read(other, 0, length, pieces=3))
 
-    @on_handle(place=places, length=lengths, pieces=st.sampled_from([1, 1, 3]), later=later)
+    @on_handle(place=places, length=lengths, pieces=st.sampled_from([1, 3]), later=later)
     def read(self, handle: int, place: Place, length: int, pieces: int, later: bool) -> None:
         if self._is_direct(handle):
             pieces = 1
@@ -420,7 +451,30 @@ class DataRules(SequenceMachine):
         if self._is_direct(handle) or self._is_direct(target):
             return  # the kernel takes some, and some not
         offset, target_offset = self._offset(handle, place), self._offset(target, to)
+        if not self.runner.promises.source_offsets:
+            offset = 0
         self._do(steps.Copy(handle, offset, target, target_offset, self._length(length)))
+
+    @on_handle(other=which, place=places, first=parts, second=parts, seed=seeds)
+    def together(
+        self, handle: int, other: int, place: Place, first: Part, second: Part, seed: int
+    ) -> None:
+        """Two calls on a file, by two clients if they have it: where one ends the other begins."""
+        if self.runner.may_fail:
+            return  # and which of them did?
+        file, opened, same = self._file(handle), self.runner.volume.handles, self._open_as(handle)
+        offset = self._offset(handle, place)
+        calls: list[steps.OnRange] = []
+        for number, part in (handle, first), (same[other % len(same)], second):
+            flags = opened[number].flags & (os.O_ACCMODE | os.O_APPEND | os.O_DIRECT)
+            length = self._length(part.length)
+            if part.fop == "read":
+                length = min(length, file.size - offset)
+            if flags != os.O_RDWR or length <= 0 or part.fop in self.runner.promises.unsupported:
+                return
+            calls.append(part.call(number, offset, length, seed))
+            offset += length
+        self._do(steps.Together(*calls))
 
 
 class XattrRules(SequenceMachine):
@@ -435,11 +489,34 @@ class XattrRules(SequenceMachine):
         flags=strategies.xattr_flags,
     )
     def xattr(self, client: int, name: str, what: str, key: str, value: bytes, flags: int) -> None:
-        where = client, self._name(name), key
+        name = self._name(name)
         if what == "set":
-            self._do(steps.Setxattr(*where, value, flags))
+            self._do(steps.Setxattr(client, name, key, value, flags))
+            return
+        if (file := self.runner.volume.names.get(name)) is not None:
+            key = self._key(file, key)
+        self._do((steps.Getxattr if what == "get" else steps.Removexattr)(client, name, key))
+
+    @on_handle(
+        what=st.sampled_from(["set", "get", "list", "remove"]),
+        key=keys,
+        value=strategies.xattr_values,
+        flags=strategies.xattr_flags,
+    )
+    def xattr_of_open(self, handle: int, what: str, key: str, value: bytes, flags: int) -> None:
+        if not self.runner.promises.nameless and not self._file(handle).links:
+            return
+        if what == "set":
+            self._do(steps.Fsetxattr(handle, key, value, flags))
+        elif what == "list":
+            self._do(steps.Flistxattr(handle))
         else:
-            self._do((steps.Getxattr if what == "get" else steps.Removexattr)(*where))
+            key = self._key(self._file(handle), key)
+            self._do((steps.Fgetxattr if what == "get" else steps.Fremovexattr)(handle, key))
+
+    def _key(self, file: FileModel, key: str) -> str:
+        """One that it has, most often."""
+        return key if key in file.xattrs or key == KEYS[-1] else next(iter(file.xattrs), key)
 
 
 class KillRules(SequenceMachine):
@@ -470,6 +547,16 @@ class KillRules(SequenceMachine):
 
 class FullRules(SequenceMachine):
     """A full store, in which GlusterFS's own clients may still use what is reserved."""
+
+    def _handle(self, which: int) -> int | None:
+        """Nobody else can make a file; most often somebody else goes on with it."""
+        if self.runner.volume.handles:
+            return super()._handle(which)
+        self._do(steps.AsInternal(True))
+        handle = super()._handle(which)
+        if which != 1:
+            self._do(steps.AsInternal(False))
+        return handle
 
     @rule(on=st.sampled_from([True, True, False]))
     def internal(self, on: bool) -> None:

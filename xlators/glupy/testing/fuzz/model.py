@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from stat import S_IMODE
+from dataclasses import dataclass, field, fields, replace
+from stat import S_IMODE, S_ISREG
 from typing import Any, NamedTuple
 
 PERIOD = 251
@@ -23,7 +23,8 @@ def pattern(seed: int, length: int) -> bytes:
 
 @dataclass(frozen=True)
 class Promises:
-    """What of a target may be asserted; ``why`` says for each thing that is not, by its name.
+    """What of a target may be asserted; ``why`` says for each thing that is not, by its name, and
+    for what else is not done there.
 
     ``block_size``: what a discard frees at least, in bytes; 0: the file system's own.
     ``metadata_blocks``: how many of them a file may use beside its data. ``blocks``: st_blocks are
@@ -37,19 +38,21 @@ class Promises:
     ``far_fallocates``: so do those of ranges that begin past the end. ``checked_flags``: what a
     handle may not do is refused. ``seeks``: lseek finds data and holes. ``times``: what changes a
     file sets its mtime and ctime, by this machine's clock. ``growing_times``: so does a truncate
-    that makes one longer. ``steady``: which of the two stay as the last reply told them, as long as
-    nothing changes the file. ``handles``: a file's handle in ``.glusterfs`` goes with its last
-    name. ``same_names``: a rename from one name of a file to another does nothing. ``nameless``:
-    the attributes of an open file can be set when it has no name any more, and ``unlinked``: it can
-    be used at all, ``replaced``: so can one whose name another has taken; ``failed_setattrs``: an
+    that makes one longer. ``set_times``: a time that a client sets is told, though it be an earlier
+    one. ``steady``: which of the two stay as the last reply told them, as long as nothing changes
+    the file. ``handles``: a file's handle in ``.glusterfs`` goes with its last name.
+    ``same_names``: a rename from one name of a file to another does nothing. ``nameless``: the
+    attributes of an open file can be set when it has no name any more, and ``unlinked``: it can be
+    used at all, ``replaced``: so can one whose name another has taken; ``failed_setattrs``: an
     attempt may fail without harm. ``links``: st_nlink is the number of a file's names.
     ``new_rights``: a new file has the mode that is asked for, and its maker's owner and group.
     ``old_sizes``: fops whose replies may have a size from before the last write, ``old_times``:
-    times from before themselves. ``copies``: copy_file_range works, and ``copy_errnos``: says why
-    it does not. ``wrong_sizes``: a truncate that shortens a file to one of those cuts off too much,
-    or leaves some. ``cuts_within``: so does one from one range of so many bytes into another; 0:
-    none does. ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``:
-    fops that a full store may refuse, beside those that take space.
+    times from before themselves. ``copies``: copy_file_range works, ``source_offsets``: from an
+    offset, too, not from a file's beginning only; and ``copy_errnos``: says why it does not.
+    ``wrong_sizes``: a truncate that shortens a file to one of those cuts off too much, or leaves
+    some. ``cuts_within``: so does one from one range of so many bytes into another; 0: none does.
+    ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
+    full store may refuse, beside those that take space.
     """
 
     block_size: int = 0
@@ -72,6 +75,7 @@ class Promises:
     seeks: bool = True
     times: frozenset[str] = frozenset({"mtime", "ctime"})
     growing_times: bool = True
+    set_times: bool = True
     steady: frozenset[str] = frozenset({"mtime", "ctime"})
     handles: bool = True
     same_names: bool = True
@@ -84,12 +88,22 @@ class Promises:
     old_sizes: frozenset[str] = frozenset()
     old_times: frozenset[str] = frozenset()
     copies: bool = True
+    source_offsets: bool = True
     copy_errnos: bool = True
     wrong_sizes: frozenset[int] = frozenset()
     cuts_within: int = 0
     unsupported: frozenset[str] = frozenset()
     refused_when_full: frozenset[str] = frozenset()
     why: dict[str, str] = field(default_factory=dict)
+
+    def but(self, **given: tuple[Any, str]) -> "Promises":
+        """The same, but for what is given: its value, and why."""
+        values = {name: value for name, (value, _) in given.items()}
+        return replace(self, **values).because(**{name: why for name, (_, why) in given.items()})
+
+    def because(self, **why: str) -> "Promises":
+        """The same, with more to say on what is not asserted."""
+        return replace(self, why=self.why | why)
 
     def meet(self, other: "Promises") -> "Promises":
         """What both promise."""
@@ -127,9 +141,10 @@ class FileModel:
 
     ``must`` are the blocks that are in use for sure, ``may`` those that can be (bit n is block n);
     the rest are holes. The difference is what file systems are free to do past the end of a file.
-    ``last`` is where something happened last. ``times`` are mtime and ctime as the last reply told
-    them, None if it did not; ``since``: by name, what they are not before. ``handle`` is its path
-    in ``.glusterfs``, known where a brick is on this machine. ``rights``: None until it was told.
+    ``last`` is where something happened last. ``times``: mtime and ctime as the last reply told
+    them, unless they may have changed; ``since``: what they are not before, ``until``: not after.
+    ``inode`` is its number, and ``rights``: None until they were told. ``handle`` is its path in
+    ``.glusterfs``, known where a brick is on this machine.
     """
 
     promises: Promises
@@ -140,8 +155,10 @@ class FileModel:
     last: int = 0
     links: int = 1
     xattrs: dict[str, bytes] = field(default_factory=dict)
-    times: tuple[int, int] | None = None
+    times: dict[str, int] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)
+    until: dict[str, int] = field(default_factory=dict)
+    inode: int | None = None
     handle: str | None = None
     rights: Rights | None = None
 
@@ -214,6 +231,12 @@ class FileModel:
         if self.promises.thick:
             self.must = self.may = self.touched(0, self.size)
 
+    def forget_times(self, *names: str) -> None:
+        """These may be others now."""
+        for name in names:
+            self.times.pop(name, None)
+            self.until.pop(name, None)
+
     # ---- what there is ----
 
     def touched(self, offset: int, end: int) -> int:
@@ -247,6 +270,16 @@ class FileModel:
         if self.rights is None:
             self.rights = rights
         return None if rights == self.rights else f"{when}: {rights}, not {self.rights}"
+
+    def check_inode(self, stat: os.stat_result, when: str) -> str | None:
+        """Whether it is another file, or none: what is wrong, or None."""
+        if not S_ISREG(stat.st_mode):
+            return f"{when}: mode {stat.st_mode:#o} is no file's"
+        if self.inode is None:
+            self.inode = stat.st_ino
+        return (
+            None if stat.st_ino == self.inode else f"{when}: inode {stat.st_ino}, not {self.inode}"
+        )
 
     def check_backend(self, stat: os.stat_result) -> str | None:
         """What is wrong with the attributes that the file has on a brick."""

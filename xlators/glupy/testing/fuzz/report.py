@@ -59,7 +59,7 @@ def script(
         title=f"{len(steps)} calls after which something is wrong on {target}.",
         wrong=finding.wrong[0].upper() + finding.wrong[1:] + ".",
         name=name,
-        names=", ".join(sorted({type(step).__name__ for step in steps})),
+        names=", ".join(sorted({type(each).__name__ for step in steps for each in step.parts})),
         steps=lines,
         target=repr(target),
         options=", ".join(f"{name}={value!r}" for name, value in options.items() if value),
@@ -78,6 +78,8 @@ def code(step: Step) -> str:
 
 
 def _value(name: str, value: object) -> str:
+    if isinstance(value, Step):
+        return code(value)
     if name != "flags" or not isinstance(value, int):
         return repr(value)
     names = [f"os.{each}" for each in FLAGS if value & getattr(os, each) == getattr(os, each)]

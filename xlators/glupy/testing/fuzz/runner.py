@@ -24,7 +24,7 @@ from glupy.testing.processes import ProcessError
 READ_SIZE = 1 << 20
 DYING = 5.0
 """Seconds that a brick may take to end, once its connections have."""
-USER = "user."
+TIMES = "mtime", "ctime"
 HIDDEN = {".", "..", ".trashcan", ".shard", ".glusterfs", "lost+found"}
 """Names in a root that are not a user's."""
 
@@ -34,19 +34,28 @@ class Mismatch(AssertionError):
 
 
 class Outcome(NamedTuple):
-    """What a step gave: an errno, or a value; and attributes, where the reply had any."""
+    """What a step gave: an errno, or a value; and attributes, where the reply had any.
+
+    Of two calls together: both values, and ``posts``."""
 
     errno: int = 0
     value: object = None
     pre: os.stat_result | None = None
     post: os.stat_result | None = None
+    posts: tuple[os.stat_result | None, ...] = ()
 
     def __str__(self) -> str:
         if self.errno:
             return errno.errorcode.get(self.errno, str(self.errno))
-        if isinstance(self.value, bytes):
-            return f"{len(self.value)} bytes"
-        return "ok" if self.value is None else str(self.value)
+        if self.posts and isinstance(self.value, list):
+            return ", ".join(map(_shown, self.value))
+        return _shown(self.value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    return "ok" if value is None else str(value)
 
 
 @dataclass
@@ -113,6 +122,11 @@ class Runner:
         self.unanswered = False
         """Set by another thread, which ends the bricks then: that call does not come back."""
 
+    @property
+    def may_fail(self) -> bool:
+        """The next call may fail, though it should not."""
+        return bool(self.ground.full or self.ground.readonly or self._injected)
+
     # ---- one step ----
 
     def perform(self, step: Step) -> Outcome:
@@ -136,9 +150,9 @@ class Runner:
         self._injected = step.number if isinstance(step, steps.Inject) else 0
         self.ground.mistrusted |= isinstance(step, (steps.Inject, steps.Kill))
         if outcome.errno:
-            if plan.file is not None and step.modifies:
-                plan.file.times = None  # a file system may set them before it refuses
-                if self.ground.full and isinstance(step, steps.Writing):
+            if plan.file is not None and step.modifies and self.ground.full:
+                plan.file.forget_times(*TIMES)  # ext4 may set them before it finds no room
+                if isinstance(step, steps.Writing):
                     self._look_again(step, plan, plan.file)
             return outcome
         written = outcome.value
@@ -148,13 +162,13 @@ class Runner:
             and (self.ground.full or written != step.length)
         ):
             plan = self._written(step, written)
-        if self.against is not None or plan.file is None:
-            self._change(plan)
-            if step.modifies:
-                self._forget_times()
+        if self.against is None and isinstance(step, steps.Together):
+            self._check_together(step, plan, outcome)
+        elif self.against is not None or plan.file is None:
+            self._change(step, plan)
         else:
             self._check_before(step, plan.file, outcome)
-            self._change(plan)
+            self._change(step, plan)
             self._check_after(step, plan.file, outcome)
         if isinstance(step, steps.Create) and self.promises.handles:
             self._note_handle(step.name)
@@ -171,14 +185,20 @@ class Runner:
                 self.unanswered = False
                 raise Mismatch("no answer")
 
-    def _change(self, plan: Plan) -> None:
+    def _change(self, step: Step, plan: Plan) -> None:
         """What was planned has happened, to the model too."""
         plan.change()
+        if step.modifies and plan.file is not None:
+            plan.file.forget_times(*TIMES)
+        elif step.modifies:
+            for _, file in self.volume.files():
+                file.forget_times("ctime")
         now = max(self._began, self.volume.waited)
         for file in plan.marks:
             file.since["ctime"] = now
-        if plan.touches and plan.file is not None:
-            plan.file.since |= {"mtime": now, "ctime": now}
+        for file in plan.touches:
+            file.forget_times(*TIMES)
+            file.since |= dict.fromkeys(TIMES, now)
 
     def _check_bricks(self, *, lost: bool) -> None:
         """No brick has ended by itself. ``lost``: there is nobody at the other end any more."""
@@ -252,7 +272,7 @@ class Runner:
 
     def _look_again(self, step: steps.Writing, plan: Plan, file: FileModel) -> None:
         """A write that was refused: past O_DIRECT a part of it may be done (iomap/direct-io.c)."""
-        before, must = bytes(file.data), file.must
+        before, must, may = bytes(file.data), file.must, file.may
         plan.change()
         after = bytes(file.data)
         opened = isinstance(step, steps.Write) and self.volume.handles[step.handle]
@@ -267,6 +287,8 @@ class Runner:
             raise Mismatch("a refused write left other bytes than those before or its own")
         file.data[:] = found
         file.must = must & file.touched(0, file.size)
+        if not direct:
+            file.may = may
 
     def _bytes_of(self, file: FileModel) -> bytes | None:
         """All that is in a file; None if there is no way to read it."""
@@ -312,8 +334,6 @@ class Runner:
         if post is None:
             if self.promises.attributes and _has_post(step):
                 raise Mismatch("the reply has no attributes of afterwards")
-            if step.modifies:
-                file.times = None
             return
         self._check_attributes(
             file,
@@ -325,11 +345,32 @@ class Runner:
         )
         if not step.modifies:
             self._check_times(file, post, "afterwards")
-        file.times = post.st_mtime_ns, post.st_ctime_ns
-        if step.fop in self.promises.old_times:
-            file.times = None
-        if pre is not None and (pre.st_ino != post.st_ino or post.st_ctime_ns < pre.st_ctime_ns):
-            raise Mismatch("another inode, or an earlier ctime, than before")
+        if step.fop not in self.promises.old_times:
+            file.times = times_of(post)
+        if pre is not None and post.st_ctime_ns < pre.st_ctime_ns:
+            raise Mismatch("an earlier ctime than before")
+
+    def _check_together(self, step: steps.Together, plan: Plan, outcome: Outcome) -> None:
+        """Either reply may be of before the other call, and so of a size in between."""
+        calls = [(call, call.plan(self.volume)) for call in step.calls]
+        files = [self.volume.handles[call.handle].file for call in step.calls]
+        sizes = [file.size for file in files]
+        for file in files:
+            file.forget_times(*TIMES)
+        self._change(step, plan)
+        for (call, part), file, before, post in zip(
+            calls, files, sizes, outcome.posts, strict=True
+        ):
+            if post is None:
+                if self.promises.attributes:
+                    raise Mismatch(f"the reply to {call.fop} has no attributes of afterwards")
+                continue
+            if not before <= post.st_size <= file.size:
+                raise Mismatch(f"{call.fop}: size {post.st_size}, not {before} to {file.size}")
+            if wrong := file.check_inode(post, call.fop):
+                raise Mismatch(wrong)
+            if part.touches:
+                self._check_since(file, post, call.fop)
 
     def _check_attributes(
         self,
@@ -345,26 +386,29 @@ class Runner:
             raise Mismatch(f"{when}: size {stat.st_size}, not {file.size}")
         if self.promises.links and file.links and stat.st_nlink != file.links:
             raise Mismatch(f"{when}: {stat.st_nlink} links, not {file.links}")
-        if wrong := file.check_rights(stat, when):
+        if wrong := file.check_inode(stat, when) or file.check_rights(stat, when):
             raise Mismatch(wrong)
         if self.promises.blocks and (wrong := file.check(stat, when, synced=synced)):
             raise Mismatch(wrong)
-        for name, told in ("mtime", stat.st_mtime_ns), ("ctime", stat.st_ctime_ns):
-            if timed and told < file.since.get(name, 0) and name in self.promises.times:
+        if timed:
+            self._check_since(file, stat, when)
+
+    def _check_since(self, file: FileModel, stat: os.stat_result, when: str) -> None:
+        """What has set the times shows in them."""
+        for name, told in times_of(stat).items():
+            if name not in self.promises.times:
+                continue
+            if told < file.since.get(name, 0):
                 raise Mismatch(f"{when}: {name} was not set")
+            if told > (until := file.until.get(name, told)):
+                raise Mismatch(f"{when}: {name} {told}, which was set to {until}")
 
     def _check_times(self, file: FileModel, stat: os.stat_result, when: str) -> None:
         """Nothing has changed the file since the last reply."""
-        times = stat.st_mtime_ns, stat.st_ctime_ns
-        if file.times is None or file.times == times:
-            return
-        for name, was, now in zip(("mtime", "ctime"), file.times, times, strict=True):
-            if was != now and name in self.promises.steady:
-                raise Mismatch(f"{when}: {name} {now}, which was {was} in the last reply")
-
-    def _forget_times(self) -> None:
-        for _, file in self.volume.files():
-            file.times = None
+        times = times_of(stat)
+        for name, was in file.times.items():
+            if was != times[name] and name in self.promises.steady:
+                raise Mismatch(f"{when}: {name} {times[name]}, which was {was} in the last reply")
 
     def _note_handle(self, name: str) -> None:
         file = self.volume.names[name]
@@ -440,7 +484,7 @@ class Runner:
             self._verify_bytes(opened, where, file)
         finally:
             opened.close()
-        keys = {key for key in client.listxattr("/" + where) if key.startswith(USER)}
+        keys = {key for key in client.listxattr("/" + where) if key.startswith(steps.USER)}
         if keys != set(file.xattrs):
             raise Mismatch(f"{where} has xattrs {sorted(keys)}, not {sorted(file.xattrs)}")
         for key, value in file.xattrs.items():
@@ -564,9 +608,18 @@ def outcome_of(step: Step, side: Side) -> Outcome:
         raise Mismatch(_not_again(error)) from None
     if isinstance(result, Reply):
         return Outcome(0, result.value, result.pre, result.post)
+    if isinstance(step, steps.Together):
+        told = [isinstance(part, steps.Read | steps.Write) for part in step.calls]
+        values = [reply.value if tells else None for tells, reply in zip(told, result, strict=True)]
+        return Outcome(0, values, posts=tuple(reply.post for reply in result))
     if isinstance(result, tuple):  # Copied
         return Outcome(0, result[0], result[-2], result[-1])
     return Outcome(0, result)
+
+
+def times_of(stat: os.stat_result) -> dict[str, int]:
+    """What `TIMES` are."""
+    return {"mtime": stat.st_mtime_ns, "ctime": stat.st_ctime_ns}
 
 
 def _not_again(error: ProcessError) -> str:
@@ -598,6 +651,9 @@ def _name(number: int) -> str:
 
 
 def _difference(got: Any, expected: Any, offset: int = 0) -> str:
+    if isinstance(got, list) and isinstance(expected, list) and len(got) == len(expected):
+        pair = next(pair for pair in zip(got, expected, strict=True) if len(set(pair)) > 1)
+        return _difference(*pair)
     if not isinstance(got, bytes) or not isinstance(expected, bytes):
         return f"{got!r}, not {expected!r}"
     if len(got) != len(expected):

@@ -143,6 +143,8 @@ class _Calls:
 
     def add(self, step: Step) -> bool:
         """Add the lines for a step. False: no tool does it, and all that follows needs it."""
+        if isinstance(step, steps.Together):  # no tool does two at once
+            return all(self.add(call) for call in step.calls)
         plan = step.plan(self._volume)
         if why := self._idle(step, plan):
             self.lines.append(f"# {step.fop} {step.arguments()}: left out: {why}")
@@ -180,9 +182,11 @@ class _Calls:
                 return "attributes are compared after each call"
             case steps.Seek() | steps.Copy() | steps.AnonymousRead():
                 return "no tool does it"
+            case steps.Fgetxattr() | steps.Flistxattr():
+                return "xattrs are compared in the end"
             case steps.Rename() if names.get(step.old, step) is names.get(step.new):
                 return "the kernel sees that both are one file"
-            case steps.Setxattr() if step.flags and plan.errno:
+            case steps.Setxattr() | steps.Fsetxattr() if step.flags and plan.errno:
                 return "setfattr has no flags"
             case steps.Read() if not self._volume.handles[step.handle].file.links:
                 return "a file without a name is read at the end"
@@ -242,7 +246,16 @@ class _Calls:
                 return ["step", "getxattr", client, name, key]
             case steps.Removexattr(client, name, key):
                 return ["step", "removexattr", client, name, key]
+            case steps.Fsetxattr(handle, key, value):
+                return ["step", "setxattr", *self._named(handle), key, f"0x{value.hex()}"]
+            case steps.Fremovexattr(handle, key):
+                return ["step", "removexattr", *self._named(handle), key]
         return None
+
+    def _named(self, handle: int) -> tuple[int, str]:
+        """Whose an open file is, and a name of it."""
+        file = self._volume.handles[handle].file
+        return handle, next(name for name, each in self._volume.names.items() if each is file)
 
 
 def _dd_flags(flags: int) -> list[str]:

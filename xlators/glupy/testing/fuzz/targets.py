@@ -24,13 +24,13 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import volfiles
 from glupy import stores
 from glupy.testing import logs, stock
+from glupy.testing.fuzz import graphs
 from glupy.testing.fuzz.faults import (
     FaultError,
     check_faults,
@@ -46,14 +46,11 @@ from glupy.testing.processes import Brick, ProcessError
 
 STORE_SIZE = 4 << 30
 SHARD = 4 << 20
-FRAGMENT = 512
-"""Bytes of a stripe that go to one brick: cluster/disperse has no other."""
 OURS = "pyposix"
 
 
-GFAPI = Promises(
-    copy_errnos=False,
-    why={"copy_errnos": "syncop_copy_file_range returns -1, which libgfapi takes for an errno"},
+GFAPI = Promises().but(
+    copy_errnos=(False, "syncop_copy_file_range returns -1, which libgfapi takes for an errno")
 )
 """What libgfapi 10.3 hides."""
 _UNKNOWN: dict[str, Any] = {
@@ -66,46 +63,44 @@ _UNKNOWN: dict[str, Any] = {
     "new_rights": False,
     "steady": frozenset(),
     "times": frozenset(),  # a volume has features/utime, and md-cache, unless it was told otherwise
-    "old_sizes": frozenset({"read"}),
+    "old_sizes": frozenset({"read", "stat"}),
 }
-UNKNOWN = replace(
-    GFAPI,
-    **_UNKNOWN,
-    why=GFAPI.why | dict.fromkeys(_UNKNOWN, "what is below is not known, nor what caches"),
+UNKNOWN = GFAPI.but(
+    **{name: (value, "what is below is not known") for name, value in _UNKNOWN.items()}
 )
 """Of a volume that was not made here."""
 
 
 def behind_rpc(promises: Promises) -> Promises:
     """What is left of promises with protocol/client in between."""
-    # That of GlusterFS 10 sends another offset than it is asked to.
-    why = {
-        "copies": "protocol/client loses the source's offset",
-        "failed_setattrs": "one of an open file kills its brick (protocol/server's message of it)",
-    }
-    return replace(promises, copies=False, failed_setattrs=False, why={**promises.why, **why})
+    return promises.but(
+        source_offsets=(False, "protocol/client sends 0 instead"),
+        failed_setattrs=(
+            False,
+            "one of an open file kills its brick (protocol/server's message of it)",
+        ),
+    )
 
 
 def of_posix(promises: Promises) -> Promises:
     """What is left of promises over the stock storage/posix."""
-    why = {"same_names": "a rename from one name of a file to another loses its handle"}
-    return replace(
-        promises,
-        without_pre=stock.without_pre(),
-        same_names=False,
-        why={**promises.why, **why},
+    if without := stock.without_pre():
+        why = "posix 11 does not look at the file before these"
+        promises = promises.but(without_pre=(without, why))
+    return promises.but(
+        same_names=(False, "a rename from one name of a file to another loses its handle")
     )
 
 
 def mapped(promises: Promises = GFAPI) -> Promises:
     """What files promise that user/pybd has mapped to loop devices, over what promises that."""
-    why = {"ctime": "without features/utime it is when the times were stored on the brick"}
-    return replace(
-        promises,
-        block_size=4096,
-        delayed=True,
-        steady=frozenset({"mtime"}),
-        why={**promises.why, **why},
+    return promises.but(
+        block_size=(4096, "a device frees the blocks of its own file, not of the brick's"),
+        delayed=(True, "what was just written is in the kernel's cache of the device"),
+        steady=(
+            promises.steady & {"mtime"},
+            "without features/utime ctime is when the times were stored on the brick",
+        ),
     )
 
 
@@ -183,14 +178,14 @@ def _ground(
     made = tempfile.TemporaryDirectory(prefix="glupy-fuzz-", dir=parent or roomy())
     folder = Path(stack.enter_context(made))
     if kind == "volume":
-        clients = _clients(stack, folder, lambda log: Client.of_volume(rest, log=log))
-        return ground_of(clients, UNKNOWN)
+        of_volume = functools.partial(Client.of_volume, rest, background_fini=True)
+        return ground_of(_clients(stack, folder, of_volume), UNKNOWN)
     if not is_recipe(spec):
         try:
             read = volfiles.read(Path(spec))
         except OSError as error:
             raise TargetError(f"{spec}: {error.strerror}") from error
-        return ground_of(_clients(stack, folder, lambda log: Client(read, log=log)), UNKNOWN)
+        return ground_of(_clients_of(read, stack, folder), UNKNOWN)
     check_faults(faults)
     store = stack.enter_context(stores.store(folder / "image", STORE_SIZE, folder / "store"))
     recipe = Recipe(spec, stack, folder, store.folder, inserts, faults, over_rpc)
@@ -198,17 +193,11 @@ def _ground(
     ballast = Ballast(store.folder) if "full" in faults else None
     for brick in recipe.bricks:
         stack.enter_context(brick)
-    clients = _clients(
-        stack,
-        folder,
-        lambda log: Client(graph, log=log, background_fini=not recipe.in_process),
-        1 if recipe.in_process or "shard" in spec else 2,
-    )
+    clients = _clients_of(graph, stack, folder)
     if "shard" in spec:
         stack.callback(_wait_for_shards, store.folder)
     ground = ground_of(clients, promises, recipe.backends)
     ground.faults, ground.redundant = faults, recipe.redundant
-    ground.boundaries = recipe.boundaries
     first = recipe.bricks[:1] if recipe.redundant else recipe.bricks
     orders = recipe.orders[:1] if recipe.redundant else recipe.orders
     ground.trouble = Trouble(*(recipe.bricks, first, orders, clients[0], ballast, recipe.folders))
@@ -255,14 +244,20 @@ def _xlators() -> Path:
     return Path(stores.run("glusterfsd", "--print-xlatordir").strip())
 
 
+def _clients_of(graph: volfiles.Graph, stack: contextlib.ExitStack, folder: Path) -> list[Client]:
+    remote = any(node.type == "protocol/client" for node in graph)
+    return _clients(stack, folder, functools.partial(Client, graph, background_fini=remote))
+
+
 def _clients(
-    stack: contextlib.ExitStack, folder: Path, make: Callable[[Path], Client], count: int = 1
+    stack: contextlib.ExitStack, folder: Path, make: Callable[..., Client]
 ) -> list[Client]:
-    clients = []
-    for number in range(count):
-        log = folder / f"client-{number}.log"
+    """Two, where either sees what the other does."""
+    clients: list[Client] = []
+    while not clients or (len(clients) < 2 and graphs.why_alone(clients[0].graph) is None):
+        log = folder / f"client-{len(clients)}.log"
         try:
-            client = make(log)
+            client = make(log=log)
         except OSError as error:
             reason = logs.complaint(log.read_text(errors="replace")) if log.exists() else None
             raise TargetError(f"no client: {reason or error}") from error
@@ -276,7 +271,11 @@ def ground_of(
     """A target that somebody else keeps up; TargetError if it is not empty."""
     if names := names_of(clients[0]):
         raise TargetError(f"it is not empty: {sorted(names)[0]!r} is in it")
-    return Ground(clients, promises, clients[0].statvfs().f_bsize, backends)
+    graph = clients[0].graph
+    if why := graphs.why_alone(graph):
+        promises = promises.because(clients=why)
+    block_size = clients[0].statvfs().f_bsize
+    return Ground(clients, promises, block_size, backends, boundaries=graphs.boundaries(graph))
 
 
 def _folder(path: Path) -> Ground:
@@ -285,13 +284,13 @@ def _folder(path: Path) -> Ground:
     client = Folder(path)
     if names := names_of(client):
         raise TargetError(f"{path} is not empty: {sorted(names)[0]!r} is in it")
-    why = {
-        "capped": "the kernel's blocks need not be capped by the size",
-        "steady": "the kernel keeps attributes of its own",
-        "nameless": "mount/fuse does not set attributes of open files without a name",
-        "new_rights": "umask, ACLs and groups of a folder count for what is made in it",
-    }
-    promises = Promises(capped=False, steady=frozenset(), nameless=False, new_rights=False, why=why)
+    promises = Promises().but(
+        capped=(False, "the kernel's blocks need not be capped by the size"),
+        steady=(frozenset(), "the kernel keeps attributes of its own"),
+        nameless=(False, "mount/fuse does not set attributes of open files without a name"),
+        new_rights=(False, "umask, ACLs and groups of a folder count for what is made in it"),
+    )
+    promises = promises.because(clients="one, the kernel is", bricks="they are not known")
     return Ground([client], promises, os.statvfs(path).f_bsize)
 
 
@@ -320,25 +319,25 @@ class Recipe:
         """Of bricks and pools."""
         self.orders: list[Path] = []
         """For each leaf the folder in which `failing.Failing` looks for its orders."""
-        self.boundaries: tuple[int, ...] = ()
         self._is_arbiter = False
 
     def build(self) -> tuple[volfiles.Graph, Promises]:
         """The graph for clients, and what it promises."""
-        return self._build(self._text)
+        graph, promises = self._build(self._text)
+        if self.redundant and self.backends and self._faults & {"kill", "io"}:
+            promises = promises.because(first_brick="it may have missed what the others have")
+        return graph, promises
 
     def _build(self, text: str) -> tuple[volfiles.Graph, Promises]:
         kind, _, rest = text.partition(":")
         match kind:
             case "ctime":
                 graph, promises = self._brick(rest, ctime=True)
-                why = {
-                    "copies": "features/utime does not know of them: no times are set",
-                    "ctime": "features/utime leaves it in fallocate and zerofill",
-                }
-                times = frozenset({"mtime"})
-                why = {**promises.why, **why}
-                return graph, replace(promises, copies=False, times=times, why=why)
+                only = frozenset({"mtime"})
+                return graph, promises.but(
+                    copies=(False, "features/utime does not know of them: no times are set"),
+                    times=(only, "features/utime leaves ctime in fallocate and zerofill"),
+                )
             case "pybd":
                 pool, _, leaf = rest.partition(":")
                 if pool != "loop":
@@ -347,50 +346,51 @@ class Recipe:
             case "shard":
                 graph, promises = self._build(rest)
                 self.backends = ()
-                self.boundaries += SHARD, 2 * SHARD
-                why = {
-                    "attributes": "shard answers a read past the end without any",
-                    "blocks": "shard counts them by itself",
-                    "seeks": "shard has none",
-                    "steady": "a file's times are those of a shard",
-                    "handles": "the names on a brick are not a client's",
-                    "discard_ends": "a discard makes a file longer",
-                    "appends": "what is appended after a truncate to a larger size is misplaced",
-                    "truncating_opens": "an open with O_TRUNC keeps the size and the other shards",
-                    "empty_ranges": "one at the boundary of a shard is never answered",
-                    "far_fallocates": "one that leaves out shards past the end is never answered",
-                    "checked_flags": "who may only read can truncate, who may not sees the end",
-                    "replaced": "the same of one whose name another has taken",
-                    "unlinked": "an open file loses its shards with its last name",
-                    "growing_times": "a truncate to a larger size only changes an xattr",
-                    "old_times": "a truncate's reply has the times of before",
-                    "two clients": "shard keeps a file's size to itself, and adds to that",
-                    "cuts_within": "a truncate into another shard leaves that as it is, or empty",
-                    "copies": "shard has none: the base file alone is copied",
-                    "fallocate": "shard refuses to keep the size",
-                }
-                promises = replace(
-                    promises,
-                    attributes=False,
-                    blocks=False,
-                    seeks=False,
-                    steady=frozenset(),
-                    handles=False,
-                    discard_ends=False,
-                    appends=False,
-                    truncating_opens=False,
-                    empty_ranges=False,
-                    far_fallocates=False,
-                    checked_flags=False,
-                    growing_times=False,
-                    old_times=frozenset({"truncate"}),
-                    refused_when_full=promises.refused_when_full | {"unlink", "rename"},
-                    unlinked=False,
-                    replaced=False,
-                    cuts_within=SHARD,
-                    copies=False,
-                    unsupported=frozenset({"fallocate"}),
-                    why={**promises.why, **why},
+                promises = promises.because(bricks="a file is in pieces on them").but(
+                    attributes=(False, "shard answers a read past the end without any"),
+                    blocks=(False, "shard counts them by itself"),
+                    seeks=(False, "shard has none"),
+                    steady=(frozenset(), "a file's times are those of a shard"),
+                    set_times=(False, "of a file's times the latest is told, whatever is set"),
+                    handles=(False, "the names on a brick are not a client's"),
+                    discard_ends=(False, "a discard makes a file longer"),
+                    appends=(
+                        False,
+                        "what is appended after a truncate to a larger size is misplaced",
+                    ),
+                    truncating_opens=(
+                        False,
+                        "an open with O_TRUNC keeps the size and the other shards",
+                    ),
+                    empty_ranges=(False, "one at the boundary of a shard is never answered"),
+                    far_fallocates=(
+                        False,
+                        "one that leaves out shards past the end is never answered",
+                    ),
+                    checked_flags=(
+                        False,
+                        "who may only read can truncate, who may not sees the end",
+                    ),
+                    unlinked=(False, "an open file loses its shards with its last name"),
+                    replaced=(False, "the same of one whose name another has taken"),
+                    growing_times=(False, "a truncate to a larger size only changes an xattr"),
+                    old_times=(
+                        promises.old_times | {"truncate"},
+                        "a truncate's reply has the times of before",
+                    ),
+                    refused_when_full=(
+                        promises.refused_when_full | {"unlink", "rename"},
+                        "shard makes a marker of what is to be removed",
+                    ),
+                    cuts_within=(
+                        SHARD,
+                        "a truncate into another shard leaves that as it is, or empty",
+                    ),
+                    copies=(False, "shard has none: the base file alone is copied"),
+                    unsupported=(
+                        promises.unsupported | {"fallocate"},
+                        "shard refuses a fallocate that keeps the size",
+                    ),
                 )
                 return volfiles.shard(graph, block_size=f"{SHARD}"), promises
             case "replicate" | "distribute" | "disperse":
@@ -413,51 +413,49 @@ class Recipe:
             self._is_arbiter = kind == "replicate" and number >= count
             built.append(self._build(rest))
         self._is_arbiter = False
-        graphs, promises = [graph for graph, _ in built], built[0][1]
-        why = {
-            **promises.why,
-            "copies": "cluster/* has no such fop: the first child alone copies",
-            "steady": "one brick's clock is not another's",
-        }
-        promises = replace(promises, copies=False, steady=frozenset(), why=why)
+        subvolumes, promises = [graph for graph, _ in built], built[0][1]
+        promises = promises.but(
+            copies=(False, "cluster/* has no such fop: the first child alone copies"),
+            steady=(frozenset(), "one brick's clock is not another's"),
+        )
         if kind == "distribute":
             self.backends = ()
-            return volfiles.distribute(graphs), promises
+            promises = promises.because(bricks="each has some of the files")
+            return volfiles.distribute(subvolumes), promises
         if kind == "replicate":
             options = {}
             if "io" in self._faults:
                 # The replica that errs is the one that answers: else it is the last whose
                 # answer came as the volume was looked up first, and runs differ.
                 options = {"choose-local": "off", "read-subvolume-index": "0"}
-                why["links"] = "of a link that failed on one replica: a stat may be answered by it"
-                promises = replace(promises, links=False)
-            return volfiles.replicate(graphs, arbiter=bool(more), options=options), promises
+                why = "of a link that failed on one replica: a stat may be answered by it"
+                promises = promises.but(links=(False, why))
+            if more:
+                promises = promises.because(arbiter="its files are empty")
+            return volfiles.replicate(subvolumes, arbiter=bool(more), options=options), promises
         self.backends = ()
-        self.boundaries += (FRAGMENT * count,)
-        why |= {
-            "blocks": "a fragment is a part of the file",
-            "seeks": "disperse takes some holes for data",
-            "zerofill": "disperse has none",
-            "wrong_sizes": "what a truncate to 512 bytes cuts off comes back",
-            "append_discards": "the edges of one are written, and so go to the file's end",
-            "old_sizes": "a size is stored a second later, and a lookup does not ask who has it",
-            "read_ends": "disperse reads past the end after a discard there",
-        }
         if "posix" in re.findall(r"\w*posix", rest):
-            why["replaced"] = "disperse reads with an fd of its own, and posix finds no such file"
-            promises = replace(promises, replaced=False)
-        promises = replace(
-            promises,
-            blocks=False,
-            seeks=False,
-            append_discards=False,
-            old_sizes=frozenset({"stat"}),
-            wrong_sizes=frozenset({FRAGMENT}),
-            read_ends=False,
-            unsupported=frozenset({"zerofill"}),
-            why=why,
+            why = "disperse reads with an fd of its own, and posix finds no such file"
+            promises = promises.but(replaced=(False, why))
+        promises = promises.because(bricks="each has a fragment of a file").but(
+            blocks=(False, "a fragment is a part of the file"),
+            seeks=(False, "disperse takes some holes for data"),
+            append_discards=(
+                False,
+                "the edges of one are written, and so go to the file's end",
+            ),
+            old_sizes=(
+                frozenset({"stat"}),
+                "a size is stored a second later, and a lookup does not ask who has it",
+            ),
+            wrong_sizes=(
+                frozenset({graphs.FRAGMENT}),
+                "what a truncate to 512 bytes cuts off comes back",
+            ),
+            read_ends=(False, "disperse reads past the end after a discard there"),
+            unsupported=(frozenset({"zerofill"}), "disperse has none"),
         )
-        return volfiles.disperse(graphs, redundancy=more), promises
+        return volfiles.disperse(subvolumes, redundancy=more), promises
 
     def _mapped(self, leaf: str) -> tuple[volfiles.Graph, Promises]:
         pool = self._store / f"pool-{self._count}"
@@ -466,11 +464,11 @@ class Recipe:
         inserts = [("user/pybd", {"pool": f"loop:{pool}", "map": "*=thin"})]
         backends = self.backends
         graph, promises = self._brick(leaf, inserts=inserts)
-        self.backends = backends  # what is on the brick has no data
-        promises = mapped(promises)
+        self.backends = backends
+        promises = mapped(promises).because(bricks="a mapped file's bytes are on its device")
         if "full" in self._faults:  # some sequences are those of GlusterFS's own client
-            why = {"times": "pybd leaves them to a client of GlusterFS's own"}
-            promises = replace(promises, times=frozenset(), why={**promises.why, **why})
+            why = "pybd leaves them to a client of GlusterFS's own"
+            promises = promises.but(times=(frozenset(), why))
         return graph, promises
 
     def _brick(

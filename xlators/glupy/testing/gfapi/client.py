@@ -94,6 +94,7 @@ class Client:
             graph = volfiles.read(Path(os.fsdecode(graph)))
         elif not isinstance(graph, volfiles.Graph):
             graph = volfiles.parse(str(graph))
+        self._graph: volfiles.Graph | None = graph
         with tempfile.TemporaryDirectory() as folder:
             volfile = Path(folder, "client.vol")
             _with_one_event_thread(graph).write(volfile)
@@ -120,6 +121,7 @@ class Client:
         """A client of a volume that glusterd at `host` serves. With transport "unix" `host` is
         the path of glusterd's socket; port 0 is glusterd's own."""
         self = cls.__new__(cls)
+        self._graph = None
         server = transport.encode(), os.fsencode(host), port
         self._start(
             name,
@@ -190,6 +192,16 @@ class Client:
         if self._fs is None:
             raise ValueError("this client is closed")
         return self._fs
+
+    @property
+    def graph(self) -> volfiles.Graph:
+        """What it was made of, or what glusterd has told it last."""
+        if self._graph is not None:
+            return self._graph
+        size = -int(lib.glfs_get_volfile(self._handle, ffi.NULL, 0))
+        buffer = ffi.new("char[]", size)
+        lib.glfs_get_volfile(self._handle, buffer, size)
+        return volfiles.parse(bytes(ffi.buffer(buffer)).decode())
 
     def be_internal(self, pid: int) -> None:
         """Make this thread's calls as a GlusterFS process: one with a negative `pid`, as heal and

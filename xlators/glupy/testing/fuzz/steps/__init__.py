@@ -17,6 +17,7 @@ from glupy.testing.fuzz.steps.data import (
     Discard,
     Fallocate,
     Fstat,
+    OnRange,
     Read,
     Seek,
     Sync,
@@ -36,9 +37,19 @@ from glupy.testing.fuzz.steps.names import (
 )
 from glupy.testing.fuzz.steps.rights import Chmod, Chown
 from glupy.testing.fuzz.steps.times import LONG_AGO, Age, Wait, coarse_time
+from glupy.testing.fuzz.steps.together import Together
 from glupy.testing.fuzz.steps.trouble import AsInternal, Inject, Kill, Start
 from glupy.testing.fuzz.steps.unopened import AnonymousRead, AnonymousWrite
-from glupy.testing.fuzz.steps.xattrs import Getxattr, Removexattr, Setxattr
+from glupy.testing.fuzz.steps.xattrs import (
+    USER,
+    Fgetxattr,
+    Flistxattr,
+    Fremovexattr,
+    Fsetxattr,
+    Getxattr,
+    Removexattr,
+    Setxattr,
+)
 
 Writing = Write | AnonymousWrite
 """What returns how many of its bytes were written."""
@@ -47,6 +58,7 @@ __all__ = [
     "FLAGS",
     "LONG_AGO",
     "NOTHING",
+    "USER",
     "Age",
     "AnonymousRead",
     "AnonymousWrite",
@@ -58,6 +70,10 @@ __all__ = [
     "Create",
     "Discard",
     "Fallocate",
+    "Fgetxattr",
+    "Flistxattr",
+    "Fremovexattr",
+    "Fsetxattr",
     "Fstat",
     "Getxattr",
     "Inject",
@@ -65,6 +81,7 @@ __all__ = [
     "Link",
     "NotOpenError",
     "OnHandle",
+    "OnRange",
     "Open",
     "Plan",
     "Read",
@@ -76,6 +93,7 @@ __all__ = [
     "Stat",
     "Step",
     "Sync",
+    "Together",
     "Truncate",
     "TruncatePath",
     "Unlink",

@@ -18,15 +18,15 @@ class Plan(NamedTuple):
     """What a step should do to a model.
 
     ``errno`` 0: it should succeed, with ``value`` (None: whatever), its reply's attributes being
-    those of ``file`` before and after the ``change``. ``touches``: its mtime and ctime are set;
-    ``marks``: the ctimes of these are.
+    those of ``file`` before and after the ``change``. ``touches``: mtime and ctime of these are
+    set; ``marks``: the ctimes of these are.
     """
 
     errno: int = 0
     value: object = None
     file: FileModel | None = None
     change: Callable[[], object] = NOTHING
-    touches: bool = False
+    touches: tuple[FileModel, ...] = ()
     marks: tuple[FileModel, ...] = ()
 
 
@@ -53,6 +53,11 @@ class Step(abc.ABC):
         """It changes a file or a name, if it succeeds: a read-only store refuses it."""
         return True
 
+    @property
+    def parts(self) -> "tuple[Step, ...]":
+        """Itself, and the calls that it is made of."""
+        return (self,)
+
     @abc.abstractmethod
     def plan(self, volume: VolumeModel) -> Plan:
         """What should happen; nothing has yet."""
@@ -75,7 +80,7 @@ class Step(abc.ABC):
 
 
 class NotOpenError(Exception):
-    """A step is about a handle that is not open."""
+    """A step is about a handle that is not open, or not for what it does."""
 
 
 def opened(volume: VolumeModel, handle: int) -> Handle:
@@ -84,6 +89,12 @@ def opened(volume: VolumeModel, handle: int) -> Handle:
         return volume.handles[handle]
     except KeyError:
         raise NotOpenError(f"handle {handle} is not open here") from None
+
+
+def touched_by_truncate(volume: VolumeModel, file: FileModel, size: int) -> tuple[FileModel, ...]:
+    """The file, if a truncate to this size sets its times."""
+    grows = size > file.size and volume.promises.growing_times
+    return (file,) if grows or size < file.size else ()
 
 
 class OnHandle(Step):

@@ -1,7 +1,9 @@
 """Calls on the bytes of open files."""
 
+import abc
 import errno
 import os
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from glupy.testing.fuzz.model import FileModel, Handle, VolumeModel, pattern
 from glupy.testing.fuzz.side import Side
 from glupy.testing.fuzz.steps import base
-from glupy.testing.fuzz.steps.base import OnHandle, Plan, Step
+from glupy.testing.fuzz.steps.base import OnHandle, Plan, Step, touched_by_truncate
 from glupy.testing.gfapi import Reply
 
 
@@ -18,6 +20,17 @@ def _refused(opened: Handle, length: int) -> int:
     if not length:
         return errno.EINVAL
     return 0 if opened.writes else errno.EBADF
+
+
+class OnRange(OnHandle):
+    """A call on a range, which can be answered ``later``: it is waited for all the same."""
+
+    offset: int
+    length: int
+
+    @abc.abstractmethod
+    def start(self, side: Side) -> Future[Reply[Any]]:
+        """Make the call, to be answered later."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,7 @@ class Fstat(OnHandle):
 
 
 @dataclass(frozen=True)
-class Read(OnHandle):
+class Read(OnRange):
     """pread; in ``pieces`` by preadv; ``later``: asynchronous."""
 
     modifies = False
@@ -60,12 +73,15 @@ class Read(OnHandle):
             sizes = [min(size, self.length - at) for at in range(0, self.length, size)]
             return b"".join(file.preadv(sizes, self.offset))
         if self.later:
-            return file.pread_async(self.length, self.offset).result(base.PATIENCE)
+            return self.start(side).result(base.PATIENCE)
         return file.pread(self.length, self.offset)
+
+    def start(self, side: Side) -> Future[Reply[bytes]]:
+        return side.files[self.handle].pread_async(self.length, self.offset)
 
 
 @dataclass(frozen=True)
-class Write(OnHandle):
+class Write(OnRange):
     """pwrite of ``pattern(seed, length)``; in ``pieces`` by pwritev; ``later``: asynchronous."""
 
     takes_space = True
@@ -87,7 +103,7 @@ class Write(OnHandle):
             value=self.length,
             file=file,
             change=lambda: file.put(offset, data),
-            touches=True,
+            touches=(file,),
         )
 
     def call(self, side: Side) -> Any:
@@ -97,12 +113,15 @@ class Write(OnHandle):
             pieces = [data[at : at + size] for at in range(0, self.length, size)]
             return file.pwritev(pieces, self.offset)
         if self.later:
-            return file.pwrite_async(data, self.offset).result(base.PATIENCE)
+            return self.start(side).result(base.PATIENCE)
         return file.pwrite(data, self.offset)
+
+    def start(self, side: Side) -> Future[Reply[int]]:
+        return side.files[self.handle].pwrite_async(pattern(self.seed, self.length), self.offset)
 
 
 @dataclass(frozen=True)
-class Discard(OnHandle):
+class Discard(OnRange):
     handle: int
     offset: int
     length: int
@@ -116,18 +135,21 @@ class Discard(OnHandle):
         return Plan(
             file=file,
             change=lambda: file.discard(self.offset, end),
-            touches=self.offset < file.size,  # ext4 sees nothing to do past the end
+            # ext4 sees nothing to do past the end
+            touches=(file,) if self.offset < file.size else (),
         )
 
     def call(self, side: Side) -> Any:
-        file = side.files[self.handle]
         if self.later:
-            return file.discard_async(self.offset, self.length).result(base.PATIENCE)
-        return file.discard(self.offset, self.length)
+            return self.start(side).result(base.PATIENCE)
+        return side.files[self.handle].discard(self.offset, self.length)
+
+    def start(self, side: Side) -> Future[Reply[int]]:
+        return side.files[self.handle].discard_async(self.offset, self.length)
 
 
 @dataclass(frozen=True)
-class Zerofill(OnHandle):
+class Zerofill(OnRange):
     takes_space = True
 
     handle: int
@@ -143,14 +165,16 @@ class Zerofill(OnHandle):
         return Plan(
             file=file,
             change=lambda: file.put(self.offset, bytes(self.length)),
-            touches=True,
+            touches=(file,),
         )
 
     def call(self, side: Side) -> Any:
-        file = side.files[self.handle]
         if self.later:
-            return file.zerofill_async(self.offset, self.length).result(base.PATIENCE)
-        return file.zerofill(self.offset, self.length)
+            return self.start(side).result(base.PATIENCE)
+        return side.files[self.handle].zerofill(self.offset, self.length)
+
+    def start(self, side: Side) -> Future[Reply[int]]:
+        return side.files[self.handle].zerofill_async(self.offset, self.length)
 
 
 @dataclass(frozen=True)
@@ -177,7 +201,7 @@ class Fallocate(OnHandle):
             if allocates:
                 file.allocate(self.offset, end)
 
-        return Plan(file=file, change=change)
+        return Plan(file=file, change=change, touches=(file,) if grows else (), marks=(file,))
 
     def call(self, side: Side) -> Any:
         file = side.files[self.handle]
@@ -200,8 +224,7 @@ class Truncate(OnHandle):
         return Plan(
             file=file,
             change=lambda: file.truncate(self.size),
-            touches=self.size < file.size
-            or (self.size > file.size and volume.promises.growing_times),
+            touches=touched_by_truncate(volume, file, self.size),
         )
 
     def call(self, side: Side) -> Any:
@@ -296,7 +319,7 @@ class Copy(Step):
             value=len(data),
             file=target.file if data else None,
             change=partial(target.file.overwrite, self.target_offset, data),
-            touches=bool(data),
+            touches=(target.file,) if data else (),
         )
 
     def call(self, side: Side) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from glupy.testing.fuzz.model import Handle, VolumeModel
 from glupy.testing.fuzz.side import Side
-from glupy.testing.fuzz.steps.base import Plan, Step, opened
+from glupy.testing.fuzz.steps.base import Plan, Step, opened, touched_by_truncate
 from glupy.testing.gfapi import Reply
 
 
@@ -27,15 +27,16 @@ class Create(Step):
         if there is not None and self.flags & os.O_EXCL:
             return Plan(errno.EEXIST)
 
+        file = there or volume.new_file()
+        truncates = there is None or self.flags & os.O_TRUNC
+
         def change() -> None:
-            file = there
-            if file is None:
-                file = volume.names[self.name] = volume.new_file()
-            elif self.flags & os.O_TRUNC:
+            volume.names[self.name] = file
+            if truncates:
                 file.truncate(0)
             volume.handles[self.handle] = Handle(file, self.flags)
 
-        return Plan(change=change)
+        return Plan(change=change, touches=(file,) if truncates else ())
 
     def call(self, side: Side) -> None:
         side.files[self.handle] = side.client(self.handle).creat("/" + self.name, self.flags)
@@ -57,7 +58,7 @@ class Open(Step):
                 file.truncate(0)
             volume.handles[self.handle] = Handle(file, self.flags)
 
-        return Plan(change=change)
+        return Plan(change=change, touches=(file,) if self.flags & os.O_TRUNC else ())
 
     @property
     def modifies(self) -> bool:
@@ -173,8 +174,7 @@ class TruncatePath(Step):
         file = volume.names.get(self.name)
         if file is None:
             return Plan(errno.ENOENT)
-        shrinks, grows = self.size < file.size, self.size > file.size
-        touches = shrinks or (grows and volume.promises.growing_times)
+        touches = touched_by_truncate(volume, file, self.size)
         return Plan(file=file, change=lambda: file.truncate(self.size), touches=touches)
 
     def call(self, side: Side) -> None:

@@ -21,10 +21,12 @@ class Age(OnHandle):
         file = self.opened(volume).file
 
         def change() -> None:
-            file.times = None
-            file.since.pop("mtime", None)
+            file.times.pop("mtime", None)
+            file.since["mtime"] = LONG_AGO
+            if volume.promises.set_times:
+                file.until["mtime"] = LONG_AGO
 
-        return Plan(change=change)
+        return Plan(change=change, marks=(file,))
 
     def call(self, side: Side) -> None:
         side.files[self.handle].futimens(LONG_AGO, LONG_AGO)

@@ -47,7 +47,7 @@ class AnonymousWrite(Step):
         if file is None:
             return Plan(errno.ENOENT)
         change = partial(file.put, self.offset, pattern(self.seed, self.length))
-        return Plan(value=self.length, file=file, change=change, touches=True)
+        return Plan(value=self.length, file=file, change=change, touches=(file,))
 
     def call(self, side: Side) -> int:
         with side.client(self.client).find("/" + self.name) as found:

@@ -1,13 +1,43 @@
-"""Calls on extended attributes."""
+"""Calls on extended attributes, by name and by handle."""
 
 import errno
 import os
 from dataclasses import dataclass
 from functools import partial
 
-from glupy.testing.fuzz.model import VolumeModel
+from glupy.testing.fuzz.model import FileModel, VolumeModel
 from glupy.testing.fuzz.side import Side
-from glupy.testing.fuzz.steps.base import Plan, Step
+from glupy.testing.fuzz.steps.base import OnHandle, Plan, Step
+
+USER = "user."
+"""What a key of a user's begins with."""
+_FLAGS = {0: "", os.XATTR_CREATE: ", XATTR_CREATE", os.XATTR_REPLACE: ", XATTR_REPLACE"}
+
+
+def _set(file: FileModel | None, key: str, value: bytes, flags: int) -> Plan:
+    if file is None:
+        return Plan(errno.ENOENT)
+    if flags & os.XATTR_CREATE and key in file.xattrs:
+        return Plan(errno.EEXIST)
+    if flags & os.XATTR_REPLACE and key not in file.xattrs:
+        return Plan(errno.ENODATA)
+    change = partial(file.xattrs.__setitem__, key, value)
+    # Of the value that there is ext4 makes nothing (ext4_xattr_set_handle).
+    marks = (file,) if file.xattrs.get(key) != value else ()
+    return Plan(change=change, marks=marks)
+
+
+def _get(file: FileModel | None, key: str) -> Plan:
+    if file is None:
+        return Plan(errno.ENOENT)
+    return Plan(value=file.xattrs[key]) if key in file.xattrs else Plan(errno.ENODATA)
+
+
+def _remove(file: FileModel | None, key: str) -> Plan:
+    plan = _get(file, key)
+    if plan.errno or file is None:
+        return plan
+    return Plan(change=partial(file.xattrs.pop, key), marks=(file,))
 
 
 @dataclass(frozen=True)
@@ -21,33 +51,14 @@ class Setxattr(Step):
     flags: int = 0
 
     def plan(self, volume: VolumeModel) -> Plan:
-        file = volume.names.get(self.name)
-        if file is None:
-            return Plan(errno.ENOENT)
-        if self.flags & os.XATTR_CREATE and self.key in file.xattrs:
-            return Plan(errno.EEXIST)
-        if self.flags & os.XATTR_REPLACE and self.key not in file.xattrs:
-            return Plan(errno.ENODATA)
-        change = partial(file.xattrs.__setitem__, self.key, self.value)
-        # Of the value that there is ext4 makes nothing (ext4_xattr_set_handle).
-        marks = (file,) if file.xattrs.get(self.key) != self.value else ()
-        return Plan(change=change, marks=marks)
+        return _set(volume.names.get(self.name), self.key, self.value, self.flags)
 
     def call(self, side: Side) -> None:
         client = side.client(self.client)
         client.setxattr("/" + self.name, self.key, self.value, self.flags)
 
     def arguments(self) -> str:
-        how = {0: "", os.XATTR_CREATE: ", XATTR_CREATE", os.XATTR_REPLACE: ", XATTR_REPLACE"}
-        return f"name {self.name}, {self.key}={self.value!r}{how[self.flags]}"
-
-
-def _missing(volume: VolumeModel, name: str, key: str) -> int:
-    """The errno of a file that is not there, or has no such xattr; 0: it has."""
-    file = volume.names.get(name)
-    if file is None:
-        return errno.ENOENT
-    return 0 if key in file.xattrs else errno.ENODATA
+        return f"name {self.name}, {self.key}={self.value!r}{_FLAGS[self.flags]}"
 
 
 @dataclass(frozen=True)
@@ -59,10 +70,7 @@ class Getxattr(Step):
     key: str
 
     def plan(self, volume: VolumeModel) -> Plan:
-        if missing := _missing(volume, self.name, self.key):
-            return Plan(missing)
-        file = volume.names[self.name]
-        return Plan(value=file.xattrs[self.key])
+        return _get(volume.names.get(self.name), self.key)
 
     def call(self, side: Side) -> bytes:
         return side.client(self.client).getxattr("/" + self.name, self.key)
@@ -75,10 +83,68 @@ class Removexattr(Step):
     key: str
 
     def plan(self, volume: VolumeModel) -> Plan:
-        if missing := _missing(volume, self.name, self.key):
-            return Plan(missing)
-        file = volume.names[self.name]
-        return Plan(change=partial(file.xattrs.pop, self.key), marks=(file,))
+        return _remove(volume.names.get(self.name), self.key)
 
     def call(self, side: Side) -> None:
         side.client(self.client).removexattr("/" + self.name, self.key)
+
+
+@dataclass(frozen=True)
+class Fsetxattr(OnHandle):
+    takes_space = True
+
+    handle: int
+    key: str
+    value: bytes
+    flags: int = 0
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return _set(self.opened(volume).file, self.key, self.value, self.flags)
+
+    def call(self, side: Side) -> None:
+        side.files[self.handle].fsetxattr(self.key, self.value, self.flags)
+
+    def arguments(self) -> str:
+        return f"handle {self.handle}, {self.key}={self.value!r}{_FLAGS[self.flags]}"
+
+
+@dataclass(frozen=True)
+class Fgetxattr(OnHandle):
+    modifies = False
+
+    handle: int
+    key: str
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return _get(self.opened(volume).file, self.key)
+
+    def call(self, side: Side) -> bytes:
+        return side.files[self.handle].fgetxattr(self.key)
+
+
+@dataclass(frozen=True)
+class Flistxattr(OnHandle):
+    """A user's keys, in order."""
+
+    modifies = False
+
+    handle: int
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return Plan(value=sorted(self.opened(volume).file.xattrs))
+
+    def call(self, side: Side) -> list[str]:
+        keys = side.files[self.handle].flistxattr()
+        return sorted(key for key in keys if key.startswith(USER))
+
+
+@dataclass(frozen=True)
+class Fremovexattr(OnHandle):
+    handle: int
+    key: str
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return _remove(self.opened(volume).file, self.key)
+
+    def call(self, side: Side) -> None:
+        side.files[self.handle].fremovexattr(self.key)
