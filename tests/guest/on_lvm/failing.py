@@ -36,16 +36,27 @@ pytestmark = pytest.mark.allow_log(*REFUSED, FAILS, r"lvchange --refresh")
 
 @contextlib.contextmanager
 def failing(volume: Path, target: str = "error") -> Iterator[None]:
-    """The volume's table is another one, of one target or more, as long as the block runs."""
+    """The volume's table is another one as long as the block runs; or it is `removed`, by force."""
     forgotten(volume)
-    command("dmsetup", "suspend", volume)
-    size = int(command("blockdev", "--getsz", volume))
-    command("dmsetup", "load", volume, "--table", target_of(volume, target, size))
-    command("dmsetup", "resume", volume)
+    if target == "removed":
+        remove(volume)
+    else:
+        command("dmsetup", "suspend", volume)
+        size = int(command("blockdev", "--getsz", volume))
+        command("dmsetup", "load", volume, "--table", target_of(volume, target, size))
+        command("dmsetup", "resume", volume)
     try:
         yield
     finally:
         command("lvchange", "--refresh", f"{GROUP}/{volume.name}")
+
+
+def remove(volume: Path) -> None:
+    """LVM itself removes nothing that is open. dmsetup leaves a name, and a table that fails."""
+    done = subprocess.run(
+        ["dmsetup", "remove", "--force", volume], capture_output=True, check=False
+    )
+    assert b"busy" in done.stderr, done
 
 
 def target_of(volume: Path, target: str, size: int) -> str:
@@ -94,18 +105,19 @@ def test_a_device_that_fails(
     group: str, make_brick: MakeBrick, connect: Connect, brick_dir: Path
 ) -> None:
     """EIO to who uses that file, and one line; the brick lives, and other files do. Once the device
-    is back, so is the file, and what is discarded is freed again."""
+    is back, so is the file, and what is discarded is freed again. One goes while it is open.
+    """
     folder = brick_dir / "brick"
     brick, client = serving(make_brick, connect, folder)
     for name, kind in ("/k", "lv"), ("/n", "thin"), ("/other", "thin"):
         make(client, name, kind)
     with client.open("/other") as other:
-        for told, name in enumerate(["/k", "/n"], 1):
+        for told, (name, target) in enumerate([("/k", "error"), ("/n", "removed")], 1):
             volume = device(folder / name[1:])
             with client.open(name) as file, client.open(name) as last:
                 assert file.pread(2, 0).value == name.encode()
                 file.fsync()
-                with failing(volume):
+                with failing(volume, target):
                     last.pwrite(b"lost" * KIB, 16 * KIB)
                     fails(file, reads=True)
                     other.pwrite(b"still", 0)
@@ -150,8 +162,7 @@ def test_a_disk_that_takes_no_writes(
 def test_a_volume_that_is_removed_by_force(
     group: str, make_brick: MakeBrick, connect: Connect, brick_dir: Path, kind: str
 ) -> None:
-    """LVM itself removes nothing that is open. dmsetup does, and what it leaves is no volume to a
-    brick that starts then."""
+    """What is left of it is no volume to a brick that starts then."""
     folder = brick_dir / "brick"
     brick, client = serving(make_brick, connect, folder)
     make(client, "/f", kind)
@@ -161,7 +172,7 @@ def test_a_volume_that_is_removed_by_force(
         done = subprocess.run([*words, f"{GROUP}/{volume.name}"], capture_output=True, check=False)
         assert b"in use" in done.stderr
     forgotten(volume)
-    subprocess.run(["dmsetup", "remove", "--force", volume], capture_output=True, check=False)
+    remove(volume)
     with client.open("/f") as file:
         fails(file, reads=True)
     client.close()

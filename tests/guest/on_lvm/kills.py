@@ -254,9 +254,8 @@ def test_a_resize_that_outlives_a_killed_brick(
     late.chmod(0o755)
     monkeypatch.setenv("PATH", f"{late.parent}:{os.environ['PATH']}")
     machine = Machine(make_brick, connect, brick_dir)
-    begun.touch()
-    prepared(machine, TAIL_AT + MIB)
-    begun.unlink()
+    write(machine.client, "/f", DATA)
+    machine.client.setxattr("/f", KEY, b"thin:%d" % (TAIL_AT + MIB))
     machine.killed_during(
         lambda client: client.truncate("/f", MIB), lambda: wait_until(begun.exists)
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from glupy.testing.fuzz import giving_back
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from pybd.pools.lvm import LvmPool
@@ -41,13 +42,17 @@ from .volumes import (
 
 @pytest.mark.allow_log(r"error=Invalid argument", r"errno=22")
 def test_machine_on_a_thin_volume(thin: Client, times: int) -> None:
-    search(thin, b"thin", ON_THIN, 6 * times)
+    before = used_of_pool()
+    search(thin, b"thin", ON_THIN, 6 * times, giving_back(used_of_pool, CHUNK))
     with thin.open("/a") as file:  # where its chunks are, it cannot tell
         file.ftruncate(5000)
         assert file.lseek(1000, os.SEEK_DATA) == 1000
         assert file.lseek(1000, os.SEEK_HOLE) == 5000
         for whence in os.SEEK_DATA, os.SEEK_HOLE:
             refuses(errno.ENXIO, partial(file.lseek, 5000, whence))
+    thin.unlink("/a")
+    wait_until(lambda: not volumes())
+    assert used_of_pool() == before
 
 
 def test_thin_space_comes_back(thin: Client, brick_dir: Path) -> None:
@@ -131,7 +136,6 @@ def test_a_thin_pool_without_space(thin: Client) -> None:
         assert file.pread(3, 20 * MIB).value == b"new"
 
 
-@pytest.mark.long
 def test_clone_snapshot_and_merge(thin: Client, brick_dir: Path) -> None:
     first = random.Random(2).randbytes(2 * MIB)
     write(thin, "/f", first)
@@ -157,9 +161,10 @@ def test_clone_snapshot_and_merge(thin: Client, brick_dir: Path) -> None:
     refuses(errno.ENOENT, lambda: thin.stat("/snap"))
     wait_until(lambda: len(volumes()) == 2)
     assert int(thin.getxattr("/", "volume.caps")) == 1 | 2 | 4 | 8 | 0x20
-    thin.removexattr("/clone", KEY)
-    assert read(thin, "/clone") == bytes(MIB) + first[MIB:] + bytes(3 * MIB)
+    thin.removexattr("/f", KEY)
+    assert read(thin, "/f") == (brick_dir / "f").read_bytes() == first + bytes(7 * MIB)
     assert len(volumes()) == 1
+    assert read(thin, "/clone") == bytes(MIB) + first[MIB:] + bytes(3 * MIB)
 
 
 @pytest.mark.long
