@@ -1,5 +1,6 @@
 """What tests of mapped files do and look at."""
 
+import contextlib
 import errno
 import os
 import time
@@ -23,6 +24,15 @@ SLOW = str(Path(__file__).parents[2] / "xlators" / "examples" / "slow.py") + ":S
 
 def devices(pool: Path) -> list[Path]:
     return sorted(pool.iterdir())
+
+
+def held(pool: Path) -> int:
+    """How many bytes the devices of a pool have. One may go meanwhile."""
+    blocks = 0
+    for each in devices(pool):
+        with contextlib.suppress(FileNotFoundError):
+            blocks += each.stat().st_blocks
+    return blocks * 512
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -18,11 +18,11 @@ from glupy.testing.fuzz import (
 )
 from glupy.testing.gfapi import Client
 
-from .mapped import devices
+from .mapped import held
 
 SEED = random.randrange(1 << 32)
 # Stock brick processes log each fop that is refused.
-pytestmark = pytest.mark.allow_log(r"error=", r"posix_handle_pair.*(No data available|File exists)")
+pytestmark = pytest.mark.allow_log(r"error=", r"posix_f?handle_pair.*(No data available|File exists)")
 
 
 @pytest.fixture
@@ -34,9 +34,7 @@ def bd_options() -> dict[str, str]:
 def search(client: Client, pool: Path, leaf: str) -> Search:
     promises = mapped(behind_rpc(of_posix(GFAPI) if leaf == "posix" else GFAPI))
     # What a device keeps is a block for its tag.
-    gives_back = giving_back(
-        lambda: sum(each.stat().st_blocks * 512 for each in devices(pool)), promises.block_size
-    )
+    gives_back = giving_back(lambda: held(pool), promises.block_size)
     return Search(ground_of([client], promises), rules=[gives_back, *RULES])
 
 
