@@ -227,7 +227,8 @@ class Remembering(Translator):
         everywhere = len(self.everywhere)  # contexts go without the garbage collector
         gc.collect()
         counts = {"alive": len(self.alive), "inodes": len(self._inode_contexts)}
-        return {**self.seen, **counts, "everywhere": everywhere}
+        translators = sum(isinstance(each, Translator) for each in gc.get_objects())
+        return {**self.seen, **counts, "everywhere": everywhere, "translators": translators}
 
 
 class Starter(Translator):
