@@ -189,6 +189,12 @@ DEFECTS = {
         "mtime was not set",
         ["old_times"],
     ),
+    "shard-utimens": Defect(
+        "shard:pyposix",
+        [Create(0, "a"), Age(0), Fstat(0)],
+        "which was set to 1000000000000000000",
+        ["set_times"],
+    ),
     "shard-write-only": Defect(
         "shard:pyposix",
         [Create(0, "a"), Close(0), Open(0, "a", os.O_WRONLY), Read(0, 0, 1)],
@@ -199,6 +205,15 @@ DEFECTS = {
         "shard:pyposix",
         [Create(0, "a"), Unlink(0, "a"), Truncate(0, 1)],
         "ENOENT, where success is right",
+    ),
+    "posix-unlink": Defect(
+        "posix", [Unlink(0, "c")], "it succeeded on a store that is read-only", faults=["readonly"]
+    ),
+    "client-copies": Defect(
+        "posix",
+        [Create(0, "a"), Write(0, 0, 2, 1), Copy(0, 1, 0, 2, 1)],
+        "a: byte 2 is 0x02, not 0x03",
+        ["source_offsets"],
     ),
     "server-fsetattr": Defect(
         "posix",

@@ -24,7 +24,7 @@ from glupy.testing import strategies
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.model import FileModel
 from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner
-from glupy.testing.strategies import BOUNDARIES, KIB, create_flags, deltas, open_flags
+from glupy.testing.strategies import BOUNDARIES, KIB, MIB, create_flags, deltas, open_flags
 
 NAMES = "a", "b", "c"
 HANDLES = 3
@@ -85,6 +85,8 @@ places = (
 AROUND = 0, 4 * KIB, -4 * KIB
 WHOLE = 0
 """The length of a whole shard or stripe: as far as the target's last boundary of its own is."""
+LONGEST = 16 * MIB
+"""No range is longer, however large a shard is."""
 lengths = strategies.lengths() | st.just(WHOLE)
 names = strategies.names(len(NAMES))
 which = st.integers(0, HANDLES - 1)
@@ -224,7 +226,7 @@ class SequenceMachine(RuleBasedStateMachine):
         return offset, length
 
     def _length(self, length: int) -> int:
-        return length or max(self.runner.ground.boundaries, default=1)
+        return length or min(max(self.runner.ground.boundaries, default=1), LONGEST)
 
     def _range_by_name(self, name: str, place: Place, length: int) -> tuple[int, int]:
         file = self.runner.volume.names.get(name)
@@ -345,7 +347,7 @@ class DataRules(SequenceMachine):
     def write_all(self, handle: int, seed: int) -> None:
         """Over all there is: then what goes wrong anywhere in a file shows. Whoever else has it
         open looks at it before and after that."""
-        length = max(self._file(handle).size, 64 * KIB)
+        length = min(max(self._file(handle).size, 64 * KIB), LONGEST)
         length -= length % ALIGNED if self._is_direct(handle) else 0
         others = [each for each in self._open_as(handle) if each != handle]
         others = [each for each in others if not self._is_direct(each)]

@@ -35,6 +35,8 @@ class Together(Step):
                 raise NotOpenError(f"handle {part.handle} is not open for that")
             if isinstance(part, Read) and part.offset + part.length > opened.file.size:
                 raise NotOpenError("where that read ends depends on which call is first")
+        if self.first.opened(volume).file is not self.second.opened(volume).file:
+            raise NotOpenError("those are two files")
         plans = [part.plan(volume) for part in self.calls]
 
         def change() -> None:
