@@ -4,11 +4,12 @@
 ...     finding = Search(ground).run(examples=1000, seed=0)
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from glupy.testing.fuzz.faults import FAULTS, FaultError
-from glupy.testing.fuzz.machine import RULES, DataRules, NameRules, Search, XattrRules
 from glupy.testing.fuzz.model import FileModel, Promises
 from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner, replay
-from glupy.testing.fuzz.space import giving_back
 from glupy.testing.fuzz.targets import (
     GFAPI,
     TargetError,
@@ -18,6 +19,10 @@ from glupy.testing.fuzz.targets import (
     of_posix,
     open_target,
 )
+
+if TYPE_CHECKING:
+    from glupy.testing.fuzz.machine import RULES, DataRules, NameRules, Search, XattrRules
+    from glupy.testing.fuzz.space import giving_back
 
 __all__ = [
     "FAULTS",
@@ -43,3 +48,11 @@ __all__ = [
     "open_target",
     "replay",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What makes sequences up needs Hypothesis; what does them again does not."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = "space" if name == "giving_back" else "machine"
+    return getattr(import_module(f"glupy.testing.fuzz.{room}"), name)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import traceback
 from collections.abc import Collection, Sequence
 
 import volfiles
@@ -25,10 +26,11 @@ def main(
 
     ``promised`` are names of `Promises` that are asserted, whatever the target says of them.
 
-    Return 0 if nothing is wrong, 1 if something is (the last line says what), 2 if it cannot run.
+    Return 0 if nothing is wrong, 1 if something is (the last line says what), 2 if it cannot run,
+    whatever the reason is.
     """
-    (target,) = arguments
     try:
+        (target,) = arguments
         with open_target(target, inserts=inserts, faults=faults, over_rpc=over_rpc) as ground:
             kept = {name: getattr(Promises(), name) for name in promised}
             ground.promises = dataclasses.replace(ground.promises, **kept)
@@ -38,6 +40,9 @@ def main(
                 return _show(steps, Runner(ground, other))
     except TargetError as error:
         print(error, file=sys.stderr)
+        return 2
+    except Exception:  # Python's own status of that would be 1
+        traceback.print_exc()
         return 2
 
 

@@ -21,8 +21,12 @@ Usage: {name} [TARGET]; exits 0 if nothing is wrong there, 1 if something is, 2 
 
 {imports}
 
-from glupy.testing.fuzz.replay import main
-from glupy.testing.fuzz.steps import {names}
+try:
+    from glupy.testing.fuzz.replay import main
+    from glupy.testing.fuzz.steps import {names}
+except ImportError as error:
+    print(f"{{error}}: is there no glupy for {{sys.executable}}?", file=sys.stderr)
+    sys.exit(2)
 
 STEPS = [
 {steps}
