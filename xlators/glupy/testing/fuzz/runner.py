@@ -419,11 +419,16 @@ class Runner:
             file.handle = f"{gfid[:2]}/{gfid[2:4]}/{gfid}"
 
     def _compare(self, step: Step, plan: Plan, ours: Outcome, theirs: Outcome) -> None:
-        if isinstance(step, steps.Seek) and plan.errno <= 0:
-            return  # where holes are a file system decides
-        if ours.errno != theirs.errno:
+        if ours.errno != theirs.errno and plan.errno >= 0:
             raise Mismatch(f"{ours}, the other: {theirs}")
-        if ours.errno:
+        if ours.errno or theirs.errno:
+            return
+        if isinstance(step, steps.Seek):
+            # Where holes are a file system decides, but not where there is data.
+            file = self.volume.handles[step.handle].file
+            for each in ours, theirs:
+                if wrong := step.wrong(file, int(each.value)):  # type: ignore[call-overload]
+                    raise Mismatch(f"{ours}, the other: {theirs}: {wrong}")
             return
         reads_on = any(self._reads_on(step, plan, each) for each in (ours, theirs))
         if plan.value is not None and ours.value != theirs.value and not reads_on:
