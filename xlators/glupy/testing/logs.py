@@ -88,6 +88,15 @@ class LogChecker:
         """Records that may appear."""
         self._allowed += map(re.compile, patterns)
 
+    def unexpected(self, text: str) -> list[str]:
+        """The bad records of a log that nobody has declared."""
+        declared = self._expected + self._allowed
+        return [
+            record.text
+            for record in records(text)
+            if record.bad and not any(pattern.search(record.text) for pattern in declared)
+        ]
+
     def problems(self) -> list[str]:
         """What is wrong, a text each, headed by the log's path; nothing wrong is an empty list."""
         problems = []
@@ -96,9 +105,7 @@ class LogChecker:
             text = path.read_text(errors="replace") if path.exists() else ""
             for record in records(text):
                 missing = [pattern for pattern in missing if not pattern.search(record.text)]
-                declared = self._expected + self._allowed
-                if record.bad and not any(pattern.search(record.text) for pattern in declared):
-                    problems.append(f"{path}:\n{record.text}")
+            problems += [f"{path}:\n{record}" for record in self.unexpected(text)]
         logs = ", ".join(map(str, self._paths)) or "no log at all"
         problems += [f"{logs}: no record has {pattern.pattern!r}" for pattern in missing]
         return problems
