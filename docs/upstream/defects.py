@@ -7,23 +7,36 @@ Without NAME it lists them. Does the calls on the target of `glupy fuzz` in whic
 there is another one. Exits 1 if something is wrong there, 0 if nothing is, 2 if it cannot run.
 """
 
+import errno
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
+import volfiles
+from glupy import stores
 from glupy.testing.fuzz import steps
+from glupy.testing.fuzz.model import VolumeModel
 from glupy.testing.fuzz.replay import main
+from glupy.testing.fuzz.side import Side
 from glupy.testing.fuzz.steps import (
     Age,
+    AsInternal,
     Close,
     Copy,
     Create,
     Discard,
+    Fallocate,
     Fstat,
     Inject,
+    Kill,
     Link,
     Open,
+    Plan,
     Read,
     Rename,
     Seek,
@@ -37,15 +50,30 @@ from glupy.testing.fuzz.steps import (
     Zerofill,
 )
 from glupy.testing.gfapi import files
+from glupy.testing.processes import Brick, FuseMount, ProcessError
 
 MIB = 1 << 20
+PUT = "features/glupy", {"module": f"{Path(__file__).resolve().with_name('put.py')}:CreateByPut"}
+
+
+@dataclass(frozen=True)
+class StatRoot(Step):
+    """A stat of ``/`` where there is no brick."""
+
+    modifies = False
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return Plan(errno.ENOTCONN)
+
+    def call(self, side: Side) -> None:
+        side.client(0).stat("/")
 
 
 class Defect(NamedTuple):
     """Calls on a target, and what is wrong then.
 
-    ``promised`` is what the target does not promise (`Promises`), but should; ``faults`` are those
-    of `glupy fuzz`.
+    ``target`` is one of `glupy fuzz`, or of `target_of`. ``promised`` is what it does not promise
+    (`Promises`), but should; ``faults`` are those of `glupy fuzz`, and ``inserts``, too.
     """
 
     target: str
@@ -53,6 +81,36 @@ class Defect(NamedTuple):
     wrong: str
     promised: Sequence[str] = ()
     faults: Sequence[str] = ()
+    inserts: Sequence[volfiles.Insert] = ()
+
+
+@contextmanager
+def target_of(text: str) -> Iterator[str]:
+    """Set up what `glupy fuzz` has no recipe for, over a brick: ``mount``, or ``client:TYPE,…``."""
+    kind, _, types = text.partition(":")
+    if kind not in ("client", "mount"):
+        yield text
+        return
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
+        folder = Path(made)
+        with (
+            stores.store(folder / "image", 1 << 30, folder / "store") as store,
+            ExitStack() as stack,
+        ):
+            socket = folder / "socket"
+            brick = Brick(
+                volfiles.brick(store.folder, leaf="posix", socket=socket), folder / "brick"
+            )
+            stack.enter_context(brick)
+            graph = brick.client_graph(inserts=[(each, {}) for each in types.split(",") if each])
+            if kind == "client":
+                volfile = folder / "client.vol"
+                graph.write(volfile)
+                yield str(volfile)
+            else:
+                (mountpoint := folder / "mnt").mkdir()
+                stack.enter_context(FuseMount(graph, mountpoint, folder / "mount"))
+                yield f"dir:{mountpoint}"
 
 
 DEFECTS = {
@@ -82,6 +140,24 @@ DEFECTS = {
         ],
         "ENOENT, where success is right",
         ["replaced"],
+    ),
+    "posix-full-discard": Defect(
+        "posix",
+        [
+            *(AsInternal(on=True), Create(0, "a"), Write(0, 0, 4096, 1), AsInternal(on=False)),
+            Discard(0, 0, 4096),
+        ],
+        "ENOSPC, where success is right",
+        faults=["full"],
+    ),
+    "posix-full-fallocate": Defect(
+        "posix",
+        [AsInternal(on=True), Create(0, "a"), Fallocate(0, 0, 64 * MIB, keep_size=True)],
+        "blocks of 512 bytes, not 0 to 16",
+        faults=["full"],
+    ),
+    "posix-put": Defect(
+        "posix", [Create(0, "a")], "ENODATA, where success is right", inserts=[PUT]
     ),
     "replicate-copies": Defect(
         "replicate:3:pyposix",
@@ -201,6 +277,22 @@ DEFECTS = {
         "it succeeded, where EBADF is right",
         ["checked_flags"],
     ),
+    "shard-first-read": Defect(
+        "client:features/shard",
+        [Create(0, "a"), Truncate(0, 1), Read(0, 0, 100)],
+        "100 bytes from 0 on, not 1",
+    ),
+    "shard-full-unlink": Defect(
+        "shard:pyposix",
+        [
+            *(AsInternal(on=True), Create(0, "a")),
+            *(Write(0, n * MIB, 1 << n // 2, 1) for n in range(40, 23, -1)),  # to the last block
+            *(AsInternal(on=False), Close(0), Unlink(0, "a")),
+        ],
+        "ENOSPC, where success is right",
+        ["refused_when_full"],
+        ["full"],
+    ),
     "shard-unlink": Defect(
         "shard:pyposix",
         [Create(0, "a"), Unlink(0, "a"), Truncate(0, 1)],
@@ -251,14 +343,63 @@ DEFECTS = {
         "afterwards: size 0, not 1",
         ["old_sizes"],
     ),
+    "md-cache-replaced": Defect(
+        "client:performance/md-cache",
+        [
+            *(Create(0, "a"), Create(1, "c"), Link(0, "c", "b"), Rename(0, "a", "c")),
+            Stat(0, "b"),
+        ],
+        "2 links, not 1",
+        ["links"],
+    ),
+    "write-behind-flags": Defect(
+        "client:performance/write-behind",
+        [Create(0, "a"), Close(0), Open(0, "a", os.O_RDONLY), Write(0, 0, 1, 1)],
+        "it succeeded, where EBADF is right",
+        ["checked_flags"],
+    ),
+    "write-behind-read": Defect(
+        "client:performance/write-behind",
+        [
+            *(Create(0, "a"), Write(0, 0, 4096, 1)),
+            # Who comes first is a matter of luck.
+            *[Write(0, 4096, MIB, 1), Read(0, 0, 4096), Truncate(0, 4096)] * 30,
+        ],
+        ", not 1052672",
+        ["old_sizes"],
+    ),
+    "gfapi-stat": Defect(
+        "pyposix", [Kill(), StatRoot()], "it succeeded, where ENOTCONN is right", faults=["kill"]
+    ),
+    "fuse-nameless": Defect(
+        "mount",
+        [Create(0, "a"), Unlink(0, "a"), Age(0)],
+        "ESTALE, where success is right",
+        ["nameless"],
+    ),
 }
 
+
+def run(name: str, target: str | None = None) -> int:
+    """Show it, and return the exit status."""
+    defect = DEFECTS[name]
+    steps.base.PATIENCE = files.ANSWER_TIMEOUT = 10
+    with target_of(target or defect.target) as opened:
+        return main(
+            defect.steps,
+            [opened],
+            inserts=defect.inserts,
+            faults=defect.faults,
+            promised=defect.promised,
+        )
+
+
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] not in DEFECTS:
+    if len(sys.argv) not in (2, 3) or sys.argv[1] not in DEFECTS:
         print("NAME is one of", *DEFECTS)
         sys.exit(2)
-    steps.base.PATIENCE = files.ANSWER_TIMEOUT = 10
-    defect = DEFECTS[arguments[0]]
-    target = arguments[1:] or [defect.target]
-    sys.exit(main(defect.steps, target, faults=defect.faults, promised=defect.promised))
+    try:
+        sys.exit(run(*sys.argv[1:]))
+    except (ProcessError, stores.StoreError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
