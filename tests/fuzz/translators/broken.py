@@ -35,6 +35,12 @@ class RemovesNothing(Translator):
         return fops.Unlink(Iatt(), Iatt())
 
 
+class SyncComplains(Translator):
+    def fsync(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
+        self.log.error("a sync is not what it was")
+        return PASS
+
+
 class StartsOnce(Translator):
     def init(self) -> None:
         marker = Path(self.child.options["directory"]).with_name("started")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,8 @@ class RenameKeepsTheOldName(Translator):
             path=newloc.path, name=newloc.name, inode=oldloc.inode, parent=newloc.parent, gfid=gfid
         )
         target = Loc(path=oldloc.path, name=oldloc.name, parent=oldloc.parent, inode=oldloc.inode)
-        await self.child.link(source, target)
+        with suppress(FileExistsError):  # both were names of one file
+            await self.child.link(source, target)
         return done
 
 
@@ -355,17 +357,18 @@ def handle_of(translator: Translator, inode: Inode) -> Path:
 
 
 class HandlesStayBehind(Translator):
-    """A name that goes leaves the file's handle."""
+    """The last name that goes leaves the file's handle."""
 
     async def unlink(self, frame: Frame, loc: Loc, flags: int, xdata: Any) -> Any:
         assert loc.inode is not None
         handle = handle_of(self, loc.inode)
+        if handle.stat().st_nlink > 2:
+            return await self.child.unlink(loc, flags, xdata)
         kept = handle.with_name(f"{handle.name}-kept")
         kept.hardlink_to(handle)
-        try:
-            return await self.child.unlink(loc, flags, xdata)
-        finally:
-            kept.rename(handle)
+        done = await self.child.unlink(loc, flags, xdata)
+        kept.rename(handle)
+        return done
 
 
 class WritesKeepCtime(Translator):
