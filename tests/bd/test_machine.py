@@ -22,7 +22,9 @@ from .mapped import held
 
 SEED = random.randrange(1 << 32)
 # Stock brick processes log each fop that is refused.
-pytestmark = pytest.mark.allow_log(r"error=", r"posix_f?handle_pair.*(No data available|File exists)")
+pytestmark = pytest.mark.allow_log(
+    r"error=", r"posix_f?handle_pair.*(No data available|File exists)"
+)
 
 
 @pytest.fixture

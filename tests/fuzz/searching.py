@@ -25,12 +25,13 @@ def searched(
     fault: str | None = None,
     examples: int,
     faults: Sequence[str] = (),
+    over_rpc: bool = False,
     against: str | None = None,
     seed: int = 1,
 ) -> Search:
     """Search until something is found; it is left as it is."""
     inserts = [above(fault)] if fault else []
-    with open_target(target, inserts=inserts, faults=faults) as ground:
+    with open_target(target, inserts=inserts, faults=faults, over_rpc=over_rpc) as ground:
         if against is None:
             search = Search(ground)
             search.run(examples=examples, seed=seed, shrink=False)

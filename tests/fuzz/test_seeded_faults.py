@@ -4,6 +4,7 @@ import random
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ FAULTS = {
     "DiscardTellsWhatWasBefore": rf"afterwards: (mtime|ctime|{BLOCKS})",
     "DiscardAcceptsNothing": "it succeeded, where EINVAL is right",
     "ReadsAreStaleAfterADiscard": KEPT,
+    "SecondClientReadsStale": rf"{CUT}|{KEPT}|byte \d+ is 0x\w\w, not 0x",
     "FallocateForgetsKeepSize": SIZE,
     "FallocateZeroes": rf"{CUT}|ENXIO, where success is right",
     "ZerofillKeepsTheSize": SIZE,
@@ -44,7 +46,7 @@ FAULTS = {
     "SetxattrSaysAnotherErrno": "EPERM, where EEXIST is right",
     "RenameKeepsTheOldName": "2 links, not 1|names .* not|where ENOENT is right|EEXIST, where",
     "SetxattrForgetsItsFlags": "it succeeded, where (EEXIST|ENODATA) is right",
-    "RemovexattrDoesNothing": "has xattrs|where ENODATA is right|EEXIST, where success is right",
+    "RemovexattrDoesNothing": r"has xattrs|where ENODATA is right|EEXIST, where|^\[.*, not \[",
     "OpenForgetsToTruncate": SIZE,
     "FilesAreLostWithTheirNames": "ENOENT, where success is right|No such file",
     "SeekSeesNoHoles": r"\d+: there is a hole",
@@ -52,12 +54,39 @@ FAULTS = {
     "ZerofillGivesNoAttributes": "the reply has no attributes of before",
     "HandlesStayBehind": "the handle .* outlives its last name",
     "WritesKeepCtime": "ctime",
+    "OpenForgetsToAppend": rf"{SIZE}|byte \d+ is",
+    "DirectWritesLoseTheirLastByte": CUT,
+    "CopiesTakeTheNextBytes": r"^\d+, not \d+$|byte \d+ is",
+    "FsetxattrDoesNothing": r"ENODATA, where success|it succeeded, where|has xattrs|^\[.*, not \[",
+    "FremovexattrDoesNothing": r"has xattrs|where ENODATA is right|EEXIST, where|^\[.*, not \[",
+    "FutimensDoesNothing": "which was set to",
+    "OpenTruncatesWithoutTimes": "(mtime|ctime) was not set",
+    "ReadTellsAnotherFile": "inode",
+    "ReadTellsAnotherType": "is no file's",
+    "RefusedWriteLeavesBlocks": rf"on the brick: {BLOCKS}",
+    "FallocateSetsNoCtime": "ctime was not set",
 }
 """What is wrong then, as the finding has it."""
+WHERE: dict[str, dict[str, Any]] = {
+    "RefusedWriteLeavesBlocks": {"faults": ["full"]},
+    "SecondClientReadsStale": {"over_rpc": True},
+}
+"""What a fault needs to show."""
 EDGES = {"head": "pybd: first edge", "tail": "pybd: last edge"}
 EXAMPLES = 400  # of 50 steps: 20,000
 MOST_CALLS = 20_000
-CHOSEN = random.sample(list(FAULTS), 5)
+OFTEN_SEEN = 5_000
+
+
+def table() -> list[list[str]]:
+    """The rows of the docs: a fault, the calls until it was found, and what was wrong."""
+    _, _, rest = DOCS.read_text().partition("| fault | calls | what was wrong |\n|---|---|---|\n")
+    return [line.strip("| ").split(" | ") for line in rest.partition("\n\n")[0].splitlines()]
+
+
+# What a seed makes depends on which modules are loaded, too: what is rarer is for the long run.
+_often = [name.strip("`") for name, calls, _ in table() if int(calls.replace(",", "")) < OFTEN_SEEN]
+CHOSEN = random.sample([name for name in _often if name in FAULTS], 5)
 
 
 def is_right(name: str, wrong: str) -> bool:
@@ -80,7 +109,7 @@ def check(name: str, search: Search, began: float, capsys: pytest.CaptureFixture
 )
 def test_a_fault_is_found(fault: str, capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
-    search = searched("pyposix", fault=fault, examples=EXAMPLES)
+    search = searched("pyposix", fault=fault, examples=EXAMPLES, **WHERE.get(fault, {}))
     check(f"`{fault}`", search, began, capsys)
 
 
@@ -115,9 +144,7 @@ def test_the_table_in_the_docs() -> None:
     lines = FAULTS_FILE.read_text().splitlines()
     names = [line[6:].partition("(")[0] for line in lines if line.startswith("class ")]
     assert names == list(FAULTS)
-    _, _, table = DOCS.read_text().partition("| fault | calls | what was wrong |\n|---|---|---|\n")
-    rows = [line.strip("| ").split(" | ") for line in table.partition("\n\n")[0].splitlines()]
-    assert [name for name, *_ in rows] == [*(f"`{name}`" for name in names), *EDGES.values()]
-    for name, calls, wrong in rows:
+    assert [name for name, *_ in table()] == [*(f"`{name}`" for name in names), *EDGES.values()]
+    for name, calls, wrong in table():
         assert int(calls.replace(",", "")) <= MOST_CALLS
         assert is_right(name, wrong), name

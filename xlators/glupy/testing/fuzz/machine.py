@@ -492,11 +492,12 @@ class XattrRules(SequenceMachine):
     )
     def xattr(self, client: int, name: str, what: str, key: str, value: bytes, flags: int) -> None:
         name = self._name(name)
+        file = self.runner.volume.names.get(name)
+        if file is not None and (what != "set" or flags):
+            key = self._key(file, key)
         if what == "set":
             self._do(steps.Setxattr(client, name, key, value, flags))
             return
-        if (file := self.runner.volume.names.get(name)) is not None:
-            key = self._key(file, key)
         self._do((steps.Getxattr if what == "get" else steps.Removexattr)(client, name, key))
 
     @on_handle(
