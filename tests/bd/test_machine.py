@@ -35,8 +35,10 @@ def bd_options() -> dict[str, str]:
 @pytest.fixture
 def search(client: Client, pool: Path, leaf: str) -> Search:
     promises = mapped(behind_rpc(of_posix(GFAPI) if leaf == "posix" else GFAPI))
-    # What a device keeps is a block for its tag.
-    gives_back = giving_back(lambda: held(pool), promises.block_size)
+    never = "protocol/server never closes their target: a removed file keeps its space"
+    promises = promises.but(copies=(False, never))
+    # What a device keeps is a block for its tag, and the one that its end is in.
+    gives_back = giving_back(lambda: held(pool), 2 * promises.block_size)
     return Search(ground_of([client], promises), rules=[gives_back, *RULES])
 
 

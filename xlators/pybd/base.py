@@ -228,7 +228,8 @@ class Base(Translator):
         """Remove a file's half device, once it is on the disk that the file is not mapped to it."""
         half = self.identity.half(gfid)
         try:
-            self.sync_stub(gfid)
+            with contextlib.suppress(FileNotFoundError):  # a file without a name
+                self.sync_stub(gfid)
             self.pool.remove(half)
         except OSError as error:
             self.log.warning("device %s is left for later: %s", half, error.strerror)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from pathlib import Path
+from types import CoroutineType
 from typing import Any
 
 from glupy import fops, keys
@@ -50,7 +51,8 @@ class Space(Data, Base):
     ) -> Any:
         async with file.resizing:
             await self.protect(frame, file, fd)
-        return self._discard(frame, file, fd, offset, length, xdata)
+        answer = self._discard(frame, file, fd, offset, length, xdata)
+        return await answer if isinstance(answer, CoroutineType) else answer
 
     def _discard(
         self, frame: Frame, file: File, fd: Fd, offset: int, length: int, xdata: Dict | None

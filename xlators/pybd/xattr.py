@@ -10,7 +10,7 @@ from typing import Any
 from glupy import PASS, Gfid, Pass, fops, keys
 from glupy.views import Dict, Fd, Frame, Inode, Loc
 from pybd import mapping
-from pybd.base import file_of
+from pybd.base import file_of, is_pointer
 from pybd.copies import Copies
 from pybd.device import failed
 from pybd.files import PLAIN, File
@@ -114,15 +114,25 @@ class Xattrs(Copies):
         if inode.gfid:
             file = await self.learn(inode.anonymous_fd())
             if file is not None:
-                if internal:
-                    return
-                raise failed(errno.EEXIST)
+                if not internal:
+                    raise failed(errno.EEXIST)
+                if pid == keys.PID_REBALANCE:
+                    await self._clear(file)
+                return
             if pid == keys.PID_REBALANCE:
                 # It fills the file now. What clients have changed here since it began it gives up
                 # for; what is left of a move before would show where nothing is copied.
                 stub = Stub(self.child, Loc(inode=inode, gfid=gfid), inode.anonymous_fd())
                 await self.empty(stub, (await stub.stat()).ia_size)
         await self.map_file(inode, gfid, wanted, keeps_size=internal)
+
+    async def _clear(self, file: File) -> None:
+        """Take away what a rebalance that was killed has left in a file that one is to fill."""
+        async with file.resizing:
+            device = self.device(file)
+            if file.stub is not None and is_pointer(file.stub.mode):
+                with file.gate.alone():
+                    device.clear(0, file.size)
 
     async def _changed(self, file: File, wind: Awaitable[Any]) -> Any:
         """Xattrs of a mapped file change; the attributes in the reply are to be the file's."""

@@ -2,8 +2,8 @@
 
 They change where it is first, then here, and mark the file that they do. From then on the
 rebalance's own writes are refused, or what it has read before would undo the change, and it gives
-up the move. DHT marks in writes alone, so discards, zerofills and truncates do it here. All of it
-is done in the file's gate, and a rebalance's write has that alone.
+up the move. DHT marks in writes alone, so discards, zerofills and truncates do it here. That is
+done in the file's gate, and a rebalance's write has it alone.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ def protect(frame: Frame, target: Target, iatt: Iatt) -> bool:
 
 def clean(path: bytes, iatt: Iatt) -> None:
     """Before a rebalance fills a file: take away the mark, and what was written here since the last
-    one gave up. Where the file that it moves has holes nothing is copied over that."""
-    if is_linkto(iatt) and xattrs.find(path, keys.DHT_LINKTO) is not None:
+    one gave up. Where the file that it moves has holes nothing is copied over that. The bytes of a
+    mapped file are user/pybd's."""
+    is_moved = is_linkto(iatt) and xattrs.find(path, keys.DHT_LINKTO) is not None
+    if is_moved and xattrs.find(path, keys.BD) is None:
         os.truncate(path, 0)
     with contextlib.suppress(OSError):
         xattrs.remove(path, keys.PROTECT_WRITES)
