@@ -53,7 +53,15 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(
         ("use", name, "--leaf", "gone"): "type 'storage/gone' is not valid or not found",
         ("add", name, "gone"): "type 'user/gone' is not valid or not found",
         ("add", name, "pybd", "-o", pool, "-o", "colour=red"): "user/pybd has no option 'colour'",
-        ("add", name, "pybd", "-o", pool, "-o", "sector-size=100"): "option sector-size: '100' in",
+        (
+            "add",
+            name,
+            "pybd",
+            "-o",
+            pool,
+            "-o",
+            "sector-size=100",
+        ): "sector-size: 100 is below 512",
         (
             "add",
             name,

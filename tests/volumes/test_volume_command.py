@@ -257,7 +257,13 @@ def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path
     )
     volume.stop()
     for words, line in {
-        ("pybd", "-o", "pool=loop:/", "-o", "sector-size=100"): "option sector-size: '100' in",
+        (
+            "pybd",
+            "-o",
+            "pool=loop:/",
+            "-o",
+            "sector-size=100",
+        ): "sector-size: 100 is below 512",
         ("pybd", "-o", "pool=nothing"): "option pool: 'nothing' is not one of",
         ("pybd", *options, "-o", "colour=red"): "user/pybd has no option 'colour'",
         ("nothing",): "type 'user/nothing' is not valid or not found on this machine",
