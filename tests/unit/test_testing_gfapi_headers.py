@@ -16,7 +16,7 @@ LEFT_OUT = {
         glfs_readdir glfs_readdir_r glfs_readdirplus glfs_posix_lock
     """,
     "no fop: what libgfapi itself knows": """
-        glfs_dup glfs_getcwd glfs_from_glfd glfs_get_volfile glfs_get_volumeid
+        glfs_dup glfs_getcwd glfs_from_glfd glfs_get_volumeid
     """,
     "no fop: settings of a process": """
         glfs_caller_specific_init glfs_set_statedump_path glfs_set_xlator_option glfs_sysrq
