@@ -95,7 +95,7 @@ def test_a_sequence_is_left_with_what_it_needs() -> None:
         ("posix", [], 30),
         ("pybd:loop", [], 30),
         ("pybd:loop", ["io"], 30),
-        ("replicate:3:pyposix", ["io"], 30),
+        ("replicate:3:pyposix", ["io"], 10),
         ("disperse:2+1:pyposix", [], 5),
         ("distribute:2:pyposix", [], 5),
         pytest.param("shard:pyposix", [], 5, marks=ASSERTION),

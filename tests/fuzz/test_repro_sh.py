@@ -173,7 +173,8 @@ def lint(script: Path) -> None:
 def run(script: Path, *words: Path | str) -> tuple[int, str]:
     """The exit status, and the last line."""
     command = ["bash", script, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # A client in this process has changed its umask.
+    done = subprocess.run(command, capture_output=True, text=True, check=False, umask=0o022)
     assert done.stderr == ""
     return done.returncode, done.stdout.splitlines()[-1]
 
