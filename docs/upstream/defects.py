@@ -368,6 +368,15 @@ DEFECTS = {
         ", not 1052672",
         ["old_sizes"],
     ),
+    "write-behind-truncate": Defect(
+        "client:performance/write-behind",
+        [
+            Create(0, "a"),
+            *[Write(0, 0, MIB, 1), Truncate(0, MIB + 1), Truncate(0, 0)] * 30,
+        ],
+        "before: size 0, not 1048576",
+        ["old_sizes"],
+    ),
     "gfapi-stat": Defect(
         "pyposix", [Kill(), StatRoot()], "it succeeded, where ENOTCONN is right", faults=["kill"]
     ),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import volfiles
 from glupy.testing.gfapi import Client
 
 from .conftest import MIB
@@ -20,6 +21,13 @@ PATIENCE = 5.0
 # What is refused, a brick logs as an error; pybd says which file it is about.
 REFUSED = r"is not mapped to|(clone|snapshot|merge) fails:", r"error-xlator: .*errno="
 SLOW = str(Path(__file__).parents[2] / "xlators" / "examples" / "slow.py") + ":Slow"
+
+
+def inserted(name: str, **options: str) -> volfiles.Insert:
+    """One of the translators beside this: FILE:CLASS."""
+    file, _, of = name.partition(":")
+    module = Path(__file__).parent / "translators" / f"{file}.py"
+    return "features/glupy", {"module": f"{module}:{of}", **options}
 
 
 def devices(pool: Path) -> list[Path]:

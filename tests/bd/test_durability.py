@@ -20,7 +20,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, ONE_LEAF, REFUSED, devices, refuses, write
+from .mapped import LEAVES, ONE_LEAF, REFUSED, devices, refuses, wait_until, write
 
 SIZE = 32 * MIB
 DATA = b"d" * MIB
@@ -186,6 +186,23 @@ def test_what_says_that_a_file_is_mapped_is_on_the_disk(client: Client, disks: D
         assert KEY not in os.listxattr(brick / "f")
         assert (brick / "f").read_bytes() == DATA
         assert devices(pool) == []
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+@pytest.mark.parametrize("change", ["rename", "unlink"])
+def test_a_device_goes_once_its_file_has_gone_from_the_disk(
+    client: Client, disks: Disks, change: str
+) -> None:
+    """Or a power cut would bring back a file that has lost its bytes."""
+    write(client, "/new", b"new")
+    if change == "rename":
+        client.rename("/new", "/f")
+    else:
+        client.unlink("/f")
+    wait_until(lambda: not devices(disks.pool.folder / "d"))
+    with disks.after_a_power_cut() as (brick, _):
+        found = (brick / "f").read_bytes() if (brick / "f").exists() else None
+    assert found == (b"new" if change == "rename" else None)
 
 
 @pytest.mark.parametrize("leaf", ONE_LEAF)

@@ -18,7 +18,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import ONE_LEAF, devices, fill, read, refuses, write
+from .mapped import ONE_LEAF, devices, fill, inserted, read, refuses, write
 
 # Of the translators above, which log each fop that fails, and of C posix.
 pytestmark = [
@@ -30,9 +30,8 @@ pytestmark = [
     ),
 ]
 
-TRANSLATORS = Path(__file__).parent / "translators"
-PUT = "features/glupy", {"module": f"{TRANSLATORS / 'put.py'}:Put"}
-INSIDE = "features/glupy", {"module": f"{TRANSLATORS / 'inside.py'}:Inside"}
+PUT = inserted("put:Put")
+INSIDE = inserted("inside:Inside")
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, fs/ext4/ext4.h; XFS_IOC_GOINGDOWN
 _NO_FLUSH = 2

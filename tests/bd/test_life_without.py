@@ -17,11 +17,10 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect, MakeBrick
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, read, refuses, wait_until, write
+from .mapped import LEAVES, inserted, read, refuses, wait_until, write
 
-TRANSLATORS = Path(__file__).parent / "translators"
-PUT = "features/glupy", {"module": f"{TRANSLATORS / 'put.py'}:Put"}
-UNOPENED = "features/glupy", {"module": f"{TRANSLATORS / 'unopened.py'}:Unopened"}
+PUT = inserted("put:Put")
+UNOPENED = inserted("unopened:Unopened")
 QUICK_READ: volfiles.Insert = "performance/quick-read", {}
 
 keeps_off = pytest.mark.expect_log(

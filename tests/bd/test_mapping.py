@@ -20,9 +20,9 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, REFUSED, SLOW, devices, fill, read, refuses, wait_until, write
+from .mapped import LEAVES, REFUSED, SLOW, devices, fill, inserted, read, refuses, wait_until, write
 
-HEAL = Path(__file__).parent / "translators" / "heal.py"
+HEAL = inserted("heal:Heal")
 
 pytestmark = pytest.mark.parametrize("leaf", LEAVES)
 
@@ -32,7 +32,7 @@ def users(names: list[str]) -> list[str]:
 
 
 def seen_by_heal(connect: Connect, brick: Brick) -> Client:
-    return connect(brick, inserts=[("features/glupy", {"module": f"{HEAL}:Heal"})])
+    return connect(brick, inserts=[HEAL])
 
 
 # ---- mapping ----

@@ -14,9 +14,9 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, devices, read, refuses, wait_until, write
+from .mapped import LEAVES, devices, inserted, read, refuses, wait_until, write
 
-PUT = "features/glupy", {"module": f"{Path(__file__).parent / 'translators' / 'put.py'}:Put"}
+PUT = inserted("put:Put")
 
 pytestmark = [
     pytest.mark.parametrize("leaf", LEAVES),

@@ -9,22 +9,21 @@ from pathlib import Path
 
 import pytest
 
+import volfiles
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import ONE_LEAF, PATIENCE, SLOW, devices, read, write
+from .mapped import ONE_LEAF, PATIENCE, SLOW, devices, inserted, read, write
 
-TRANSLATORS = Path(__file__).parent / "translators"
-LATE = f"{TRANSLATORS / 'late.py'}:Late"
-HEAL = "features/glupy", {"module": f"{TRANSLATORS / 'again.py'}:Again"}
+HEAL = inserted("again:Again")
 
 pytestmark = pytest.mark.parametrize("leaf", ONE_LEAF)
 
 
-def late(*fops: str) -> tuple[str, dict[str, str]]:
-    return "features/glupy", {"module": LATE, "fops": ",".join(fops)}
+def late(*fops: str) -> volfiles.Insert:
+    return inserted("late:Late", fops=",".join(fops))
 
 
 def making(client: Client) -> threading.Thread:

@@ -12,12 +12,9 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, devices, read, wait_until, write
+from .mapped import LEAVES, devices, inserted, read, wait_until, write
 
-LANDFILL = (
-    "features/glupy",
-    {"module": f"{Path(__file__).parent / 'translators' / 'landfill.py'}:Landfill"},
-)
+LANDFILL = inserted("landfill:Landfill")
 SOON = {"janitor-sleep-duration": "1"}
 
 pytestmark = [

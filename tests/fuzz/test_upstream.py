@@ -36,7 +36,13 @@ def shown(*words: str) -> tuple[int, str]:
 
 
 # It waits for an answer; it starts a brick again; others have tests elsewhere.
-LONG = {"shard-empty-range", "gfapi-stat", "posix-full-fallocate", "write-behind-read"}
+LONG = {
+    "shard-empty-range",
+    "gfapi-stat",
+    "posix-full-fallocate",
+    "write-behind-read",
+    "write-behind-truncate",
+}
 
 
 @pytest.mark.parametrize(

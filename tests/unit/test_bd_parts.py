@@ -4,10 +4,12 @@ import errno
 import itertools
 import os
 import sys
+import threading
 import time
 import types
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from pybd.mapping import Mapping
 from pybd.pools.loop import LoopDevice, LoopPool
 from pybd.ranges import not_zero, plan, rounded_up, union
 from pybd.rules import Rules
+from pybd.syncing import SharedSync
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -387,6 +390,41 @@ def test_a_loop_device(pool: LoopPool) -> None:
     device.measure()
     assert device.size == 8 * MIB
     assert device.frees
+
+
+def test_syncs_are_shared() -> None:
+    """Who comes while one is under way shares the next."""
+    shared, runs, go_on = SharedSync(), [], threading.Event()
+    begun = threading.Semaphore(0)
+
+    def sync() -> None:
+        runs.append(1)
+        begun.release()
+        assert go_on.wait(10)
+
+    with ThreadPoolExecutor(8) as threads:
+        first = threads.submit(shared.run, sync)
+        assert begun.acquire(timeout=10)
+        others = [threads.submit(shared.run, sync) for _ in range(7)]
+        while shared._asked < 8:
+            time.sleep(0.001)
+        go_on.set()
+        for each in (first, *others):
+            each.result()
+    assert len(runs) == 2
+
+
+def test_a_sync_that_fails_is_not_shared() -> None:
+    shared = SharedSync()
+
+    def fail() -> None:
+        raise OSError(errno.EIO, "lost")
+
+    with pytest.raises(OSError, match="lost"):
+        shared.run(fail)
+    runs: list[int] = []
+    shared.run(lambda: runs.append(1))
+    assert runs == [1]
 
 
 Ways = dict[str, int]

@@ -70,10 +70,15 @@ def gfid(path: Path) -> str:
 
 
 def mapped_files(brick: Path) -> dict[str, Path]:
-    """The files of a brick that are mapped, by gfid; one name of each."""
+    """The files of a brick that are mapped, by gfid; one name of each: heal's own if it has no
+    other."""
     paths = (path for path in brick.rglob("*") if ".glusterfs" not in path.parts)
     mapped = (path for path in paths if not path.is_symlink() and KEY in os.listxattr(path))
-    return {gfid(path): path for path in mapped}
+    return {gfid(path): path for path in sorted(mapped, key=_is_anybodys)}
+
+
+def _is_anybodys(path: Path) -> bool:
+    return not any(part.startswith(".glusterfs-anonymous-inode-") for part in path.parts)
 
 
 def owner(device: Path) -> tuple[str, str]:

@@ -75,7 +75,7 @@ def test_what_is_wrong_on_a_volume(
         done = fuzz(f"volume:{volume.name}", tmp_path, "--seed", "1", "--time", "60")
         assert done.returncode == 1, done.stdout + done.stderr
         renamed = re.search(r"rename .* old (.), new \1 ", done.stdout)
-        assert renamed is not None
+        assert renamed is not None, done.stdout
         lost = f"wrong: in the end: [Errno 2] No such file or directory: '/{renamed[1]}'"
         assert lost in done.stdout
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, nullcontext, suppress
@@ -24,6 +25,8 @@ from .mapped import check_devices, mapped_files
 from .moving import Moving, moving_volume
 
 OLD = b"old!" * (MIB // 4)
+SPARSE = 4 * MIB
+"""Bytes of a file with a hole."""
 # What bricks say of a move that is given up, and of clients that look for a file where it was.
 CHANGED = (
     r"Device or resource busy|errno=16",
@@ -38,8 +41,14 @@ class Change(NamedTuple):
     expected: bytes
 
 
+def discard_synced(client: Client, path: str) -> None:
+    with client.open(path, os.O_RDWR | os.O_SYNC) as file:
+        file.discard(0, MIB)
+
+
 CHANGES = {
     "discard": Change(lambda _client, _path, file: file.discard(0, MIB), bytes(MIB)),
+    "o-sync": Change(lambda client, path, _file: discard_synced(client, path), bytes(MIB)),
     "zerofill": Change(lambda _client, _path, file: file.zerofill(0, MIB), bytes(MIB)),
     "ftruncate": Change(lambda _client, _path, file: file.ftruncate(100), OLD[:100]),
     "truncate": Change(lambda client, path, _file: client.truncate(path, 100), OLD[:100]),
@@ -62,8 +71,8 @@ def moving(
 def test_what_changes_while_it_moves(moving: Moving, pool: Path, leaf: str) -> None:
     """It stays where it is; C posix without pybd lets a rebalance undo the change
     (docs/upstream-defects.md)."""
-    names = [f"{do}-{n}.{kind}" for do in CHANGES for n in (0, 3) for kind in ("img", "raw")]
-    changes = {name: CHANGES[name.partition("-")[0]] for name in names}
+    names = [f"{do}-{n}.{kind}" for do in CHANGES for n in range(6) for kind in ("img", "raw")]
+    changes = {name: CHANGES[name.rpartition("-")[0]] for name in names}
     with moving.opened(names, lambda file: file.pwrite(OLD, 0)) as (client, files):
 
         def change(name: str) -> None:
@@ -115,6 +124,37 @@ def test_what_is_late_for_a_move_that_is_given_up(moving: Moving, leaf: str) -> 
         wrong = {name for name in changed if any(whole(client, f"/{name}"))}
     assert {name[-4:] for name in changed} == {".img", ".raw"}
     assert wrong == {name for name in changed if leaf == "posix" and name.endswith(".raw")}
+
+
+@pytest.mark.allow_log(*PARTING, *CHANGED)
+@pytest.mark.parametrize("leaf", [pytest.param("posix", marks=pytest.mark.long), "pyposix"])
+def test_a_rebalance_that_is_killed(moving: Moving, pool: Path, leaf: str) -> None:
+    """The next one moves what it has moved half, as clients have changed it since."""
+    names = [f"{n}.{kind}" for n in range(8) for kind in ("img", "raw")]
+    killed: set[str] = set()
+
+    def prepare(file: File) -> None:
+        file.pwrite(OLD + OLD, 0)
+        file.ftruncate(SPARSE)  # with a hole: then holes are not copied
+
+    with moving.opened(names, prepare) as (client, files):
+
+        def kill(name: str) -> None:
+            if name[-4:] not in {each[-4:] for each in killed}:
+                moving.wait(name, "copy").unlink()
+                moving.wait(name, "copy")  # its second MiB: the first is there
+                killed.add(name)
+            if len(killed) == 2:
+                moving.volume.kill_rebalance()
+
+        moving.rebalance("copy", kill)
+        for name in killed:
+            files[name].discard(4096, MIB)
+        moving.volume.rebalance()
+        assert all((moving.volume.bricks[1] / name).stat().st_size for name in killed)
+        expected = OLD[:4096] + bytes(MIB) + OLD[4096:] + bytes(2 * MIB)
+        assert not {name for name in killed if different(whole(client, f"/{name}"), expected)}
+    check_devices(moving.volume, pool)
 
 
 @pytest.mark.long

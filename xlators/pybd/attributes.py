@@ -11,8 +11,10 @@ from glupy import PASS, Pass, fops, keys
 from glupy.answers import number_in
 from glupy.constants import GF_SET_ATTR_ATIME, GF_SET_ATTR_MTIME
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Loc
-from pybd.base import Base, Seen, cleaned, file_of, on_fd, value_in, with_key
+from pybd.base import Base, Seen, on_fd
 from pybd.files import PLAIN, File
+from pybd.inodes import file_of
+from pybd.mapping import cleaned, value_in, with_key
 
 
 class Attributes(Base):

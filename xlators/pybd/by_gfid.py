@@ -12,8 +12,9 @@ from glupy import Gfid, Loc
 from glupy.keys import GFID
 from glupy.views import Iatt, Inode
 from pybd import mapping
-from pybd.base import Base, value_in, with_key
+from pybd.base import Base
 from pybd.files import File
+from pybd.mapping import value_in, with_key
 
 GONE = errno.ENOENT, errno.ESTALE
 """How a lookup fails if there is no such file."""

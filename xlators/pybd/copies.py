@@ -9,10 +9,10 @@ from glupy import Gfid, Loc, sleep
 from glupy.views import Inode
 from pybd import device as devices
 from pybd import mapping
-from pybd.base import REGULAR
 from pybd.by_gfid import ByGfid
 from pybd.device import Device, failed
 from pybd.files import File
+from pybd.inodes import REGULAR
 from pybd.mapping import Mapping
 from pybd.moving import SETTLED_AFTER, AlreadyMapped, Moving
 from pybd.ranges import rounded_up, union

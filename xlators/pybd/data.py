@@ -12,10 +12,12 @@ from glupy import PASS, IoBuffer, Pass, fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.constants import MDATA_ATIME
 from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
-from pybd.base import LATER, MOST, file_of, is_pointer, may_be_mapped, on_fd
+from pybd.base import LATER, on_fd
 from pybd.device import Device, failed
 from pybd.files import PLAIN, File
+from pybd.inodes import file_of, is_pointer, may_be_mapped
 from pybd.mapping import THIN
+from pybd.ranges import MOST
 from pybd.sizes import Sizes
 
 SYNC = os.O_SYNC | os.O_DSYNC
@@ -171,7 +173,7 @@ class Data(Sizes):
             if synced:
                 self.sync(file, device, fd)
             elif alone:  # shard counts blocks by the attributes, and they come with the bytes
-                device.sync(data_only=True)
+                device.sync()
             self.touch(frame, file)
             after = self.shown(file)
         at_end = offset == file.size
@@ -222,7 +224,7 @@ class Data(Sizes):
                     if (flags | fd.flags) & SYNC:
                         self.sync(file, device, fd)
                     elif alone:
-                        device.sync(data_only=True)
+                        device.sync()
                     self.touch(frame, file)
                     after = self.shown(file)
                 if (flags | fd.flags) & SYNC:
@@ -366,7 +368,7 @@ class Data(Sizes):
         device = file.device
         if device is None:
             return LATER
-        self.sync(file, device, fd, data_only=bool(datasync))
+        self.sync(file, device, fd)
         await self._store(frame, file, fd)
         reply = await self.child.fsync(fd, datasync, xdata)
         now = self.shown(file)  # C posix tells of none if it syncs several files at once

@@ -13,12 +13,12 @@ import itertools
 import mmap
 import os
 import struct
-import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
 from glupy import linux
 from pybd.ranges import Range, not_zero, plan
+from pybd.syncing import SharedSync
 
 # linux/fs.h
 _BLKSSZGET = 0x1268
@@ -82,7 +82,7 @@ class Device:
         lbprz: bool | None = None,
     ) -> None:
         self.number = number
-        self._syncing = threading.Lock()
+        self._syncing = SharedSync()
         self.sector: int = struct.unpack("i", fcntl.ioctl(number, _BLKSSZGET, bytes(4)))[0]
         self.granule = max(granule, self.sector)
         self.unit = max(unit, self.granule)
@@ -205,17 +205,22 @@ class Device:
 
     # ---- durability ----
 
-    def sync(self, *, data_only: bool = False) -> None:
+    def sync(self) -> None:
         """Have what was written on the device. fsync(2): EIO or ENOSPC if some of it was lost.
 
         The kernel says that once to us all, who share one open file: ``failure`` keeps it.
         """
-        with self._syncing:  # or another one could succeed before it is kept
-            try:
-                (os.fdatasync if data_only else os.fsync)(self.number)
-            except OSError as error:
-                self.failure = Failure(next(_numbers), error.errno or errno.EIO)
-                raise
+        known = self.failure
+        self._syncing.run(self._sync)
+        if self.failure is not known:  # another one was told
+            raise failed(self.failure.errno)
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self.number)  # of a device it is the same as fsync
+        except OSError as error:
+            self.failure = Failure(next(_numbers), error.errno or errno.EIO)
+            raise
 
 
 def has_data(data: bytes) -> bool:

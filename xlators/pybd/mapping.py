@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from glupy import keys
 from glupy.constants import bytesize
+from glupy.views import Dict
 
 KEY = keys.BD
 ORIGIN = "trusted.glusterfs.bd.origin"
@@ -79,3 +80,25 @@ def _size(text: str) -> int:
         return bytesize(text)
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error)) from None
+
+
+def value_in(xdata: Dict | None) -> bytes | None:
+    """Return what a reply says of the xattr that maps a file; None if nothing."""
+    return None if xdata is None else xdata.get_bytes(KEY)
+
+
+def cleaned(xdata: Dict | None, asked: Dict | None) -> Dict | None:
+    """Return a reply's xdata without our key, unless the caller asked for it himself."""
+    if asked is None:
+        return None
+    if xdata is not None and KEY in xdata and KEY not in asked:
+        xdata = xdata.copy()
+        del xdata[KEY]
+    return xdata
+
+
+def with_key(xdata: Dict | None) -> Dict:
+    """Return a request's xdata with our key in it: posix then tells what the xattr says."""
+    asked = xdata.copy() if xdata is not None else Dict()
+    asked.set_int(KEY, 0)
+    return asked

@@ -17,9 +17,9 @@ from glupy import Loc, sleep
 from glupy.views import Fd, Iatt, Inode, Vector
 from pybd import device as devices
 from pybd import mapping
-from pybd.base import REGULAR, set_mapped, set_plain
 from pybd.device import Device, failed
 from pybd.files import File
+from pybd.inodes import REGULAR, set_mapped, set_plain
 from pybd.mapping import Mapping
 from pybd.ranges import Range, rounded_up
 from pybd.sizes import Sizes

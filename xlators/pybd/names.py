@@ -10,11 +10,11 @@ from typing import TypeGuard
 
 from glupy import PASS, Loc, Pass, fops, keys, linux
 from glupy.views import Dict, Fd, Frame, Iatt, Inode, Iobref, Vector
-from pybd.base import REGULAR, file_of, is_pointer, set_plain, set_unknown
 from pybd.by_gfid import GONE
 from pybd.data import SYNC
 from pybd.device import failed
 from pybd.files import PLAIN, File
+from pybd.inodes import REGULAR, file_of, is_pointer, set_plain, set_unknown
 from pybd.mapping import KEY, Mapping
 from pybd.moving import AlreadyMapped, Moving
 from pybd.orphans import Orphans

@@ -53,7 +53,23 @@ class Orphans(ByGfid):
         with contextlib.suppress(OSError):  # `patrol` will see
             known = self.pool.find(name)
             if known is not None and known.tag == self.identity.tag:
-                self._remove_device(name)
+                self._remove_lost(name)
+
+    def _remove_lost(self, name: str) -> None:
+        """Remove the device of a file that is gone, once that is on the disk: or a power cut would
+        bring back the file, and not what was in it."""
+        try:
+            self.sync_brick()
+        except OSError as error:
+            self.log.warning("device %s is left for later: %s", name, error.strerror)
+        else:
+            self._remove_device(name)
+
+    def _remove_device(self, name: str) -> None:
+        try:
+            self.pool.remove(name)
+        except OSError as error:
+            self.log.warning("device %s is left for later: %s", name, error.strerror)
 
     async def patrol(self) -> None:
         """Look for devices without files at the start, and now and again.
@@ -139,7 +155,7 @@ class Orphans(ByGfid):
             elif file is not None:
                 self.lost(file)
             else:
-                self._remove_device(device)
+                self._remove_lost(device)
                 self.log.info("device %s removed: its file is gone", device)
         return reported
 

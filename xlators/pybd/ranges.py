@@ -8,6 +8,8 @@ from typing import NamedTuple
 Range = tuple[int, int]
 """First byte, and the byte behind the last."""
 
+MOST = (1 << 63) - 1
+"""The largest offset that the kernel knows."""
 _ZEROS = memoryview(bytes(PAGESIZE))
 
 

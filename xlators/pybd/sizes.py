@@ -7,10 +7,10 @@ import time
 
 from glupy import Gfid
 from glupy.views import Fd, Iatt
-from pybd.base import MOST, Base
+from pybd.base import Base
 from pybd.device import Device, data_ranges, failed
 from pybd.files import File
-from pybd.ranges import rounded_up
+from pybd.ranges import MOST, rounded_up
 
 _ROOM_SECONDS = 5.0  # as often as posix looks
 

@@ -12,11 +12,12 @@ from typing import Any
 from glupy import fops, keys
 from glupy.constants import GF_SEEK_DATA, GF_SEEK_HOLE
 from glupy.views import Dict, Fd, Frame, Loc
-from pybd.base import LATER, MOST, Base, on_fd
+from pybd.base import LATER, Base, on_fd
 from pybd.data import SYNC, Data, check_writable, is_moved_here
 from pybd.device import failed
 from pybd.files import File
 from pybd.mapping import THIN
+from pybd.ranges import MOST
 
 _WHENCE = {GF_SEEK_DATA: os.SEEK_DATA, GF_SEEK_HOLE: os.SEEK_HOLE}
 
@@ -142,7 +143,7 @@ class Space(Data, Base):
                         if fd.flags & SYNC:
                             self.sync(file, device, fd)
                         elif alone:
-                            device.sync(data_only=True)
+                            device.sync()
                         self.touch(frame, file)
                         after = self.shown(file)
                     if fd.flags & SYNC:

@@ -10,10 +10,10 @@ from typing import Any
 from glupy import PASS, Gfid, Pass, fops, keys
 from glupy.views import Dict, Fd, Frame, Inode, Loc
 from pybd import mapping
-from pybd.base import file_of, is_pointer
 from pybd.copies import Copies
 from pybd.device import failed
 from pybd.files import PLAIN, File
+from pybd.inodes import file_of, is_pointer
 from pybd.mapping import KEY
 from pybd.stub import Stub
 

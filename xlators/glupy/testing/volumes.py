@@ -48,6 +48,15 @@ end-volume
 """
 
 
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + START_TIMEOUT
+    while Path(f"/proc/{pid}").exists():
+        if time.monotonic() > deadline:
+            raise ProcessError(f"process 1 does not take note of the end of process {pid}")
+        time.sleep(_POLL)
+
+
 class Scrub(NamedTuple):
     """What the last scrub of a volume found."""
 
@@ -85,13 +94,7 @@ class Volume:
 
         As long as process 1 has not taken note of its end, glusterd thinks that it runs.
         """
-        pid = self.pid(brick)
-        os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + START_TIMEOUT
-        while Path(f"/proc/{pid}").exists():
-            if time.monotonic() > deadline:
-                raise ProcessError(f"process 1 does not take note of the end of process {pid}")
-            time.sleep(_POLL)
+        _kill(self.pid(brick))
 
     def set(self, *words: str) -> None:
         """Set options: a name and a value, and so on."""
@@ -161,7 +164,8 @@ class Volume:
     def rebalance(self, timeout: float = HEAL_TIMEOUT) -> None:
         """Move files to where they belong, and wait for that.
 
-        ProcessError if one fails, or it takes more than `timeout` seconds: it is ended then.
+        ProcessError if one fails, the process is killed, or it takes more than `timeout` seconds:
+        it is ended then.
         """
         self._glusterd.gluster("volume", "rebalance", self.name, "start", "force")
         deadline, complaint = time.monotonic() + timeout, ""
@@ -172,15 +176,29 @@ class Volume:
                 complaint = f": {error}"  # glusterd asked the process that is just ending
             else:
                 whole = tree.find(".//aggregate")
-                if whole is not None and whole.findtext("statusStr") == "completed":
+                status = whole.findtext("statusStr") if whole is not None else None
+                # glusterd may go on saying that a process is in progress that was killed.
+                if any(not Path(f"/proc/{pid}").exists() for pid in self._movers()):
+                    raise ProcessError("the process that moves files was killed")
+                if whole is not None and status == "completed":
                     failures = whole.findtext("failures")
                     if failures != "0":
                         raise ProcessError(f"{failures} files were not moved")
                     return
             time.sleep(_POLL)
-        for pidfile in self._glusterd.folder.glob(f"work/vols/{self.name}/rebalance/*.pid"):
-            os.kill(int(pidfile.read_text()), signal.SIGKILL)
+        self.kill_rebalance()
         raise ProcessError(f"rebalance does not end{complaint}")
+
+    def kill_rebalance(self) -> None:
+        """End the process that moves files by SIGKILL, if there is one."""
+        for pid in self._movers():
+            with contextlib.suppress(ProcessLookupError):
+                _kill(pid)
+
+    def _movers(self) -> list[int]:
+        """The processes that move files, and those that were killed while they did."""
+        pidfiles = self._glusterd.folder.glob(f"work/vols/{self.name}/rebalance/*.pid")
+        return [int(pidfile.read_text()) for pidfile in pidfiles]
 
     def enable_quota(self) -> None:
         """Turn quota on; what is used is looked up before each write, not now and then."""

@@ -82,12 +82,12 @@ class LoopDevice(Device):
 
         Nobody else may write meanwhile.
         """
-        self.sync(data_only=True)  # or it is still a gap in the file
+        self.sync()  # or it is still a gap in the file
         extents.allocate(self.counted, offset, length, keep_size=True)
 
     def seek(self, offset: int, whence: int) -> int:
         """Ask the file, once all that was written has reached it."""
-        self.sync(data_only=True)
+        self.sync()
         return os.lseek(self.counted, offset, whence)
 
 

@@ -63,7 +63,8 @@ _UNKNOWN: dict[str, Any] = {
     "new_rights": False,
     "steady": frozenset(),
     "times": frozenset(),  # a volume has features/utime, and md-cache, unless it was told otherwise
-    "old_sizes": frozenset({"read", "stat"}),
+    # performance/write-behind holds back writes that these do not overlap.
+    "old_sizes": frozenset({"read", "stat", "truncate", "discard", "zerofill", "fallocate"}),
 }
 UNKNOWN = GFAPI.but(
     **{name: (value, "what is below is not known") for name, value in _UNKNOWN.items()}
