@@ -31,24 +31,23 @@ told = pytest.mark.allow_log(
 )
 
 
-@keeps_off
-@told
-def test_data_fops_are_refused(
-    make_bd: Callable[..., Brick],
-    make_brick: MakeBrick,
-    connect: Connect,
-    brick: Brick,
-    client: Client,
-    backend: Path,
-) -> None:
+@pytest.fixture
+def mapped(brick: Brick, client: Client, backend: Path) -> Path:
+    """A folder of a brick that had user/pybd, with a mapped file and a plain one."""
     write(client, "/f", b"precious")
     write(client, "/plain", b"plain")
     client.setxattr("/f", KEY, b"thin")
-    before = client.stat("/f")
     client.close()
     brick.stop()
+    return backend
 
-    without = make_brick(backend)
+
+@keeps_off
+@told
+def test_data_fops_are_refused(
+    make_bd: Callable[..., Brick], make_brick: MakeBrick, connect: Connect, mapped: Path
+) -> None:
+    without = make_brick(mapped)
     there = connect(without, inserts=[QUICK_READ])
     assert read(there, "/plain") == b"plain"
     for call in (
@@ -58,13 +57,13 @@ def test_data_fops_are_refused(
         lambda: there.truncate("/f", 0),
     ):
         refuses(errno.EIO, call)
-    assert there.stat("/f").st_size == before.st_size
+    assert there.stat("/f").st_size == len(b"precious")
     there.rename("/f", "/g")
     assert without.log.read_text().count("is mapped to a block device") == 1
     there.close()
     without.stop()
 
-    stock = make_brick(backend, leaf="posix")  # serves zeros, and takes writes
+    stock = make_brick(mapped, leaf="posix")  # serves zeros, and takes writes
     there = connect(stock)
     assert read(there, "/g") == bytes(len(b"precious"))
     write(there, "/g", b"lost")
@@ -72,28 +71,17 @@ def test_data_fops_are_refused(
     there.close()
     stock.stop()
 
-    again = connect(make_bd(backend))
+    again = connect(make_bd(mapped))
     assert read(again, "/g") == b"precious"
 
 
 @keeps_off
 @told
 def test_what_needs_no_open_is_refused(
-    make_bd: Callable[..., Brick],
-    make_brick: MakeBrick,
-    connect: Connect,
-    brick: Brick,
-    client: Client,
-    backend: Path,
+    make_bd: Callable[..., Brick], make_brick: MakeBrick, connect: Connect, mapped: Path
 ) -> None:
     """Fops by anonymous fds; put; and no lookup has the content for quick-read to serve."""
-    write(client, "/f", b"precious")
-    write(client, "/plain", b"plain")
-    client.setxattr("/f", KEY, b"thin")
-    client.close()
-    brick.stop()
-
-    without = make_brick(backend, inserts=[UNOPENED, PUT])
+    without = make_brick(mapped, inserts=[UNOPENED, PUT])
     there = connect(without, inserts=[QUICK_READ])
     with there.open("/plain") as file:
         file.discard(0, 2)
@@ -111,8 +99,8 @@ def test_what_needs_no_open_is_refused(
             refuses(errno.EIO, call)
     there.close()
     without.stop()
-    assert not any((backend / "f").read_bytes())
-    assert read(connect(make_bd(backend)), "/f") == b"precious"
+    assert not any((mapped / "f").read_bytes())
+    assert read(connect(make_bd(mapped)), "/f") == b"precious"
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
