@@ -47,3 +47,9 @@ def make_bd(
 @pytest.fixture
 def brick(make_bd: Callable[..., Brick]) -> Brick:
     return make_bd()
+
+
+@pytest.fixture
+def rules(mapped: str) -> dict[str, str]:
+    """The option that maps all files by their names, if a test wants that."""
+    return {"map": "*=thin"} if mapped == "by-name" else {}

@@ -36,11 +36,6 @@ def ways(*bounded: tuple[str, str]) -> pytest.MarkDecorator:
 
 
 @pytest.fixture
-def rules(mapped: str) -> dict[str, str]:
-    return {"map": "*=thin"} if mapped == "by-name" else {}
-
-
-@pytest.fixture
 def make(
     make_brick: Callable[..., Brick], pool: Path, backend: Path, rules: dict[str, str]
 ) -> Callable[[], Brick]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from glupy import stores
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
@@ -85,3 +86,25 @@ def test_a_kill_while_a_file_without_a_name_is_open(
     wait_until(lambda: len(devices(pool)) == 1)
     wait_until(lambda: blocks(pool) <= before + MIB)
     assert read(there, "/kept", 5) == b"/kept"
+
+
+@pytest.mark.allow_log(r"posix")
+def test_a_brick_whose_file_system_has_gone_keeps_its_devices(
+    make_bd: Callable[..., Brick], connect: Connect, pool: Path, backend: Path
+) -> None:
+    """All files seem to be gone, until posix looks at its health."""
+    brick = make_bd(backend)
+    client = connect(brick)
+    make_mapped(client, "/f")
+    client.close()
+    brick.stop()
+    brick = make_bd(backend)
+    with connect(brick) as client:
+        stores.run("mount", "-t", "tmpfs", "tmpfs", backend)
+        try:
+            client.access("/", os.R_OK)
+            wait_until(lambda: "cannot be looked through: No such device" in brick.log.read_text())
+        finally:
+            stores.run("umount", backend)
+        assert len(devices(pool)) == 1
+        assert read(client, "/f", 2) == b"/f"

@@ -406,7 +406,9 @@ def test_syncs_are_shared() -> None:
         first = threads.submit(shared.run, sync)
         assert begun.acquire(timeout=10)
         others = [threads.submit(shared.run, sync) for _ in range(7)]
+        deadline = time.monotonic() + 10
         while shared._asked < 8:
+            assert time.monotonic() < deadline
             time.sleep(0.001)
         go_on.set()
         for each in (first, *others):

@@ -6,11 +6,13 @@ pool, and a discard of them is ``ioctl(BLKDISCARD)``.
 
 Fops by file: ``data`` (readv, writev, truncate, fsync, copy_file_range, rchecksum), ``space``
 (**discard**, zerofill, fallocate, seek, statfs), ``attributes`` (lookup, stat, setattr, readdirp),
-``names`` (create, unlink, rename, …), ``xattr``. What they share: ``base`` (options, which file is
-mapped), ``sizes``, ``moving`` (mapping, unmapping), ``copies`` (clones, snapshots, merges),
-``orphans`` (whose file is gone), ``by_gfid`` and ``stub`` (files below), ``files`` (what is
-remembered), ``device`` (ioctls), ``ranges`` (what of a range is discarded, what zeroed),
-``mapping`` (the xattr), ``rules`` (option map), ``identity`` (whose a device is), ``pools``.
+``names`` (create, unlink, rename, …), ``xattr``. What they share: ``life`` (options, start and
+end), ``backing`` (a file's device, opened and synced), ``shown`` (its attributes), ``base`` (which
+file is mapped), ``sizes``, ``moving`` (mapping, unmapping), ``copies`` (clones, snapshots, merges),
+``orphans`` (whose file is gone), ``by_gfid`` and ``stub`` (files below), ``files`` and ``inodes``
+(what is remembered), ``device`` (ioctls), ``syncing``, ``ranges`` (what of a range is discarded,
+what zeroed), ``mapping`` (the xattr), ``rules`` (option map), ``identity`` (whose a device is),
+``pools``.
 """
 
 from pybd.translator import BdTranslator

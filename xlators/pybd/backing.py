@@ -142,10 +142,16 @@ class Backing(Life):
             os.close(number)
 
     def sync_brick(self) -> None:
-        """Have all that was changed below on the disk: syncfs(2)."""
+        """Have all that was changed below on the disk. ENODEV if the brick is no longer there.
+
+        syncfs(2) says nothing of a file system that errors have made read-only; fsync does.
+        """
         number = os.open(self.identity.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._brick_sync.run(lambda: linux.syncfs(number))
+            if os.fstat(number).st_dev != self._file_system:
+                raise failed(errno.ENODEV)
+            linux.syncfs(number)
+            os.fsync(number)
         finally:
             os.close(number)
 
@@ -163,8 +169,10 @@ class Backing(Life):
         """Remove a file's half device, once it is on the disk that the file is not mapped to it."""
         half = self.identity.half(gfid)
         try:
-            with contextlib.suppress(FileNotFoundError):  # a file without a name
+            try:
                 self.sync_stub(gfid)
+            except FileNotFoundError:  # a file without a name
+                self.sync_brick()
             self.pool.remove(half)
         except OSError as error:
             self.log.warning("device %s is left for later: %s", half, error.strerror)

@@ -1,4 +1,5 @@
-"""What all fops share: which file is mapped, and the way of a data fop to its device."""
+"""What all fops share: which file is mapped, as long as somebody knows it, and the way of a data
+fop to its device."""
 
 from __future__ import annotations
 

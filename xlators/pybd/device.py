@@ -208,7 +208,8 @@ class Device:
     def sync(self) -> None:
         """Have what was written on the device. fsync(2): EIO or ENOSPC if some of it was lost.
 
-        The kernel says that once to us all, who share one open file: ``failure`` keeps it.
+        The kernel says that once to us all, who share one open file: ``failure`` keeps it, and who
+        comes while another one is told fails, too.
         """
         known = self.failure
         self._syncing.run(self._sync)

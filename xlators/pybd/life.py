@@ -1,18 +1,19 @@
-"""A brick's mapped files from its start to its end: options, pool, identity, release."""
+"""A brick that has mapped files, from its start to its end: options, pool, identity."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
-from glupy import Option, OptionError, Translator
+from glupy import Lock, Option, OptionError, Translator
 from glupy.enums import Event
 from glupy.options import seconds
 from glupy.views import Inode
 from pybd import pools
-from pybd.files import Files
+from pybd.files import File, Files
 from pybd.identity import Identity
 from pybd.rules import Rules
-from pybd.syncing import SharedSync
 
 ARBITER = "features/arbiter"
 
@@ -39,7 +40,7 @@ class Life(Translator):
         "fsetattr",
     )
 
-    options = (
+    options: ClassVar[Sequence[Option]] = (
         Option("pool", description="Where devices come from: loop:DIR, lvm:VG, lvm:VG/THINPOOL."),
         Option(
             "sector-size",
@@ -91,7 +92,9 @@ class Life(Translator):
         self.identity = Identity(str(volume_id), str(options["directory"]))
         self.files = Files()
         self.unmappings = 0
-        self._brick_sync = SharedSync()
+        self._lost: list[File] = []
+        self._reclaiming = Lock()
+        self._file_system = Path(self.identity.directory).stat().st_dev
         self.is_arbiter = ARBITER in self.types_above
         self.rules = Rules.parse(self.option("map"))
         self._room_until = 0.0

@@ -317,8 +317,7 @@ class Names(Moving, Orphans):
         if is_mapped is None and was_gone:
             self.lost(former)
         elif is_mapped is False:
-            former.gone = True
-            await self.reclaim(former)
+            await self.replace(former)
             if found is not None and loc.inode is not None:
                 mapping = self.map_file(loc.inode, former.gfid, found, keeps_size=True)
                 await self._try(loc, mapping)

@@ -42,33 +42,69 @@ class Orphans(ByGfid):
         timers.call_later(_CLOSED_SECONDS, again)
 
     async def reclaim(self, file: File) -> None:
-        """The last name of a file is gone, and nobody uses it: remove its device."""
+        """The last name of a file is gone, and nobody uses it: remove its device.
+
+        Once that is on the disk, or a power cut would bring back the file, and not what was in it.
+        Until then it may get a name again, which takes ``gone`` back. Who comes meanwhile shares
+        the next sync with all who do.
+        """
+        if not file.mapped or not file.gone:
+            return  # done, or it has a name again
+        self._lost.append(file)
+        async with self._reclaiming:
+            files, self._lost = [each for each in self._lost if each.mapped and each.gone], []
+            names = [self.identity.name(each.gfid) for each in files]
+            if names and self._is_on_disk(names):
+                for each in files:
+                    if self._drop(each):
+                        self._remove_owned(self.identity.name(each.gfid))
+
+    async def replace(self, file: File) -> None:
+        """Another file has a removed one's gfid: nobody finds this one any more, and its device is
+        removed once that is on the disk."""
+        file.gone = True
+        if self._drop(file):
+            name = self.identity.name(file.gfid)
+            async with self._reclaiming:
+                if self._is_on_disk([name]):
+                    self._remove_owned(name)
+
+    def _drop(self, file: File) -> bool:
+        """A file is gone: it is none of the mapped ones any more. False: it has a name again."""
         with file.gate.alone():
             if not file.mapped or not file.gone:
-                return  # another thread was first, or it has a name again
+                return False
             file.mapped = False
             file.device = None
         self.files.drop(file)
-        name = self.identity.name(file.gfid)
-        with contextlib.suppress(OSError):  # `patrol` will see
-            known = self.pool.find(name)
-            if known is not None and known.tag == self.identity.tag:
-                self._remove_lost(name)
+        return True
 
-    def _remove_lost(self, name: str) -> None:
-        """Remove the device of a file that is gone, once that is on the disk: or a power cut would
-        bring back the file, and not what was in it."""
+    def _is_on_disk(self, names: list[str]) -> bool:
+        """Have it on the disk that files are gone; False leaves their devices, by name, for when
+        the brick starts again."""
         try:
             self.sync_brick()
         except OSError as error:
-            self.log.warning("device %s is left for later: %s", name, error.strerror)
-        else:
-            self._remove_device(name)
+            self._left_for_later(names, error)
+            return False
+        return True
 
-    def _remove_device(self, name: str) -> None:
+    def _remove_owned(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # `patrol` will see
+            known = self.pool.find(name)
+            if known is not None and known.tag == self.identity.tag:
+                self._remove_device(name)
+
+    def _remove_device(self, name: str) -> bool:
         try:
             self.pool.remove(name)
         except OSError as error:
+            self._left_for_later([name], error)
+            return False
+        return True
+
+    def _left_for_later(self, names: list[str], error: OSError) -> None:
+        for name in names:
             self.log.warning("device %s is left for later: %s", name, error.strerror)
 
     async def patrol(self) -> None:
@@ -138,25 +174,30 @@ class Orphans(ByGfid):
                     "(glupy pool remove --device removes it)",
                     known.name,
                 )
+        if not lost:
+            return reported
         # Of a brick that was restored without .glusterfs, or has lost a handle, posix finds files
         # by their names only.
-        there = {gfid for _, gfid in self._mapped_names()} if lost else set()
-        for device, gfid, file in lost:
-            if gfid in there:
-                reported.append(device)
-                self.say_once(
-                    device,
-                    "device %s: its file is there, but has no handle in .glusterfs; it is kept "
-                    "(glupy brick check --repair makes handles)",
-                    device,
-                )
-            elif self.files.find(gfid) is not file or await self._state_of(gfid) is not None:
-                continue  # it is there again: heal makes files with the gfids that they had
-            elif file is not None:
-                self.lost(file)
-            else:
-                self._remove_lost(device)
-                self.log.info("device %s removed: its file is gone", device)
+        there = {gfid for _, gfid in self._mapped_names()}
+        async with self._reclaiming:
+            self.sync_brick()
+            for device, gfid, file in lost:
+                if self._closing:
+                    break
+                if gfid in there:
+                    reported.append(device)
+                    self.say_once(
+                        device,
+                        "device %s: its file is there, but has no handle in .glusterfs; it is kept "
+                        "(glupy brick check --repair makes handles)",
+                        device,
+                    )
+                elif self.files.find(gfid) is not file or await self._state_of(gfid) is not None:
+                    continue  # it is there again: heal makes files with the gfids that they had
+                elif file is not None:
+                    self.lost(file)
+                elif self._remove_device(device):
+                    self.log.info("device %s removed: its file is gone", device)
         return reported
 
     async def _name_whole(self, file: File, half: str) -> None:

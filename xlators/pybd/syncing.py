@@ -19,8 +19,8 @@ class SharedSync:
         self._synced = 0
 
     def run(self, sync: Callable[[], None]) -> None:
-        """Return once a ``sync`` has ended that was begun after this call; what that raises, who
-        ran it gets, and each of the others tries by himself."""
+        """Return once a ``sync`` has ended that was begun after this call, by whomever: all of them
+        sync the same. What one raises, its caller gets; each of the others tries by himself."""
         with self._counting:
             self._asked += 1
             mine = self._asked
