@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, write
+from .mapped import LEAVES, devices, write
 
 pytestmark = pytest.mark.parametrize("leaf", LEAVES)
 
@@ -114,3 +115,26 @@ def test_shards_that_a_truncate_removes_take_their_blocks_along(
         assert near(file.fstat().st_blocks * 512, 12 * MIB)
         file.ftruncate(2 * MIB)
         assert near(file.fstat().st_blocks * 512, 2 * MIB)
+
+
+@pytest.mark.parametrize("bd_options", [{"map": "*=thin"}])
+def test_atomic_updates_see_only_themselves(brick: Brick, connect: Connect, pool: Path) -> None:
+    """features/shard adds up what each fop says it did to the blocks: that and no more."""
+    client = connect(brick, inserts=[("features/shard", {"shard-block-size": "4MB"})])
+    file = client.creat("/f")
+    file.pwrite(b"x" * 4096, 8 * MIB - 4096)
+
+    def work(number: int) -> None:
+        offset = 4 * MIB + number % 60 * 65536
+        file.pwrite(b"x" * 32768, offset)
+        if number % 2:
+            file.discard(offset, 16384)
+        elif number % 4:
+            file.zerofill(offset + 32768, 16384)
+
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(work, number) for number in range(240)]:
+            done.result(60)
+    file.fsync()
+    blocks = sum(device.stat().st_blocks for device in devices(pool))
+    assert abs(file.fstat().st_blocks - blocks) <= 8 * len(devices(pool))
