@@ -34,7 +34,7 @@ pytestmark = pytest.mark.allow_log(
     r"server_graph_janitor_threads\] .*victim brick .* is not found in graph",
     r"rpc_transport_unref\+.*0-rpc_transport: invalid argument: this",
     # protocol/server no longer knows the fds of a client whose brick is being detached
-    r"server4_\w+_cbk\] .*{error-xlator=-}, {errno=9}",
+    r"server4_\w+_cbk\] .*{error-xlator(=|: )-}, {errno=9}",
     # …and their locks went with it
     r"(Matching lock not found for unlock|attempted but no matching lock found)",
     r"server4_(inodelk|entrylk)_cbk\] .*{errno=22}",
