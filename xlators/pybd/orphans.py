@@ -52,7 +52,9 @@ class Orphans(ByGfid):
             return  # done, or it has a name again
         self._lost.append(file)
         async with self._reclaiming:
-            files, self._lost = [each for each in self._lost if each.mapped and each.gone], []
+            waiting, self._lost = self._lost, []
+            # Ours, too: it may have been added to a list that another had taken.
+            files = [each for each in {file, *waiting} if each.mapped and each.gone]
             names = [self.identity.name(each.gfid) for each in files]
             if names and self._is_on_disk(names):
                 for each in files:
