@@ -180,7 +180,8 @@ def test_an_environment_that_others_can_change_is_refused(
     module = folder / "lib" / "module.py"
     module.chmod(0o666)
     monkeypatch.setattr(install, "xlator_folder", lambda: xlatordir)
-    monkeypatch.setattr(install, "planned", lambda: NEW)
+    planned = replace(NEW, glusterfs=install.built_for())
+    monkeypatch.setattr(install, "planned", lambda: planned)
     monkeypatch.setattr(install, "loaded_by_bricks", lambda _: [folder])
     before = contents(xlatordir)
     with pytest.raises(CommandError, match=f"bricks run as root: {module}: everybody can write"):

@@ -39,3 +39,10 @@ def calls_at_a_directory() -> frozenset[str]:
         glfs_fchownat
     """
     return frozenset(new.split() if version() >= (11,) else ())
+
+
+def inode_usage() -> str | None:
+    """How a statedump counts inodes: as memory of this usage type; None: as a pool, `inode_t`.
+
+    Since 11.0 they are allocated one by one (inode_create in inode.c)."""
+    return "gf_common_mt_inode_ctx" if version() >= (11,) else None

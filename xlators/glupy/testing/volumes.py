@@ -28,6 +28,7 @@ from glupy.testing.processes import ProcessError
 PORT = 24007
 START_TIMEOUT = 60.0
 HEAL_TIMEOUT = 180.0
+END_TIMEOUT = 5.0
 SCRUB_TIMEOUT = 60.0
 _POLL = 0.2
 LOGS = Path("/var/log/glusterfs")
@@ -168,7 +169,7 @@ class Volume:
         it is ended then.
         """
         self._glusterd.gluster("volume", "rebalance", self.name, "start", "force")
-        deadline, complaint = time.monotonic() + timeout, ""
+        deadline, complaint, gone = time.monotonic() + timeout, "", 0
         while time.monotonic() < deadline:
             try:
                 tree = self._glusterd.xml("volume", "rebalance", self.name, "status")
@@ -177,9 +178,11 @@ class Volume:
             else:
                 whole = tree.find(".//aggregate")
                 status = whole.findtext("statusStr") if whole is not None else None
-                # glusterd may go on saying that a process is in progress that was killed.
-                if any(not Path(f"/proc/{pid}").exists() for pid in self._movers()):
-                    raise ProcessError("the process that moves files was killed")
+                if not self._moves():
+                    gone += 1
+                    # glusterd may go on saying that a process is at work that was killed.
+                    if gone * _POLL > END_TIMEOUT:
+                        raise ProcessError("the process that moves files was killed")
                 if whole is not None and status == "completed":
                     failures = whole.findtext("failures")
                     if failures != "0":
@@ -195,8 +198,11 @@ class Volume:
             with contextlib.suppress(ProcessLookupError):
                 _kill(pid)
 
+    def _moves(self) -> bool:
+        return any(Path(f"/proc/{pid}").exists() for pid in self._movers())
+
     def _movers(self) -> list[int]:
-        """The processes that move files, and those that were killed while they did."""
+        """The processes that move files, or did."""
         pidfiles = self._glusterd.folder.glob(f"work/vols/{self.name}/rebalance/*.pid")
         return [int(pidfile.read_text()) for pidfile in pidfiles]
 
