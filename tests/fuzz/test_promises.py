@@ -21,7 +21,7 @@ BRICKS = "pyposix", "posix", "ctime:posix", "pybd:loop", "pybd:loop:posix"
 OVER = "{}", "replicate:3:{}", "replicate:2+1:{}", "distribute:2:{}", "disperse:2+1:{}"
 VOLUMES = [over.format(brick) for over in OVER for brick in BRICKS]
 RECIPES = [*VOLUMES, *(f"shard:{volume}" for volume in VOLUMES)]
-FAULTS: tuple[list[str], ...] = [], ["full"], ["io"], ["kill"]
+FAULTS: tuple[list[str], ...] = [], ["full"], ["io"], ["kill"], ["readonly"]
 BESIDE = {"bricks", "arbiter", "first_brick", "clients"}
 """What is said, and is no promise."""
 

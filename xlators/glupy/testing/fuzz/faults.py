@@ -6,7 +6,8 @@ disk is every 5 s only. What happens within a sequence is in `trouble`.
 
 import errno
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from glupy.testing import gfapi
 from glupy.testing.fuzz import steps
@@ -14,6 +15,17 @@ from glupy.testing.fuzz.model import FileModel
 from glupy.testing.fuzz.runner import Ground, Runner
 
 FAULTS = "kill", "full", "readonly", "io"
+NOT_PROMISED: Mapping[str, Mapping[str, tuple[Any, str]]] = {
+    "full": {
+        "together": (False, "a full store may refuse either of two calls at once"),
+        "refused_times": (False, "ext4 may set them before it finds no room"),
+    },
+    "readonly": {
+        "together": (False, "a store that is read-only refuses what either would change"),
+        "anonymous_reads": (False, "an anonymous fd of libgfapi's is for writing, too"),
+    },
+}
+"""What a fault takes away of the promises of any recipe, and why."""
 PATIENCE = 15.0
 
 

@@ -462,7 +462,7 @@ class DataRules(SequenceMachine):
         self, handle: int, other: int, place: Place, first: Part, second: Part, seed: int
     ) -> None:
         """Two calls on a file, by two clients if they have it: where one ends the other begins."""
-        if self.runner.may_fail:
+        if not self.runner.promises.together or self.runner.may_fail:
             return  # and which of them did?
         file, opened, same = self._file(handle), self.runner.volume.handles, self._open_as(handle)
         offset = self._offset(handle, place)

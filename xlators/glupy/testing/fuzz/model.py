@@ -52,7 +52,9 @@ class Promises:
     ``wrong_sizes``: a truncate that shortens a file to one of those cuts off too much, or leaves
     some. ``cuts_within``: so does one from one range of so many bytes into another; 0: none does.
     ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
-    full store may refuse, beside those that take space.
+    full store may refuse, beside those that take space. ``refused_times``: what it refuses has set
+    no times. ``together``: two calls can be made at once. ``anonymous_reads``: what is not open can
+    be read wherever it can be opened.
     """
 
     block_size: int = 0
@@ -94,6 +96,9 @@ class Promises:
     cuts_within: int = 0
     unsupported: frozenset[str] = frozenset()
     refused_when_full: frozenset[str] = frozenset()
+    refused_times: bool = True
+    together: bool = True
+    anonymous_reads: bool = True
     why: dict[str, str] = field(default_factory=dict)
 
     def but(self, **given: tuple[Any, str]) -> "Promises":

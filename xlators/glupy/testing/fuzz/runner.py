@@ -125,7 +125,7 @@ class Runner:
     @property
     def may_fail(self) -> bool:
         """The next call may fail, though it should not."""
-        return bool(self.ground.full or self.ground.readonly or self._injected)
+        return self._injected != 0
 
     # ---- one step ----
 
@@ -150,9 +150,10 @@ class Runner:
         self._injected = step.number if isinstance(step, steps.Inject) else 0
         self.ground.mistrusted |= isinstance(step, (steps.Inject, steps.Kill))
         if outcome.errno:
-            if plan.file is not None and step.modifies and self.ground.full:
-                plan.file.forget_times(*TIMES)  # ext4 may set them before it finds no room
-                if isinstance(step, steps.Writing):
+            if plan.file is not None and step.modifies:
+                if not self.promises.refused_times:
+                    plan.file.forget_times(*TIMES)
+                if self.ground.full and isinstance(step, steps.Writing):
                     self._look_again(step, plan, plan.file)
             return outcome
         written = outcome.value
@@ -233,8 +234,9 @@ class Runner:
         fails = plan.errno or self.ground.full or self._injected
         if isinstance(step, steps.Copy) and fails and not self.promises.copy_errnos:
             yield from errno.errorcode
-        if self.ground.readonly and (step.modifies or isinstance(step, steps.AnonymousRead)):
-            yield errno.EROFS  # an anonymous fd of libgfapi's is for writing, too
+        writes = isinstance(step, steps.AnonymousRead) and not self.promises.anonymous_reads
+        if self.ground.readonly and (step.modifies or writes):
+            yield errno.EROFS
         if self._injected and not self.ground.redundant:
             yield self._injected
         refused = step.takes_space or step.fop in self.promises.refused_when_full

@@ -32,6 +32,7 @@ from glupy import stores
 from glupy.testing import logs, stock
 from glupy.testing.fuzz import graphs
 from glupy.testing.fuzz.faults import (
+    NOT_PROMISED,
     FaultError,
     check_faults,
     make_contents,
@@ -325,6 +326,8 @@ class Recipe:
     def build(self) -> tuple[volfiles.Graph, Promises]:
         """The graph for clients, and what it promises."""
         graph, promises = self._build(self._text)
+        for fault in sorted(self._faults):
+            promises = promises.but(**NOT_PROMISED.get(fault, {}))
         if self.redundant and self.backends and self._faults & {"kill", "io"}:
             promises = promises.because(first_brick="it may have missed what the others have")
         return graph, promises
