@@ -12,9 +12,18 @@ from typing import Self
 import pytest
 
 from glupy.testing.fuzz import Finding, report
-from glupy.testing.fuzz.steps import Create, Discard, Fallocate, Step, Truncate, Wait
-from glupy.testing.processes import Brick
-from glupy.testing.pytest_plugin import REFUSALS
+from glupy.testing.fuzz.steps import (
+    AsInternal,
+    Create,
+    Discard,
+    Fallocate,
+    Step,
+    Truncate,
+    Wait,
+    Write,
+)
+from glupy.testing.processes import Brick, FuseMount
+from glupy.testing.pytest_plugin import REFUSALS, MakeBrick
 
 from .searching import GLUPY, TRANSLATORS, above, environment, glupy_fuzz
 
@@ -75,6 +84,18 @@ def test_a_script_that_cannot_run(tmp_path: Path) -> None:
     assert (done.returncode, "No module named" in done.stderr) == (2, True), done
 
 
+def test_a_script_of_what_a_fault_shows(tmp_path: Path) -> None:
+    """The fault is there again."""
+    steps = AsInternal(True), Create(0, "a"), Write(0, 0, 4096, 1), AsInternal(False)
+    finding = Finding(tuple((step, None) for step in (*steps, Discard(0, 0, 4096))), "ENOSPC")
+    text = report.script(finding, "repro.py", "posix", faults=["full"])
+    script = report.write(tmp_path, text)
+    for target, status, last in ([], 1, "ENOSPC, where success"), (["pyposix"], 0, "nothing is"):
+        done = run(sys.executable, script, *target)
+        assert done.returncode == status, done
+        assert done.stdout.splitlines()[-1].startswith(last)
+
+
 # ---- how it ends ----
 
 
@@ -83,16 +104,29 @@ def test_a_script_that_cannot_run(tmp_path: Path) -> None:
     [
         (["nothing"], 2, "there is no type storage/nothing"),
         (["pyposix", "--faults", "flood"], 2, "'flood' is no fault"),
+        (["pyposix", "--faults", "full,readonly"], 2, "what is read-only cannot be full, too"),
         (["dir:/usr", "--faults", "full"], 2, "dir:/usr: faults are for recipes only"),
         (["pyposix", "--faults", "io", "--examples", "3"], 0, "\n3 sequences, "),
-        (["posix", "--against", "pyposix", "--examples", "5"], 0, "\n5 sequences, "),
     ],
 )
 def test_how_it_ends(words: list[str], status: int, said: str, tmp_path: Path, place: Path) -> None:
     done = glupy_fuzz(tmp_path, *words, "--dir", place)
     assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done
     assert done.stdout.endswith("nothing found\n") == (status == 0)
+    assert ("\nnot asserted: copy_errnos: syncop" in done.stdout) == (status == 0)
     assert len(done.stderr.splitlines()) == (status == 2)
+
+
+def test_two_targets(tmp_path: Path, place: Path) -> None:
+    """What either of them does not promise is said, and each reason once."""
+    words = "posix", "--against", "pyposix", "--examples", "5", "--dir", place
+    done = glupy_fuzz(tmp_path, *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^5 sequences, .*\nnothing found$", done.stdout, re.M), done
+    said = re.findall(r"^not asserted: (\w+): (.+)$", done.stdout, re.M)
+    assert len(said) == len(set(said)), done
+    ours, the_others, both = "same_names", "clients", "copy_errnos"
+    assert {what for what, _ in said} >= {ours, the_others, both}
 
 
 def test_what_differs_from_another_target(tmp_path: Path, place: Path) -> None:
@@ -117,6 +151,25 @@ def test_a_volfile(brick: Brick, tmp_path: Path, place: Path) -> None:
         words = "--examples", "20", "--seed", "1", "--dir", place
         done = glupy_fuzz(tmp_path, volfile, *words)
         assert (done.returncode, said in done.stdout) == (status, True), done
+
+
+def test_a_folder_of_ext4(brick_dir: Path, tmp_path: Path, place: Path) -> None:
+    done = glupy_fuzz(tmp_path, f"dir:{brick_dir}", "--examples", "5", "--dir", place)
+    assert (done.returncode, "\nnothing found\n" in done.stdout) == (0, True), done
+    assert list(brick_dir.iterdir()) == []
+
+
+@pytest.mark.allow_log(*REFUSALS)
+def test_a_mount(make_brick: MakeBrick, tmp_path: Path, place: Path) -> None:
+    """And its scripts, which show it there again."""
+    made = make_brick(inserts=[above("TruncateIsAByteOff")])
+    (mountpoint := tmp_path / "mount").mkdir()
+    with FuseMount(made.client_graph(), mountpoint, tmp_path / "fuse"):
+        words = "--seed", "1", "--examples", "50", "--out", tmp_path, "--dir", place
+        done = glupy_fuzz(tmp_path, f"dir:{mountpoint}", *words)
+        assert (done.returncode, "\nwrong: " in done.stdout) == (1, True), done
+        again = run(tmp_path / "repro.py")
+        assert again.returncode == 1, again
 
 
 def test_what_is_found(tmp_path: Path, place: Path) -> None:
@@ -202,6 +255,18 @@ def test_a_time_and_how_far_it_is(tmp_path: Path, place: Path) -> None:
     seconds = [int(each[-1]) for each in told]
     assert 2 <= seconds[-1] < 10, told
     assert len(set(told)) > 5, told
+
+
+def test_how_far_it_is_without_a_terminal(tmp_path: Path, place: Path) -> None:
+    """A line every half second, rather than each minute."""
+    sooner = "import glupy_tools, glupy_tools.fuzz as it; it.BETWEEN_LINES = .5; glupy_tools.main()"
+    words = "fuzz", "pyposix", "--time", "1.6", "--dir", place
+    done = run(sys.executable, "-c", sooner, *words, **environment(tmp_path))
+    assert (done.returncode, done.stdout[-14:]) == (0, "nothing found\n"), done
+    told = re.findall(r"^([\d,]+) sequences, [\d,]+ calls 0:00:0\d$", done.stderr, re.M)
+    assert len(told) == len(done.stderr.splitlines()) >= 2, done
+    made = [int(number.replace(",", "")) for number in told]
+    assert made == sorted(set(made))
 
 
 def test_an_interrupt(tmp_path: Path, place: Path) -> None:

@@ -26,6 +26,7 @@ from glupy.testing.fuzz import (
     steps,
 )
 from glupy.testing.fuzz.machine import FAULT_RULES, RULES
+from glupy.testing.fuzz.replay import main
 from glupy.testing.fuzz.runner import Outcome, names_of
 from glupy.testing.fuzz.steps import (
     AsInternal,
@@ -94,6 +95,7 @@ def test_a_sequence_is_left_with_what_it_needs() -> None:
         ("pyposix", ["io"], 30),
         ("pyposix", ["readonly"], 30),
         ("pyposix", ["kill"], 3),
+        ("pyposix", ["io", "kill"], 3),
         ("posix", [], 30),
         ("pybd:loop", [], 30),
         ("pybd:loop", ["io"], 30),
@@ -135,9 +137,13 @@ def test_a_fault_happens(capsys: pytest.CaptureFixture[str]) -> None:
             assert outcomes[-1].errno == expected, (fault, sequence)
             runner.verify()
             runner.clean()
-    with open_target("pyposix", faults=["kill"]) as ground:
+    with open_target("pyposix", faults=["io", "kill"]) as ground:  # both at once
         (pid,) = [brick.pid for brick in ground.trouble.bricks]
-        replay(ground, [*write, Kill(), Start(), Read(0, 0, 4096), Write(0, 1, 1, 1)])
+        killed = [Kill(), Start(), Read(0, 0, 4096), Write(0, 1, 1, 1)]
+        failing = [Inject("writev"), Write(0, 0, 1, 2)]
+        done = replay(ground, [*write, *failing, *killed, *failing]).done
+        numbers = [outcome and outcome.errno for _, outcome in done]
+        assert numbers == [0, 0, 0, errno.EIO, 0, 0, 0, 0, 0, errno.EIO]
         assert [brick.pid for brick in ground.trouble.bricks] != [pid]
 
 
@@ -332,6 +338,15 @@ def test_a_replica_that_differs() -> None:
         runner.clean()
 
 
+def test_a_folder_is_compared_with_what_is_over_rpc(brick_dir: Path) -> None:
+    """It has no bricks."""
+    sequence = [Create(0, "a"), Write(0, 0, 9000, 1), Discard(0, 0, 5000), Read(0, 0, 9000)]
+    against = f"dir:{brick_dir}"
+    assert main(sequence, ["pyposix"], against=against, over_rpc=True) == 0
+    above_it = [above("DiscardEndsAByteLate")]
+    assert main(sequence, ["pyposix"], against=against, over_rpc=True, inserts=above_it) == 1
+
+
 @pytest.mark.parametrize(
     ("target", "other"),
     [
@@ -375,17 +390,25 @@ def test_a_brick_that_does_not_start_again() -> None:
         assert ground.spoiled
 
 
-def test_a_seed_makes_the_same_sequences() -> None:
-    made: list[list[list[Step]]] = []
-    for seed in 5, 5, 6:
+@pytest.mark.parametrize(
+    ("faults", "refused"),
+    [([], 0), (["full"], errno.ENOSPC), (["io"], 0), (["readonly"], errno.EROFS)],
+)
+def test_a_seed_makes_the_same_sequences(faults: list[str], refused: int) -> None:
+    """And the same calls fail."""
+    made: list[list[list[tuple[Step, int]]]] = []
+
+    def note(search: Search) -> None:
+        done = [(step, outcome.errno) for step, outcome in search.last.done if outcome]
+        made[-1].append(done)
+
+    for seed in (5, 5) if faults else (5, 5, 6):
         made.append([])
-        with open_target("pyposix") as ground:
-            Search(
-                ground,
-                progress=lambda search: made[-1].append([step for step, _ in search.last.done]),
-            ).run(examples=8, seed=seed)
+        with open_target("pyposix", faults=faults) as ground:
+            assert Search(ground, progress=note).run(examples=5, seed=seed) is None
     assert made[0] == made[1]
-    assert made[0] != made[2]
+    assert faults or made[0] != made[2]
+    assert refused in {number for done in made[0] for _, number in done}
 
 
 def test_rules_are_left_out_one_by_one() -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from signal import Signals
@@ -35,6 +36,8 @@ JOURNAL = "journal"
 """In the folder of stores: the calls of the sequence that is tried now."""
 AT_ONCE = 500
 """Examples between two looks at the clock, at most."""
+BETWEEN_LINES = 60.0
+"""Seconds between two lines of how far it is, where there is no terminal to show that."""
 
 
 def _words(_context: click.Context, _option: click.Parameter, value: str) -> list[str]:
@@ -155,7 +158,6 @@ def fuzz(
         Search,
         TargetError,
         journal,
-        open_target,
         targets,
     )
     from glupy_tools import findings  # noqa: PLC0415
@@ -177,23 +179,32 @@ def fuzz(
             )
             over_rpc |= crash is not None
             found = tell(over_rpc=over_rpc)
-            opened = partial(open_target, faults=faults, parent=parent, over_rpc=over_rpc)
-            ground = stack.enter_context(opened(target, inserts=inserts))
+            opened = targets.open_targets(
+                *(target, against),
+                inserts=inserts,
+                faults=faults,
+                parent=parent,
+                over_rpc=over_rpc,
+            )
+            ground, other = stack.enter_context(opened)
             ground.journal = journal.Journal(parent / JOURNAL)
-            other = None
-            if against:
-                over = over_rpc and targets.is_recipe(against)
-                other = stack.enter_context(opened(against, over_rpc=over))
-            for what, why in sorted(ground.promises.why.items()):
+            both = [ground] if other is None else [ground, other]
+            for what, why in sorted({each for one in both for each in one.promises.why.items()}):
                 console.print(f"not asserted: {what}: {why}", style="dim")
             progress = stack.enter_context(_progress(console))
             task = progress.add_task("")
+            began = last = time.monotonic()
 
             def show(search: Search) -> None:
+                nonlocal last
                 text = f"{search.examples:,} sequences, {search.calls:,} calls"
                 if search.finding:
                     text += f"; found one of {len(search.finding.done)}"
                 progress.update(task, description=text)
+                now = time.monotonic()
+                if progress.disable and now - last >= BETWEEN_LINES:
+                    last = now
+                    click.echo(f"{text} {timedelta(seconds=int(now - began))}", err=True)
 
             search = Search(ground, other, progress=show, database=database)
 

@@ -9,7 +9,7 @@ import volfiles
 from glupy.testing.fuzz.model import Promises
 from glupy.testing.fuzz.runner import Mismatch, Runner
 from glupy.testing.fuzz.steps import NotOpenError, Step
-from glupy.testing.fuzz.targets import TargetError, open_target
+from glupy.testing.fuzz.targets import TargetError, open_targets
 
 
 def main(
@@ -31,13 +31,11 @@ def main(
     """
     try:
         (target,) = arguments
-        with open_target(target, inserts=inserts, faults=faults, over_rpc=over_rpc) as ground:
+        opened = open_targets(target, against, inserts=inserts, faults=faults, over_rpc=over_rpc)
+        with opened as (ground, other):
             kept = {name: getattr(Promises(), name) for name in promised}
             ground.promises = dataclasses.replace(ground.promises, **kept)
-            if against is None:
-                return _show(steps, Runner(ground))
-            with open_target(against, faults=faults, over_rpc=over_rpc) as other:
-                return _show(steps, Runner(ground, other))
+            return _show(steps, Runner(ground, other))
     except TargetError as error:
         print(error, file=sys.stderr)
         return 2

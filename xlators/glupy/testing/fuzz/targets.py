@@ -141,6 +141,29 @@ def open_target(
         raise TargetError(f"{spec}: {error}") from error
 
 
+@contextlib.contextmanager
+def open_targets(
+    spec: str,
+    against: str | None = None,
+    *,
+    inserts: Sequence[volfiles.Insert] = (),
+    faults: Collection[str] = (),
+    parent: Path | None = None,
+    over_rpc: bool = False,
+) -> Iterator[tuple[Ground, Ground | None]]:
+    """Set up a target, and the one that it is compared with, if any.
+
+    The faults are that one's, too; and so are bricks over RPC, if it has bricks of ours.
+    """
+    given: dict[str, Any] = {"faults": faults, "parent": parent}
+    with open_target(spec, inserts=inserts, over_rpc=over_rpc, **given) as ground:
+        if against is None:
+            yield ground, None
+            return
+        with open_target(against, over_rpc=over_rpc and is_recipe(against), **given) as other:
+            yield ground, other
+
+
 def is_recipe(spec: str) -> bool:
     """Whether a target is set up here, of bricks, rather than somewhere else."""
     return not re.match("(dir|volume):", spec) and "/" not in spec and not spec.endswith(".vol")
