@@ -1,4 +1,4 @@
-"""What docs/writing-translators.md shows, run as it stands there."""
+"""What docs/writing-translators.md and docs/fuzz.md show, run as it stands there."""
 
 import errno
 import re
@@ -20,7 +20,15 @@ from glupy.testing.pytest_plugin import Connect, MakeBrick
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "writing-translators.md"
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+FUZZ = ROOT / "docs" / "fuzz.md"
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The language and the text of each."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = blocks(PAGE)
 MODULES = {
     code.splitlines()[0].removeprefix("# "): code for kind, code in BLOCKS if kind == "python"
 }
@@ -71,7 +79,7 @@ def running(command: list[str], folder: Path, mountpoint: Path) -> Iterator[Path
 
 
 def test_each_block_of_code_has_its_test() -> None:
-    assert set(MODULES) == {"tidy.py", "ledger.py", "guard.py", "test_tidy.py"}
+    assert set(MODULES) == {"tidy.py", "ledger.py", "guard.py", "test_tidy.py", "test_space.py"}
     assert len(COMMANDS) == 1
     assert len(BLOCKS) == len(MODULES) + len(COMMANDS)
 
@@ -96,16 +104,32 @@ def test_tidy(make_brick: MakeBrick, connect: Connect, shown: Shown, logs: LogCh
         client.unlink("/file.tmp")
 
 
-def test_tidy_is_tested_as_shown(tmp_path: Path) -> None:
-    for name in "tidy.py", "test_tidy.py":
-        (tmp_path / name).write_text(MODULES[name])
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["--rootdir", str(tmp_path), "--basetemp", str(tmp_path / "base"), "test_tidy.py"]
+def said_of_tests(folder: Path, *words: str) -> str:
+    """What pytest says of the tests in a folder."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+    command += ["--rootdir", str(folder), "--basetemp", str(folder / "base"), str(folder)]
     run = subprocess.run(
-        command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120
+        command, cwd=folder, check=False, capture_output=True, text=True, timeout=120
     )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "1 passed" in run.stdout
+    return run.stdout + run.stderr
+
+
+def test_tests_are_run_as_shown(tmp_path: Path) -> None:
+    for name in "tidy.py", "test_tidy.py", "test_space.py":
+        (tmp_path / name).write_text(MODULES[name])
+    assert "\n2 passed in" in (said := said_of_tests(tmp_path)), said
+
+
+def test_searches_are_run_as_shown(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("from glupy import Translator\n\n\nclass Mine(Translator):\n    pass\n")
+    shown = "\n\n".join(code for kind, code in blocks(FUZZ) if kind == "python")
+    for there, here, count in ("/root/mine.py", str(mine), 2), ("examples=100", "examples=10", 1):
+        assert shown.count(there) == count
+        shown = shown.replace(there, here)
+    (tmp_path / "test_mine.py").write_text(shown)
+    said = said_of_tests(tmp_path, "--hypothesis-profile", "glupy-dev")
+    assert "\n2 passed in" in said, said
 
 
 def test_tidy_runs_as_shown(tmp_path: Path) -> None:
