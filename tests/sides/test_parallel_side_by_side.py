@@ -16,7 +16,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +154,8 @@ DATA = b"w" * BLOCK, 1, 0, 0, None
 FILE, FOLDER = (stat.S_IFREG | 0o644, 0, 0), (0o755, 0)
 ATOMIC, APPEND = {keys.UPDATE_ATOMIC: 1}, {keys.WRITE_IS_APPEND: 1}
 ADD = constants.GF_XATTROP_ADD_ARRAY
-ONE, ZERO = ({"trusted.afr.x": number.to_bytes(4)} for number in (1, 0))
+COUNTER = "trusted.afr.x"
+ONE, ZERO = ({COUNTER: number.to_bytes(4)} for number in (1, 0))
 
 ON_FILES: dict[str, Act] = {
     "writev": by_fd("writev", *DATA),
@@ -344,10 +345,24 @@ class Rink:
             assert time.monotonic() < deadline, f"somebody is always busy: {seen}"
 
 
+@contextlib.contextmanager
+def skating(
+    leaf: str, folder: Path, scratch: Path, inserts: Sequence[volfiles.Insert] = ()
+) -> Iterator[tuple[Side, int]]:
+    """A brick in a folder that is made, and the number of its process."""
+    options = {"health-check-interval": "0", "janitor-sleep-duration": "600"}
+    folder.mkdir()
+    name = folder.name
+    given: dict[str, Any] = {"leaf": leaf, "options": options, "inserts": inserts, "ctime": True}
+    graph = volfiles.brick(folder, socket=scratch / f"{name}.socket", **given)
+    graph = graph.remove("brick-io-threads").insert(IO_THREADS, above="brick-locks")
+    with served(graph, folder, scratch, name, Shared) as side:
+        yield side, int((scratch / name / "pid").read_text())
+
+
 @pytest.fixture(scope="module")
 def rink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rink]:
     scratch = tmp_path_factory.mktemp("parallel")
-    options = {"health-check-interval": "0", "janitor-sleep-duration": "600"}
     with (
         stores.store(scratch / "image", SIZE, scratch / "mnt", options=["nobarrier"]) as store,
         thawed_at_the_latest(store.folder),
@@ -355,12 +370,8 @@ def rink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rink]:
     ):
         made = Rink(store.folder, {}, {})
         for leaf in LEAVES:
-            folder, socket = store.folder / leaf, scratch / f"{leaf}.socket"
-            folder.mkdir()
-            graph = volfiles.brick(folder, leaf=leaf, socket=socket, options=options, ctime=True)
-            graph = graph.remove("brick-io-threads").insert(IO_THREADS, above="brick-locks")
-            made.sides[leaf] = stack.enter_context(served(graph, folder, scratch, leaf, Shared))
-            made.pids[leaf] = int((scratch / leaf / "pid").read_text())
+            brick = skating(leaf, store.folder / leaf, scratch)
+            made.sides[leaf], made.pids[leaf] = stack.enter_context(brick)
         made.make_room(4)
         yield made
 
@@ -386,9 +397,7 @@ def is_atomic(fop: str) -> bool:
     return fop.endswith("-atomic") or fop == "writev-append"
 
 
-@pytest.mark.parametrize("second", ON_FILES | LAST_ON_FILES)
-@pytest.mark.parametrize("first", ON_FILES)
-def test_on_one_file(first: str, second: str, rink: Rink) -> None:
+def check_on_one_file(first: str, second: str, rink: Rink) -> None:
     def prepare(side: Side) -> dict[str, Fop]:
         at = new(side)
         behind = ON_FILES | LAST_ON_FILES
@@ -401,6 +410,38 @@ def test_on_one_file(first: str, second: str, rink: Rink) -> None:
         assert told["posix"] == {"first": "held", "second": "waits" if waits else "held"}
     else:
         assert told["pyposix"] == told["posix"]
+
+
+@pytest.mark.parametrize("second", ON_FILES | LAST_ON_FILES)
+@pytest.mark.parametrize("first", ON_FILES)
+def test_on_one_file(first: str, second: str, rink: Rink) -> None:
+    check_on_one_file(first, second, rink)
+
+
+def test_xattrops_of_one_file_add_up(rink: Rink, tmp_path: Path) -> None:
+    """One that reads, and writes then, is found by what it does meanwhile: and it counts 1 and 1
+    as 1."""
+    files: dict[Side, Path] = {}
+
+    def adding(side: Side) -> dict[str, Fop]:
+        at = new(side)
+        files[side] = side.real(at.file)
+        return {name: ON_FILES["xattrop"](at) for name in ("first", "second")}
+
+    def counted(rink: Rink) -> dict[str, int]:
+        rink.told(adding)
+        value = {leaf: os.getxattr(files[side], COUNTER) for leaf, side in rink.sides.items()}
+        return {leaf: int.from_bytes(each) for leaf, each in value.items()}
+
+    assert counted(rink) == {"posix": 2, "pyposix": 2}
+    module = Path(__file__).parent / "translators" / "xattrops.py"
+    above = "features/glupy", {"module": f"{module}:XattropIsNotAtomic"}
+    with skating("pyposix", rink.folder / "wrong", tmp_path, [above]) as (side, pid):
+        wrong = Rink(rink.folder, rink.sides | {"pyposix": side}, rink.pids | {"pyposix": pid})
+        wrong.make_room(2)
+        with pytest.raises(AssertionError, match=r"'held'} != {'second': 'waits'}"):
+            check_on_one_file("xattrop", "xattrop", wrong)
+        assert counted(wrong) == {"posix": 2, "pyposix": 1}
 
 
 @FOLDERS
