@@ -414,6 +414,7 @@ class Recipe:
                         "a truncate into another shard leaves that as it is, or empty",
                     ),
                     copies=(False, "shard has none: the base file alone is copied"),
+                    together=(False, "of two that make the same shard one fails now and then"),
                     unsupported=(
                         promises.unsupported | {"fallocate"},
                         "shard refuses a fallocate that keeps the size",
