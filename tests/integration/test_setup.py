@@ -1,4 +1,4 @@
-"""`tools/setup` on machines that lack something: one line says what, and what to do."""
+"""`tools/setup` and `on-debian` where something is missing: a line says what, and what to do."""
 
 from __future__ import annotations
 
@@ -48,23 +48,27 @@ def dead(device: str) -> str:
     return f"mknod /mnt/dead c 60 0; mount --bind /mnt/dead {device}"
 
 
+AT_ONCE = "echo 'Acquire::Retries 0;' >/mnt/apt; export APT_CONFIG=/mnt/apt"
+"""apt does not try again for seconds."""
 FEDORA = "printf 'ID=fedora\\nVERSION_ID=\"41\"\\n' >/mnt/os; mount --bind /mnt/os /etc/os-release"
 NO_SUDO = "[ ! -e /usr/bin/sudo ] || mount --bind /dev/null /usr/bin/sudo"
 CHANGEABLE = "/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt", XLATORS
 FORGOTTEN = f"awk {shlex.quote(NO_STRACE)} {STATUS} >/mnt/status; cp /mnt/status {STATUS}"
 
 
-def refused(clone: Path, hidden: Sequence[str], *prefix: str) -> str:
-    """What the set-up says, one line, where these commands have run before, and which it ends with.
+def refused(
+    clone: Path, hidden: Sequence[str], *prefix: str, command: Sequence[str] = ("setup",)
+) -> str:
+    """What a command of `tools` says where these have run before: one line, which it ends with.
 
     They run in a mount namespace that goes with it, without a network: nothing is taken from this
     machine, and nothing is installed on it.
     """
-    before = ["set -e", "mount -t tmpfs tmpfs /mnt", *map(over, CHANGEABLE), *hidden]
+    before = ["set -e", "mount -t tmpfs tmpfs /mnt", AT_ONCE, *map(over, CHANGEABLE), *hidden]
     script = "\n".join([*before, 'exec "$@"'])
-    command = ["unshare", "--net", "--mount", "--propagation=private", "bash", "-c", script, "bash"]
+    apart = ["unshare", "--net", "--mount", "--propagation=private", "bash", "-c", script, "bash"]
     done = subprocess.run(
-        [*command, *prefix, clone / "tools" / "setup"],
+        [*apart, *prefix, clone / "tools" / command[0], *command[1:]],
         capture_output=True,
         text=True,
         timeout=300,
@@ -118,6 +122,20 @@ def test_no_network_for_a_package_that_is_missing(clone: Path) -> None:
         "setup: Debian's package lists cannot be fetched, is there a network?: E: "
     )
     assert "(see /var/log/glupy-setup.log)" in second
+    assert end == ""
+
+
+def test_no_network_for_what_another_debian_needs(clone: Path) -> None:
+    """All that is missing in one go, after an update: a fresh machine has no package lists."""
+    tools = "rm -f /usr/bin/rsync /usr/sbin/debootstrap"
+    hidden = [*map(over, ("/usr/bin", "/usr/sbin", "/var/log")), tools]
+    said = refused(clone, hidden, command=["on-debian", "trixie", "true"])
+    first, second, end = said.split("\n")
+    assert first == "on-debian: installing debootstrap rsync"
+    assert second.startswith(
+        "on-debian: Debian's package lists cannot be fetched, is there a network?: E: "
+    )
+    assert "(see /var/log/glupy-trixie.log)" in second
     assert end == ""
 
 
