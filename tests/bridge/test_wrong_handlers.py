@@ -367,6 +367,53 @@ def test_wrong_number_of_arguments(bridge: Bridge, log: Log, count: int) -> None
     is_reported(log, fop, "TypeError")
 
 
+@KINDS
+def test_both_ends_of_a_deep_traceback(bridge: Bridge, log: Log, kind: str) -> None:
+    """The handler and where it was raised, and the same of the exception before."""
+
+    def even(levels: int, error: Exception) -> None:
+        if not levels:
+            raise error
+        odd(levels - 1, error)
+
+    def odd(levels: int, error: Exception) -> None:  # lines that are alike would be counted only
+        even(levels - 1, error)
+
+    def action(bridge: Bridge, fop: Any, translator: Any) -> Any:
+        try:
+            even(150, AssertionError("the first"))
+        except AssertionError:
+            even(150, ZeroDivisionError("the second"))
+
+    fop = fops.TABLE["stat"]
+    bridge.run(fop, handler_of(action, kind, bridge), collect=True)
+    is_reported(log, fop, "ZeroDivisionError: the second")
+    first, second = log.errors()[1].split("\n\nDuring handling of the above exception, another")
+    for trace, error in (first, "Error: the first"), (second, "Error: the second"):
+        assert "in action\n    even(150, " in trace
+        assert re.search(r"\n  \(\d+ frames more\)\n", trace)
+        assert re.search(rf"in even\n    raise error\n\w*{error}$", trace)
+        assert trace.count("\n  File ") == 60
+    assert ("in handler\n" in second) == (kind == "def")
+    assert ("in async_handler\n" in second) == (kind != "def")
+
+
+def test_the_line_is_the_errors_own(bridge: Bridge, log: Log) -> None:
+    """Its notes are in the traceback."""
+
+    def action(bridge: Bridge, fop: Any, translator: Any) -> Any:
+        error = ZeroDivisionError("what was wrong")
+        error.add_note("and where")
+        raise error
+
+    fop = fops.TABLE["stat"]
+    bridge.run(fop, handler_of(action, "def", bridge), collect=True)
+    is_reported(log, fop, "ZeroDivisionError: what was wrong")
+    line, trace = log.errors()
+    assert line == "stat: ZeroDivisionError: what was wrong"
+    assert trace.endswith("ZeroDivisionError: what was wrong\nand where")
+
+
 def test_repeated_bug_is_logged_once_a_minute(bridge: Bridge, log: Log) -> None:
     """Each distinct bug once a minute; a later report counts what was left out."""
     from glupy import log as glupy_log

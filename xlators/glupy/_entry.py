@@ -29,7 +29,7 @@ def _refuse(this: Any, error: BaseException) -> None:
     logger = log.logger(text(this.name) or "glupy")
     line = str(error) if isinstance(error, (LoadError, OptionError)) else ""
     if not line:
-        line = traceback.format_exception_only(error)[-1].strip()
+        line = log.line_of(error)
     logger.error("this translator does not start: %s", line)
     logger.error("%s", "".join(traceback.format_exception(error)))
 

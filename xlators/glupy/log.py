@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glupy._bridge import lib
 from glupy.enums import LogLevel
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REPEAT_SECONDS = 60.0
 _REMEMBERED = 1000
+_FIRST_FRAMES = 10  # the bridge's own, and the handler's
+_LAST_FRAMES = 50
 
 _PREFIX = "glupy."
 
@@ -82,6 +84,35 @@ def logger(name: str) -> logging.Logger:
     return logging.getLogger(_PREFIX + name)
 
 
+def line_of(error: BaseException) -> str:
+    """Return the exception's own line, as a traceback has it: without notes."""
+    report = traceback.TracebackException(type(error), error, None)
+    report.__notes__ = None
+    *_, line = report.format_exception_only()
+    return line.strip().replace("\n", " ")
+
+
+class _BothEnds(traceback.StackSummary):
+    """The frames of a traceback: of a deep one those where it begins and those where it ends."""
+
+    def format(self, **options: Any) -> list[str]:
+        first, last = self[:_FIRST_FRAMES], self[_FIRST_FRAMES:][-_LAST_FRAMES:]
+        left_out = len(self) - len(first) - len(last)
+        shown = [self.from_list(each).format(**options) for each in (first, last)]
+        return [*shown[0], *([f"  ({left_out} frames more)\n"] if left_out else ()), *shown[1]]
+
+
+def _traceback_of(error: BaseException) -> str:
+    """Return it with all exceptions that led to this one."""
+    report = traceback.TracebackException.from_exception(error, lookup_lines=False)
+    waiting = [report]
+    while waiting:
+        each = waiting.pop()
+        each.stack = _BothEnds(each.stack)
+        waiting += filter(None, (each.__cause__, each.__context__, *(each.exceptions or ())))
+    return "".join(report.format())
+
+
 _seen: dict[tuple[str, str], tuple[float, int]] = {}
 _seen_lock = threading.Lock()
 
@@ -92,13 +123,12 @@ def bug(translator: Translator, where: str, error: BaseException) -> None:
     Each distinct one at most once a minute; the next time it says how many were left out.
     """
     try:
-        trace = "".join(traceback.format_exception(error, limit=-50))
+        trace = _traceback_of(error)
         left_out = _admit((translator.name, trace))
         if left_out is None:
             return
         again = f" ({left_out} more like it since the last report)" if left_out else ""
-        summary = traceback.format_exception_only(error)[-1].strip().replace("\n", " ")
-        translator.log.error("%s: %s%s", where, summary, again)
+        translator.log.error("%s: %s%s", where, line_of(error), again)
         translator.log.error("%s", trace)
     except BaseException:
         # Out of memory or of stack: the fop's EIO is what is left to tell.
