@@ -6,12 +6,13 @@ The C side imports this module when the first translator is initialised (``start
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import traceback
 from typing import Any
 
-from glupy import loading, log
+from glupy import loading, log, timers
 from glupy._bridge import ffi, lib
 from glupy.enums import Event
 from glupy.errors import LoadError, OptionError
@@ -167,6 +168,11 @@ def _invalidate(self: Any, inode: Any) -> int:
 
 @ffi.def_extern(name="python_client")
 def _client(self: Any, client: Any, destroyed: int) -> int:
+    translator: Translator = ffi.from_handle(self)
+    if not destroyed and lib.glupy_brick_goes(translator._this):
+        # GlusterFS waits for clients' fops before PARENT_DOWN. On a worker: this is the thread
+        # that its connections are served by, and what ends may be the last that holds this client.
+        timers.call_soon(functools.partial(translator._close, own_calls=False))
     return _callback(self, "client_destroy" if destroyed else "client_disconnect", client)
 
 

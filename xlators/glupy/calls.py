@@ -301,7 +301,7 @@ class Parked:
         task.call.suspend()
         translator = task.call.translator
         with translator._parking:
-            if translator._closing:
+            if translator._cancels(task.call):
                 raise Cancelled
             translator._parked.add(self)
         self.park()

@@ -20,7 +20,8 @@ class LoadError(RuntimeError):
 
 
 class Cancelled(BaseException):
-    """Raised where a handler waits (``sleep``, ``Future``, ``Lock``) as its translator shuts down.
+    """Raised where a handler waits (``sleep``, ``Future``, ``Lock``) as its translator shuts down,
+    or its brick is detached.
 
     The client gets EIO. Like ``asyncio.CancelledError`` it is no ``Exception``: clean up in
     ``finally``, and let it pass.

@@ -144,10 +144,14 @@ class Translator:
         if moved is not None and linked_inode.ctx_or(lambda: moved) is moved:
             del inode.ctx
 
+    def client_disconnect(self, client: Client) -> None:
+        """A client of the process's bricks has gone; its fops may still be under way."""
+
     # If a subclass defines them these are called too, like ``forget``: invalidate(inode), as the
-    # kernel is to forget it; client_disconnect(client) and client_destroy(client), of a brick's
-    # clients; fdclose(fd), in a mount's graph, as a file is closed, maybe while fops are under way
-    # (fdclosedir(fd) of a directory: no GlusterFS so far calls it).
+    # kernel is to forget it; client_destroy(client), after the last fop of one that has gone;
+    # fdclose(fd), in a mount's graph, as a file is closed, maybe while fops are under way
+    # (fdclosedir(fd) of a directory: no GlusterFS so far calls it). There is no ictxsize and no
+    # fdctxsize: nothing in GlusterFS asks how large a context is, and Python could not say.
 
     # ---- what a subclass uses ----
 
@@ -237,7 +241,7 @@ class Translator:
         self._fd_contexts: dict[Any, Any] = {}
         self._parked: weakref.WeakSet[calls.Parked] = weakref.WeakSet()
         self._parking = threading.Lock()
-        self._closing = False
+        self._clients_gone = self._closing = False
         self._is_down = False
         self._own_calls: set[calls.OwnCall] = set()
         self._scope = Scope(self)
@@ -253,13 +257,17 @@ class Translator:
         assert self._declared is not None
         self._values = self._declared.read(self._this, options)
 
-    def _close(self) -> None:
+    def _close(self, *, own_calls: bool = True) -> None:
         """Cancel what is suspended without a reply to come; let nothing more be suspended so."""
         with self._parking:
-            self._closing = True
-            parked = list(self._parked)
+            self._clients_gone = True
+            self._closing |= own_calls
+            parked = [each for each in self._parked if self._cancels(each.task.call)]
         for each in parked:
             each.wake(error=Cancelled())
+
+    def _cancels(self, call: calls.Call) -> bool:
+        return self._closing if isinstance(call, calls.OwnCall) else self._clients_gone
 
     def _drain(self) -> None:
         """Wait, but not for ever, until every fop that came in has been answered."""

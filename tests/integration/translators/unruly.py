@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import logging
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import glupy
 from glupy import PASS, Cancelled, Event, Fd, Frame, Inode, Loc, Option, Pass, Translator, fops
+from glupy.log import EMERGENCY
 from glupy.testing.bare import Winding
 from glupy.views import Dict
+
+LEVELS = 5, *range(logging.DEBUG, EMERGENCY + 1, 10)
 
 
 class Unruly(Translator):
@@ -33,6 +37,7 @@ class Unruly(Translator):
         self.knots: weakref.WeakSet[Knot] = weakref.WeakSet()
         self.late: list[BaseException | None] = []
         self.outcomes: list[tuple[object, BaseException | None]] = []
+        self.turn, self.never = glupy.Lock(), glupy.Future()
 
     def dump_priv(self) -> Mapping[str, object]:
         return {
@@ -66,13 +71,34 @@ class Unruly(Translator):
         sleeping = self._sleep("spawn", seconds)
         self.spawn(sleeping, lambda *outcome: self.outcomes.append(outcome))
 
+    async def do_wait(self, loc: Loc, _: str) -> None:
+        """One for a result that never comes, the others for their turn."""
+        with self._telling("wait"):
+            async with self.turn:
+                await self.never
+
     async def _sleep(self, verb: str, seconds: str) -> None:
-        try:
+        with self._telling(f"{verb} {seconds}"):
             await glupy.sleep(float(seconds))
+
+    @contextlib.contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except Cancelled:
             self.cancelled += 1
-            self.log.info("cancelled: %s %s", verb, seconds)
+            self.log.info("cancelled: %s", what)
             raise
+
+    async def do_log(self, loc: Loc, name: str) -> None:
+        """Say something at each level, as that logger if not as the translator."""
+        logger = logging.getLogger(name) if name else self.log
+        for level in LEVELS:
+            logger.log(level, "said at %d", level)
+
+    async def do_log_all(self, loc: Loc, name: str) -> None:
+        logging.getLogger(name).setLevel(1)
+        await self.do_log(loc, name)
 
     async def do_block(self, loc: Loc, seconds: str) -> None:
         time.sleep(float(seconds))
@@ -232,7 +258,7 @@ class Remembering(Translator):
 
 
 class Starter(Translator):
-    """Starts fops of its own after CHILD_UP: from a worker, and once more after a timer."""
+    """Starts fops of its own after CHILD_UP: at once, after a sleep, and on a thread of its own."""
 
     def init(self) -> None:
         self.results: dict[str, Any] = {}
@@ -243,6 +269,7 @@ class Starter(Translator):
             self.results["threads"] = threading.active_count()
             self.spawn(self._look("worker"))
             self.spawn(self._later())
+            threading.Timer(0.05, lambda: self.spawn(self._look("thread"))).start()
             self.spawn(self._fail(), done=self._failed)
         return result
 

@@ -434,6 +434,13 @@ static int glupy_brick_count(xlator_t *this)
     return glupy_bricks(this, &brick);
 }
 
+/* Whether the brick of `this` is on its way out: GlusterFS disconnects its clients first. */
+static int glupy_brick_goes(xlator_t *this)
+{
+    xlator_t *brick;
+    return glupy_bricks(this, &brick) && brick && brick->cleanup_starting;
+}
+
 static void glupy_detach_brick(xlator_t *this)
 {
     xlator_t *brick, *server = glupy_server(this), *caller = THIS;

@@ -124,6 +124,7 @@ uint64_t glupy_counted(xlator_t *this, int event);
 int glupy_default_notify(xlator_t *this, int32_t event, void *data);
 const char *glupy_built_for(void);
 int glupy_brick_count(xlator_t *this);
+int glupy_brick_goes(xlator_t *this);
 void glupy_detach_brick(xlator_t *this);
 void glupy_event(xlator_t *this, int event, const char *text);
 int glupy_declare_options(xlator_t *this, volume_option_t *options);
