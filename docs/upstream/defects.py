@@ -11,8 +11,9 @@ import errno
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -49,7 +50,7 @@ from glupy.testing.fuzz.steps import (
     Write,
     Zerofill,
 )
-from glupy.testing.gfapi import files
+from glupy.testing.gfapi import Client, LeaseType, files, holding
 from glupy.testing.processes import Brick, FuseMount, ProcessError
 
 MIB = 1 << 20
@@ -67,6 +68,72 @@ class StatRoot(Step):
 
     def call(self, side: Side) -> None:
         side.client(0).stat("/")
+
+
+@dataclass(frozen=True)
+class TruncateByAnother(TruncatePath):
+    """The same by a client that comes for it, where others can come."""
+
+    def call(self, side: Side) -> None:
+        client = side.client(self.client)
+        assert isinstance(client, Client)
+        if any(node.type == "protocol/client" for node in client.graph):
+            with Client(client.graph, background_fini=True) as another:
+                another.truncate("/" + self.name, self.size)
+        else:
+            super().call(side)
+
+
+@dataclass(frozen=True)
+class LetGo(Step):
+    """Nothing is done: the brick soon has no file open that has no name."""
+
+    modifies = False
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return Plan()
+
+    def call(self, side: Side) -> None:
+        deadline = time.monotonic() + 5
+        while any(map(self._is_held_by, side.trouble.bricks)):
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "its blocks are not freed")
+            time.sleep(0.05)
+
+    @staticmethod
+    def _is_held_by(brick: Brick) -> bool:
+        for link in Path(f"/proc/{brick.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed just now
+                if link.readlink().name.endswith(" (deleted)"):
+                    return True
+        return False
+
+
+@dataclass(frozen=True)
+class OpenLeased(Step):
+    """Open what a client that comes for it, and then ends, has a lease of."""
+
+    modifies = False
+
+    client: int
+    name: str
+
+    def plan(self, volume: VolumeModel) -> Plan:
+        return Plan(errno.EAGAIN)
+
+    def call(self, side: Side) -> None:
+        client, path, lease = side.client(self.client), "/" + self.name, b"mine"
+        assert isinstance(client, Client)
+        try:
+            with Client(client.graph, background_fini=True) as another:
+                file = holding(lease, lambda: another.open(path))
+                file.take_lease(LeaseType.WRITE, lease)
+                try:
+                    client.open(path, os.O_RDWR | os.O_NONBLOCK)
+                finally:
+                    holding(lease, file.close)
+        finally:
+            side.trouble.death(patience=5)  # as it lets go of the first
 
 
 class Defect(NamedTuple):
@@ -192,6 +259,11 @@ DEFECTS = {
         "EPERM, where EINVAL is right",
         ["copy_errnos"],
     ),
+    "shard-two-clients": Defect(
+        "shard:posix",
+        [Create(0, "a"), TruncateByAnother(0, "a", 1), Truncate(0, 1)],
+        "size 2, not 1",
+    ),
     "shard-seek": Defect(
         "shard:pyposix", [Create(0, "a"), Seek(0, 0, hole=False)], "ENOTSUP, where ENXIO is right"
     ),
@@ -301,6 +373,14 @@ DEFECTS = {
     "posix-unlink": Defect(
         "posix", [Unlink(0, "c")], "it succeeded on a store that is read-only", faults=["readonly"]
     ),
+    "server-copies": Defect(
+        "posix",
+        [
+            *(Create(0, "a"), Write(0, 0, 1, 1), Copy(0, 0, 0, 1, 1)),
+            *(Unlink(0, "a"), Close(0), LetGo()),
+        ],
+        "EBUSY, where success is right",
+    ),
     "client-copies": Defect(
         "posix",
         [Create(0, "a"), Write(0, 0, 2, 1), Copy(0, 1, 0, 2, 1)],
@@ -342,6 +422,13 @@ DEFECTS = {
         [Create(0, "a"), Write(0, 0, 1, 1), Stat(1, "a")],
         "afterwards: size 0, not 1",
         ["old_sizes"],
+    ),
+    "leases-open": Defect(
+        "pyposix",
+        [Create(0, "a"), Close(0), OpenLeased(0, "a")],
+        "brick-0 ended by itself: signal SIGSEGV in xlator/protocol/server.so",
+        faults=["kill"],  # so it has a process of its own, and two clients; none is killed
+        inserts=[("features/leases", {"leases": "on"})],
     ),
     "md-cache-replaced": Defect(
         "client:performance/md-cache",

@@ -35,10 +35,13 @@ def shown(*words: str) -> tuple[int, str]:
     return done.returncode, done.stdout.splitlines()[-1]
 
 
-# It waits for an answer; it starts a brick again; others have tests elsewhere.
+# It waits for an answer or an end; it starts a brick or client more; others have tests elsewhere.
 LONG = {
     "shard-empty-range",
     "gfapi-stat",
+    "leases-open",
+    "server-copies",
+    "shard-two-clients",
     "posix-full-fallocate",
     "write-behind-read",
     "write-behind-truncate",
