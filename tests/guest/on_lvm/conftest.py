@@ -17,6 +17,8 @@ from .volumes import (
     EXTENT,
     GROUP,
     MIB,
+    NOT_WIPED,
+    OLD,
     THICK,
     THIN,
     THIN_POOL,
@@ -24,6 +26,7 @@ from .volumes import (
     Open,
     command,
     empty,
+    soil,
 )
 
 
@@ -48,10 +51,21 @@ def group(loop_group: None) -> Iterator[str]:
 
 
 @pytest.fixture
+def soiled(group: str) -> str:
+    """The group, with old data wherever it has room."""
+    soil("100%FREE")
+    command("lvcreate", *NOT_WIPED, "--extents", "1", "--name", "probe", group)
+    assert Path(f"/dev/{group}/probe").read_bytes() == OLD * EXTENT
+    command("lvremove", "--yes", f"{group}/probe")
+    return group
+
+
+@pytest.fixture
 def in_this_process(
     brick_dir: Path, tmp_path: Path, logs: LogChecker, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Open]:
-    """`in_this_process(pool)`: a client with pyposix and pybd in this very process.
+    """`in_this_process(pool, …)`: a client with pyposix and pybd, and maybe more options of that,
+    in this very process.
 
     It does not look for lost devices, which would take its time here. Bricks do, see life.py.
     """
@@ -62,10 +76,11 @@ def in_this_process(
     monkeypatch.setattr(Orphans, "patrol", patrol)
     with contextlib.ExitStack() as stack:
 
-        def make(pool: str) -> Client:
+        def make(pool: str, **options: str) -> Client:
             log = tmp_path / "in-process.log"
             logs.watch(log)
-            graph = volfiles.leaf_graph(brick_dir, inserts=[("user/pybd", {"pool": pool})])
+            inserts = [("user/pybd", {"pool": pool, **options})]
+            graph = volfiles.leaf_graph(brick_dir, inserts=inserts)
             return stack.enter_context(Client(graph, log=log))
 
         yield make

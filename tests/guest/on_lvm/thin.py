@@ -12,6 +12,7 @@ import pytest
 from glupy.testing.fuzz import giving_back
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
+from glupy.testing.pytest_plugin import Connect, MakeBrick
 from pybd.pools.lvm import LvmPool
 
 from .volumes import (
@@ -30,6 +31,8 @@ from .volumes import (
     device,
     gfid_of,
     held,
+    near,
+    of_pool,
     read,
     refuses,
     search,
@@ -55,7 +58,15 @@ def test_machine_on_a_thin_volume(thin: Client, times: int) -> None:
     assert used_of_pool() == before
 
 
-def test_thin_space_comes_back(thin: Client, brick_dir: Path) -> None:
+def check_statfs(client: Client, without: Client) -> None:
+    """The pool's size, and what it has free less the reserve of 1 %."""
+    room = THIN_POOL_SIZE * 99 // 100 - used_of_pool()
+    size, free = of_pool(client, without)
+    assert size == THIN_POOL_SIZE
+    assert near(free, room)
+
+
+def test_thin_space_comes_back(thin: Client, in_process: Client, brick_dir: Path) -> None:
     before = used_of_pool()
     data = random.Random(0).randbytes(3 * MIB)
     for name in "/f", "/g":
@@ -69,6 +80,7 @@ def test_thin_space_comes_back(thin: Client, brick_dir: Path) -> None:
             name == "g" and thin.stat("/g").st_blocks == mapped
         )
     assert used_of_pool() >= before + 6 * MIB
+    check_statfs(thin, in_process)
     with thin.open("/f") as file:
         file.discard(MIB + 100, MIB)
         assert file.fstat().st_blocks == held(device(brick_dir / "f"))
@@ -81,11 +93,38 @@ def test_thin_space_comes_back(thin: Client, brick_dir: Path) -> None:
             file.fsync()
             assert file.pread(32 * MIB, 0).value == bytes(file.fstat().st_size)
     assert used_of_pool() <= before + 2 * CHUNK
-    assert thin.statvfs("/").f_blocks > 0
+    check_statfs(thin, in_process)
     for name in "/f", "/g":
         thin.unlink(name)
     wait_until(lambda: not volumes())
     assert used_of_pool() == before
+
+
+@pytest.mark.long
+def test_thin_volumes_over_c_posix(
+    group: str, make_brick: MakeBrick, connect: Connect, brick_dir: Path
+) -> None:
+    brick = make_brick(brick_dir, leaf="posix", inserts=[("user/pybd", {"pool": THIN})])
+    client = connect(brick)
+    before = used_of_pool()
+    data = random.Random(6).randbytes(2 * MIB)
+    for name in "/f", "/g":
+        write(client, name, data)
+        client.setxattr(name, KEY, b"thin")
+    write(client, "/f", b"new")
+    volume = device(brick_dir / "f")
+    with client.open("/f") as file:
+        assert file.fstat().st_blocks == held(volume) == 2 * MIB // 512
+        file.discard(100, MIB)
+        assert file.fstat().st_blocks == held(volume) == (MIB + CHUNK) // 512
+    changed = b"new" + data[3:100] + bytes(MIB) + data[100 + MIB :]
+    assert read(client, "/f") == changed
+    client.removexattr("/f", KEY)
+    assert read(client, "/f") == (brick_dir / "f").read_bytes() == changed
+    client.unlink("/g")
+    wait_until(lambda: used_of_pool() == before)
+    client.close()
+    brick.stop()
 
 
 @pytest.mark.long

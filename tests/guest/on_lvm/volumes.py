@@ -23,6 +23,9 @@ THIN_POOL = "pool"
 THIN_POOL_SIZE = 96 * MIB
 THIN, THICK = f"lvm:{GROUP}/{THIN_POOL}", f"lvm:{GROUP}"
 PATIENCE = 60.0
+OLD = b"\xa5"
+"""What a disk has from former use."""
+NOT_WIPED = "--yes", "--wipesignatures", "n", "--zero", "n"
 
 # What is refused is logged by the translators around pybd, too.
 REFUSED = r"is not mapped to", r"errno=\d+", r"error=", r"error: ", r"remote operation failed"
@@ -55,6 +58,16 @@ def empty(group: str) -> None:
         command("lvremove", "--yes", f"{group}/{name}")
 
 
+def soil(extents: str) -> None:
+    """Leave old data where the next thick volumes will be: LVM takes what is free first."""
+    command("lvcreate", *NOT_WIPED, "--extents", extents, "--name", "old", GROUP)
+    with Path(f"/dev/{GROUP}/old").open("r+b", buffering=0) as volume:
+        for at in range(0, volume.seek(0, os.SEEK_END), EXTENT):
+            os.pwrite(volume.fileno(), OLD * EXTENT, at)
+        os.fsync(volume.fileno())
+    command("lvremove", "--yes", f"{GROUP}/old")
+
+
 def device(of: Path, group: str = GROUP) -> Path:
     """The volume of a file, by the file on the brick."""
     gfid = os.getxattr(of, "trusted.gfid").hex()
@@ -82,6 +95,18 @@ def used_of_pool() -> int:
     (status,) = command("dmsetup", "status", "--target", "thin-pool").splitlines()
     # NAME: START LENGTH thin-pool TRANSACTION METADATA USED/ALL …
     return int(status.split()[6].partition("/")[0]) * CHUNK
+
+
+def of_pool(client: Client, without: Client) -> tuple[int, int]:
+    """Bytes, and those to be had, that statfs tells beyond what it does without pybd."""
+    found, other = client.statvfs("/"), without.statvfs("/")
+    size, free = found.f_blocks - other.f_blocks, found.f_bavail - other.f_bavail
+    return size * found.f_frsize, free * found.f_frsize
+
+
+def near(one: float, other: float) -> bool:
+    """But for what the brick's own file system takes meanwhile."""
+    return abs(one - other) < MIB // 4
 
 
 def write(client: Client, path: str, data: bytes, offset: int = 0) -> None:
