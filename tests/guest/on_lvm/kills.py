@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,16 @@ from glupy.testing.pytest_plugin import Connect, MakeBrick
 
 from .volumes import (
     KEY,
+    KIB,
     MIB,
+    OLD,
     REFUSED,
     THIN,
     device,
     forgotten,
     gfid_of,
     read,
+    soil,
     volumes,
     wait_until,
     write,
@@ -44,6 +48,8 @@ pytestmark = pytest.mark.allow_log(
 )
 
 DATA, CHANGED = random.Random(4).randbytes(MIB), random.Random(5).randbytes(MIB)
+WHOLE = DATA + bytes(MIB) + DATA
+"""With a hole, in which nothing that the disk had before may show."""
 TAIL_AT = 9 * MIB
 """Beyond two extents: who cuts that off makes the volume shorter."""
 LONGEST = 6.0
@@ -62,9 +68,10 @@ def lvm_has_ended() -> None:
 class Machine:
     """One brick after the other over the same directory."""
 
-    def __init__(self, make: MakeBrick, connect: Connect, folder: Path) -> None:
+    def __init__(self, make: MakeBrick, connect: Connect, folder: Path, kind: str = "thin") -> None:
         self._make, self._connect = make, connect
         self.folder = folder
+        self.kind = kind
         self.start()
 
     def start(self) -> None:
@@ -111,24 +118,46 @@ class Machine:
 
         wait_until(lambda: found() == sorted(owned))
 
+    def soil(self) -> None:
+        """A thin pool gives out zeros."""
+        if self.kind == "lv":
+            soil("8")
+
+    def map(self, client: Client) -> None:
+        client.setxattr("/f", KEY, self.kind.encode())
+
 
 def mapping(machine: Machine) -> None:
     if machine.is_mapped("f"):
-        machine.killed_during(lambda client: client.removexattr("/f", KEY))
-    else:
-        machine.killed_during(lambda client: client.setxattr("/f", KEY, b"thin"))
+        machine.client.removexattr("/f", KEY)
+    prepared_plain(machine)
+    machine.killed_during(machine.map)
     machine.settled()
-    assert read(machine.client, "/f") == DATA
+    assert read(machine.client, "/f") == WHOLE
+
+
+def unmapping(machine: Machine) -> None:
+    prepared(machine)
+    machine.killed_during(lambda client: client.removexattr("/f", KEY))
+    machine.settled()
+    assert read(machine.client, "/f") == WHOLE
 
 
 def resizing(machine: Machine) -> None:
     """What was cut or grown by a killed brick is as long as it was, and has what was written."""
     prepared(machine, TAIL_AT + MIB)
+    before = read(machine.client, "/f")
+    assert OLD * KIB not in before
+    machine.soil()
     size = random.choice([MIB, TAIL_AT - MIB, TAIL_AT + 5 * MIB])
     machine.killed_during(lambda client: client.truncate("/f", size))
-    assert machine.client.stat("/f").st_size in (size, TAIL_AT + MIB)
+    found = machine.client.stat("/f").st_size
+    assert found in (size, TAIL_AT + MIB)
+    if found > TAIL_AT + MIB:
+        assert read(machine.client, "/f") == before.ljust(found, b"\0")
     has_a_new_tail(machine)
-    assert read(machine.client, "/f", MIB) == DATA
+    kept = before[: min(found, TAIL_AT)]
+    assert read(machine.client, "/f") == kept.ljust(TAIL_AT, b"\0") + CHANGED
     machine.settled()
 
 
@@ -157,16 +186,24 @@ def removing(machine: Machine) -> None:
     machine.killed_during(lambda client: client.unlink("/f"))
     machine.settled()
     if (machine.folder / "f").exists():
-        assert read(machine.client, "/f") == DATA
+        assert read(machine.client, "/f") == WHOLE
 
 
-def prepared(machine: Machine, size: int = MIB, kind: bytes = b"thin") -> None:
-    """A mapped file of this size."""
-    client = machine.client
-    write(client, "/f", DATA)
+def prepared_plain(machine: Machine) -> None:
+    with machine.client.creat("/f") as file:
+        file.ftruncate(0)
+        for at in 0, 2 * MIB:
+            file.pwrite(DATA, at)
+    machine.soil()
+
+
+def prepared(machine: Machine, size: int = len(WHOLE)) -> None:
+    """A mapped file of this size, on a disk that was used before."""
     if not machine.is_mapped("f"):
-        client.setxattr("/f", KEY, kind)
-    client.truncate("/f", size)
+        prepared_plain(machine)
+        machine.map(machine.client)
+    write(machine.client, "/f", DATA)
+    machine.client.truncate("/f", size)
 
 
 def prepared_copy(machine: Machine) -> bytes:
@@ -176,18 +213,16 @@ def prepared_copy(machine: Machine) -> bytes:
     return gfid_of(machine.client, machine.folder, "/copy")
 
 
-def copying(machine: Machine, order: str = "snapshot", kind: bytes = b"thin") -> None:
-    prepared(machine, kind=kind)
+def copying(machine: Machine) -> None:
+    """Of a thick volume the bytes are copied."""
+    prepared(machine)
     gfid = prepared_copy(machine)
+    machine.soil()
+    order = "snapshot" if machine.kind == "thin" else "clone"
     machine.killed_during(lambda client: client.setxattr("/f", order, gfid))
     machine.settled()
-    assert read(machine.client, "/f") == DATA
-    assert read(machine.client, "/copy") == (DATA if machine.is_mapped("copy") else b"")
-
-
-def cloning(machine: Machine) -> None:
-    """Of a thick volume, whose bytes are copied."""
-    copying(machine, "clone", b"lv")
+    assert read(machine.client, "/f") == WHOLE
+    assert read(machine.client, "/copy") == (WHOLE if machine.is_mapped("copy") else b"")
 
 
 def merging(machine: Machine) -> None:
@@ -201,20 +236,25 @@ def merging(machine: Machine) -> None:
     client.stat("/f")
     machine.settled()
     if (machine.folder / "copy").exists():
-        assert read(client, "/f") == CHANGED
-        assert read(client, "/copy") == DATA
+        assert read(client, "/f") == CHANGED + WHOLE[MIB:]
+        assert read(client, "/copy") == WHOLE
     else:
-        assert read(client, "/f") == DATA
+        assert read(client, "/f") == WHOLE
 
 
-RARE = mapping, resizing, removing, copying, cloning
+RARE = mapping, unmapping, resizing, removing, copying
 
 
 @pytest.mark.parametrize(
-    "operation", [*(pytest.param(each, marks=pytest.mark.long) for each in RARE), merging]
+    ("operation", "kind"),
+    [
+        *(pytest.param(*each, marks=pytest.mark.long) for each in product(RARE, ["thin", "lv"])),
+        (merging, "thin"),
+    ],
 )
 def test_kill(
     operation: Callable[[Machine], None],
+    kind: str,
     group: str,
     make_brick: MakeBrick,
     connect: Connect,
@@ -223,8 +263,7 @@ def test_kill(
 ) -> None:
     folder = brick_dir / "brick"
     folder.mkdir()
-    machine = Machine(make_brick, connect, folder)
-    write(machine.client, "/f", DATA)
+    machine = Machine(make_brick, connect, folder, kind)
     for _ in range(times):
         operation(machine)
     machine.end()
