@@ -4,7 +4,10 @@ import contextlib
 import errno
 import re
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect, MakeBrick
 
 from .volumes import (
+    CHUNK,
     FAILS,
     GROUP,
     KEY,
@@ -22,14 +26,21 @@ from .volumes import (
     NOT_FREED,
     REFUSED,
     THIN,
+    THIN_POOL,
+    THIN_POOL_SIZE,
     command,
     device,
     forgotten,
     held,
     read,
     refuses,
+    used_of_pool,
+    volumes,
     write,
 )
+
+ROOM_SECONDS = 5.1
+"""As often as pybd looks at its pool, and a bit."""
 
 pytestmark = pytest.mark.allow_log(*REFUSED, FAILS, r"lvchange --refresh")
 
@@ -189,5 +200,120 @@ def test_a_volume_that_is_removed_by_force(
     if kind == "thin":
         assert held(volume) == MIB // 512
     assert lines(brick, NOT_FREED) == 0
+    client.close()
+    brick.stop()
+
+
+class Neighbour:
+    """A thin volume that takes what its pool has."""
+
+    def __init__(self) -> None:
+        size = ("--virtualsize", f"{THIN_POOL_SIZE}b")
+        command("lvcreate", "--name", "neighbour", *size, "--thinpool", f"{GROUP}/{THIN_POOL}")
+        self._chunks = 0
+
+    def take_all_but(self, left: int) -> None:
+        chunks = (THIN_POOL_SIZE - used_of_pool()) // CHUNK - left
+        where = (f"of=/dev/{GROUP}/neighbour", f"seek={self._chunks}", f"count={chunks}")
+        command("dd", "if=/dev/zero", *where, f"bs={CHUNK}", "oflag=direct")
+        self._chunks += chunks
+
+    def go(self) -> None:
+        command("lvremove", "--yes", f"{GROUP}/neighbour")
+
+
+def fill(file: File) -> Neighbour:
+    """The pool is full, and pybd does not know: it has looked just before."""
+    neighbour = Neighbour()
+    neighbour.take_all_but(20)  # more than the reserve
+    time.sleep(ROOM_SECONDS)
+    file.pwrite(b"look", 0)
+    neighbour.take_all_but(0)
+    return neighbour
+
+
+@pytest.fixture(params=[True, False], ids=["at-once", "held"])
+def tells_at_once(request: pytest.FixtureRequest, group: str) -> Iterator[bool]:
+    """Whether a thin pool that is full tells whoever writes at once, or holds that first."""
+    at_once: bool = request.param
+    pool = f"{group}/{THIN_POOL}"
+    if at_once:
+        command("lvchange", "--errorwhenfull", "y", pool)
+    yield at_once
+    if at_once:
+        command("lvchange", "--errorwhenfull", "n", pool)
+
+
+@pytest.mark.long
+@pytest.mark.expect_log(r"the pool is full")
+def test_a_thin_pool_that_is_full(
+    tells_at_once: bool, make_brick: MakeBrick, connect: Connect, brick_dir: Path
+) -> None:
+    """EIO to who has written, after a minute at most, and one line. What takes no more of the pool
+    is served meanwhile, and all is once there is room again.
+    """
+    brick, client = serving(make_brick, connect, brick_dir / "brick")
+    for name, kind in ("/f", "thin:50MB"), ("/thin", "thin"), ("/lv", "lv"):
+        make(client, name, kind)
+    write(client, "/plain", b"plain")
+    with (
+        client.open("/f") as file,
+        client.open("/thin") as thin,
+        client.open("/lv") as thick,
+        ThreadPoolExecutor() as threads,
+    ):
+        neighbour = fill(file)
+        file.pwrite(b"lost", 20 * MIB)
+        begun = time.monotonic()
+        syncing = threads.submit(file.fsync)
+        time.sleep(1)
+        # Two: io-threads has one thread yet, which is held, and starts another one for the second.
+        assert [each.value for each in threads.map(thin.pread, [2, 2], [0, 0])] == [b"/t"] * 2
+        thin.discard(0, CHUNK)
+        thick.pwrite(b"again", 0)
+        thick.fsync()
+        assert read(client, "/plain") == b"plain"
+        assert syncing.done() == tells_at_once
+        refuses(errno.EIO, syncing.result)
+        assert time.monotonic() - begun < (20 if tells_at_once else 80)
+        assert lines(brick, FAILS) == 1
+        for each in file, thin:
+            refuses(errno.ENOSPC, partial(each.pwrite, b"new", MIB))
+        refuses(errno.ENOSPC, lambda: client.setxattr("/plain", KEY, b"thin"))
+        assert len(volumes()) == 4
+        thick.pwrite(b"new", MIB)
+        thick.fsync()
+        thin.discard(0, MIB)
+        assert thin.pread(2 * MIB, 0).value[:MIB] == bytes(MIB)
+        neighbour.go()
+        time.sleep(ROOM_SECONDS)
+        file.pwrite(b"found", 20 * MIB)
+        file.fsync()
+        forgotten(device(brick_dir / "brick" / "f"))
+        assert file.pread(5, 20 * MIB).value == b"found"
+        assert thick.pread(3, MIB).value == b"new"
+    assert lines(brick, FAILS) == lines(brick, "the pool is full") == 1
+    client.close()
+    brick.stop()
+
+
+@pytest.mark.long
+def test_a_thin_pool_that_is_full_for_a_while(
+    group: str, make_brick: MakeBrick, connect: Connect, brick_dir: Path
+) -> None:
+    """What was held is written once there is room."""
+    brick, client = serving(make_brick, connect, brick_dir / "brick")
+    make(client, "/f", "thin:50MB")
+    with client.open("/f") as file, ThreadPoolExecutor() as threads:
+        neighbour = fill(file)
+        file.pwrite(b"kept", 20 * MIB)
+        syncing = threads.submit(file.fsync)
+        time.sleep(1)
+        assert not syncing.done()
+        neighbour.go()
+        syncing.result()
+        forgotten(device(brick_dir / "brick" / "f"))
+        assert file.pread(4, 20 * MIB).value == b"kept"
+    assert lines(brick, FAILS) == 0
     client.close()
     brick.stop()
