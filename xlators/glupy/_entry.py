@@ -21,6 +21,9 @@ from glupy.translator import CALLBACKS, Translator
 from glupy.views import Fd, Inode
 from glupy.views.base import text
 
+CANCEL_SECONDS = 1.0
+"""How long after its clients were cut off the handlers of a detached brick are cancelled."""
+
 _instances: dict[Any, Translator] = {}
 _handles: dict[Any, Any] = {}  # what C has of each; it keeps the translator alive
 
@@ -170,9 +173,9 @@ def _invalidate(self: Any, inode: Any) -> int:
 def _client(self: Any, client: Any, destroyed: int) -> int:
     translator: Translator = ffi.from_handle(self)
     if not destroyed and lib.glupy_brick_goes(translator._this):
-        # GlusterFS waits for clients' fops before PARENT_DOWN. On a worker: this is the thread
-        # that its connections are served by, and what ends may be the last that holds this client.
-        timers.call_soon(functools.partial(translator._close, own_calls=False))
+        # GlusterFS waits for clients' fops before PARENT_DOWN. Not at once: if they all end while
+        # protocol/server is closing their connection, it may not take note of that.
+        timers.call_later(CANCEL_SECONDS, functools.partial(translator._close, own_calls=False))
     return _callback(self, "client_destroy" if destroyed else "client_disconnect", client)
 
 
