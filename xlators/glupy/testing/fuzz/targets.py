@@ -65,7 +65,9 @@ _UNKNOWN: dict[str, Any] = {
     "steady": frozenset(),
     "times": frozenset(),  # a volume has features/utime, and md-cache, unless it was told otherwise
     # performance/write-behind holds back writes that these do not overlap.
-    "old_sizes": frozenset({"read", "stat", "truncate", "discard", "zerofill", "fallocate"}),
+    "old_sizes": frozenset(
+        {"read", "stat", "truncate", "truncatepath", "discard", "zerofill", "fallocate"}
+    ),
 }
 UNKNOWN = GFAPI.but(
     **{name: (value, "what is below is not known") for name, value in _UNKNOWN.items()}
