@@ -22,7 +22,7 @@ import volfiles
 from glupy import stores
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.model import VolumeModel
-from glupy.testing.fuzz.replay import main
+from glupy.testing.fuzz.script import main
 from glupy.testing.fuzz.side import Side
 from glupy.testing.fuzz.steps import (
     Age,

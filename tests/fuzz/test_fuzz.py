@@ -26,8 +26,8 @@ from glupy.testing.fuzz import (
     steps,
 )
 from glupy.testing.fuzz.machine import FAULT_RULES, RULES
-from glupy.testing.fuzz.replay import main
 from glupy.testing.fuzz.runner import Outcome, names_of
+from glupy.testing.fuzz.script import main
 from glupy.testing.fuzz.steps import (
     AsInternal,
     Chown,

@@ -6,10 +6,10 @@ The C side imports this module when the first translator is initialised (``start
 
 from __future__ import annotations
 
-import functools
 import gc
 import sys
 import traceback
+import weakref
 from typing import Any
 
 from glupy import loading, log, timers
@@ -169,13 +169,27 @@ def _invalidate(self: Any, inode: Any) -> int:
     return _callback(self, "invalidate", inode)
 
 
+def _cancel_later(translator: Translator) -> None:
+    """GlusterFS waits for clients' fops before PARENT_DOWN, so those that only wait are cancelled.
+
+    Not at once: if all of them end while protocol/server is closing their connection, it may not
+    take note of that, and wait for ever.
+    """
+    reference = weakref.ref(translator)
+
+    def cancel() -> None:
+        there = reference()
+        if there is not None:
+            there._close(own_calls=False)
+
+    timers.call_later(CANCEL_SECONDS, cancel)
+
+
 @ffi.def_extern(name="python_client")
 def _client(self: Any, client: Any, destroyed: int) -> int:
     translator: Translator = ffi.from_handle(self)
     if not destroyed and lib.glupy_brick_goes(translator._this):
-        # GlusterFS waits for clients' fops before PARENT_DOWN. Not at once: if they all end while
-        # protocol/server is closing their connection, it may not take note of that.
-        timers.call_later(CANCEL_SECONDS, functools.partial(translator._close, own_calls=False))
+        _cancel_later(translator)
     return _callback(self, "client_destroy" if destroyed else "client_disconnect", client)
 
 

@@ -269,6 +269,7 @@ def test_kill(
     machine.end()
 
 
+@pytest.mark.long
 def test_a_resize_that_outlives_a_killed_brick(
     group: str,
     make_brick: MakeBrick,

@@ -22,7 +22,7 @@ Usage: {name} [TARGET]; exits 0 if nothing is wrong there, 1 if something is, 2 
 {imports}
 
 try:
-    from glupy.testing.fuzz.replay import main
+    from glupy.testing.fuzz.script import main
     from glupy.testing.fuzz.steps import {names}
 except ImportError as error:
     print(f"{{error}}: is there no glupy for {{sys.executable}}?", file=sys.stderr)
