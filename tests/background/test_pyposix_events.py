@@ -170,8 +170,9 @@ def test_a_brick_that_fails_its_health_check(
         file.mkdir()
     else:
         file.symlink_to("/dev/null")
-    (told,) = events.wait()
-    assert told.event == lib.EVENT_POSIX_HEALTH_CHECK_FAILED
+    told, *again = events.wait()  # C posix may fail once more before its brick has ended
+    assert {each.event for each in (told, *again)} == {lib.EVENT_POSIX_HEALTH_CHECK_FAILED}
+    assert not again or leaf == "posix"
     fields = dict(field.split("=", 1) for field in told.text.split(";"))
     print(fields)
     error = fields.pop("error")

@@ -110,26 +110,43 @@ def soon(brick: Brick, expected: dict[str, int]) -> None:
     assert found == expected
 
 
+def settled(brick: Brick) -> dict[str, int]:
+    """How many there are once no call is under way any more."""
+    before: dict[str, int] = {}
+    now = counts(brick)
+    while before != now:
+        time.sleep(0.2)
+        before, now = now, counts(brick)
+    return now
+
+
+def unseen(before: dict[str, int], during: dict[str, int]) -> list[str]:
+    """Of iobufs there are to be two more: one of an arena, one that is not."""
+    more = dict.fromkeys(before, 1) | {"iobuf": 2}
+    return [kind for kind, number in before.items() if during[kind] < number + more[kind]]
+
+
 def test_what_is_counted_is_seen(make_brick: MakeBrick, connect: Connect) -> None:
     """Of all that is counted here there is more while fops are under way, and not afterwards."""
     slow = f"{Path(__file__).parents[2]}/xlators/examples/slow.py:Slow"
-    options = {"module": slow, "fops": "writev,setxattr", "milliseconds": "1000"}
+    options = {"module": slow, "fops": "writev,setxattr", "milliseconds": "2000"}
     brick = make_brick(inserts=[("features/glupy", options)])
     client = connect(brick)
     client.mkdir("/folder")  # what comes with the first fops is there
-    before = counts(brick)
+    before = settled(brick)
+    during = before
     with client.creat("/folder/file") as file, ThreadPoolExecutor() as pool:
         waiting: list[Future[Any]] = [
             pool.submit(file.pwrite, b"x" * 10_000, 0),
             pool.submit(file.pwrite, b"x" * 300_000, 0),
             pool.submit(client.setxattr, "/folder/file", "user.x", b"x"),
         ]
-        time.sleep(0.5)
-        during = counts(brick)
+        while unseen(before, during) and not any(each.done() for each in waiting):
+            time.sleep(0.1)
+            during = counts(brick)
         for each in waiting:
             each.result(10)
-    assert [kind for kind, number in before.items() if during[kind] <= number] == []
-    assert during["iobuf"] >= before["iobuf"] + 2, "one of an arena, one that is not"
+    assert unseen(before, during) == []
     client.unlink("/folder/file")
     soon(brick, before)
 
