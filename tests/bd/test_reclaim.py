@@ -103,7 +103,7 @@ def test_a_brick_whose_file_system_has_gone_keeps_its_devices(
         stores.run("mount", "-t", "tmpfs", "tmpfs", backend)
         try:
             client.access("/", os.R_OK)
-            wait_until(lambda: "cannot be looked through: No such device" in brick.log.read_text())
+            wait_until(lambda: "is left for later: No such device" in brick.log.read_text())
         finally:
             stores.run("umount", backend)
         assert len(devices(pool)) == 1

@@ -22,7 +22,7 @@ from glupy.views import Fd, Inode
 from glupy.views.base import text
 
 CANCEL_SECONDS = 1.0
-"""How long after its clients were cut off the handlers of a detached brick are cancelled."""
+"""How long after its last client was cut off the handlers of a detached brick are cancelled."""
 
 _instances: dict[Any, Translator] = {}
 _handles: dict[Any, Any] = {}  # what C has of each; it keeps the translator alive
@@ -175,11 +175,12 @@ def _cancel_later(translator: Translator) -> None:
     Not at once: if all of them end while protocol/server is closing their connection, it may not
     take note of that, and wait for ever.
     """
-    reference = weakref.ref(translator)
+    translator._disconnects += 1
+    reference, number = weakref.ref(translator), translator._disconnects
 
     def cancel() -> None:
         there = reference()
-        if there is not None:
+        if there is not None and there._disconnects == number:  # that was the last client
             there._close(own_calls=False)
 
     timers.call_later(CANCEL_SECONDS, cancel)
@@ -187,6 +188,8 @@ def _cancel_later(translator: Translator) -> None:
 
 @ffi.def_extern(name="python_client")
 def _client(self: Any, client: Any, destroyed: int) -> int:
+    if not any(self == handle for handle in _handles.values()):
+        return 0  # a client of one brick goes as another brick's translator ends
     translator: Translator = ffi.from_handle(self)
     if not destroyed and lib.glupy_brick_goes(translator._this):
         _cancel_later(translator)

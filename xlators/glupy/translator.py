@@ -242,6 +242,7 @@ class Translator:
         self._parked: weakref.WeakSet[calls.Parked] = weakref.WeakSet()
         self._parking = threading.Lock()
         self._clients_gone = self._closing = False
+        self._disconnects = 0  # of clients, while the brick is being detached
         self._is_down = False
         self._own_calls: set[calls.OwnCall] = set()
         self._scope = Scope(self)
@@ -258,7 +259,10 @@ class Translator:
         self._values = self._declared.read(self._this, options)
 
     def _close(self, *, own_calls: bool = True) -> None:
-        """Cancel what is suspended without a reply to come; let nothing more be suspended so."""
+        """Cancel what is suspended without a reply to come; let nothing more be suspended so.
+
+        Without ``own_calls`` only what clients have asked for.
+        """
         with self._parking:
             self._clients_gone = True
             self._closing |= own_calls

@@ -66,15 +66,12 @@ class ByGfid(Base):
         assert root is not None
         loc = Loc(inode=root.new(), gfid=gfid)
         try:
-            await self.child.lookup(loc)
-            await self.child.getxattr(loc, mapping.KEY)
+            reply = await self.child.lookup(loc, with_key(None))
         except OSError as error:
             if error.errno in GONE:
                 return None
-            if error.errno == errno.ENODATA:
-                return False
             raise
-        return True
+        return value_in(reply.xdata) is not None
 
     async def _names_of(self, gfid: bytes) -> list[Loc]:
         """Return the names of a mapped file, found by a look at all of the brick."""

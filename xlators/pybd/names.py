@@ -317,8 +317,8 @@ class Names(Moving, Orphans):
         if is_mapped is None and was_gone:
             self.lost(former)
         elif is_mapped is False:
-            await self.replace(former)
-            if found is not None and loc.inode is not None:
+            replaced = await self.replace(former)
+            if replaced and found is not None and loc.inode is not None:
                 mapping = self.map_file(loc.inode, former.gfid, found, keeps_size=True)
                 await self._try(loc, mapping)
 

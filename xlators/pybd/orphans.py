@@ -61,15 +61,26 @@ class Orphans(ByGfid):
                     if self._drop(each):
                         self._remove_owned(self.identity.name(each.gfid))
 
-    async def replace(self, file: File) -> None:
+    async def replace(self, file: File) -> bool:
         """Another file has a removed one's gfid: nobody finds this one any more, and its device is
-        removed once that is on the disk."""
+        removed once that is on the disk. False: it is left for later.
+
+        Until then it is half a device, which a kill leaves as nobody's, not as the new file's.
+        """
         file.gone = True
-        if self._drop(file):
-            name = self.identity.name(file.gfid)
-            async with self._reclaiming:
-                if self._is_on_disk([name]):
-                    self._remove_owned(name)
+        if not self._drop(file):
+            return True
+        name, half = self.identity.name(file.gfid), self.identity.half(file.gfid)
+        try:
+            if self.pool.find(name) is None:
+                return True  # it was lost
+            self.pool.remove(half)  # of an attempt that was killed
+            self.pool.rename(name, half)
+        except OSError as error:
+            self._left_for_later([name], error)
+            return False
+        async with self._reclaiming:
+            return self._is_on_disk([half]) and self._remove_device(half)
 
     def _drop(self, file: File) -> bool:
         """A file is gone: it is none of the mapped ones any more. False: it has a name again."""
@@ -82,8 +93,8 @@ class Orphans(ByGfid):
         return True
 
     def _is_on_disk(self, names: list[str]) -> bool:
-        """Have it on the disk that files are gone; False leaves their devices, by name, for when
-        the brick starts again."""
+        """Have it on the disk that files are gone; False leaves their devices, by name, for
+        later: ``forget``, or ``patrol`` once nobody knows the file any more."""
         try:
             self.sync_brick()
         except OSError as error:
@@ -182,7 +193,8 @@ class Orphans(ByGfid):
         # by their names only.
         there = {gfid for _, gfid in self._mapped_names()}
         async with self._reclaiming:
-            self.sync_brick()
+            if not self._is_on_disk([device for device, *_ in lost]):
+                return reported
             for device, gfid, file in lost:
                 if self._closing:
                     break

@@ -25,6 +25,8 @@ READ_SIZE = 1 << 20
 DYING = 5.0
 """Seconds that a brick may take to end, once its connections have."""
 TIMES = "mtime", "ctime"
+SIZING = "truncate", "truncatepath"
+"""What says itself how long a file is afterwards."""
 HIDDEN = {".", "..", ".trashcan", ".shard", ".glusterfs", "lost+found"}
 """Names in a root that are not a user's."""
 
@@ -343,7 +345,7 @@ class Runner:
             post,
             "afterwards",
             synced=isinstance(step, steps.Sync),
-            sized=step.fop not in self.promises.old_sizes,
+            sized=step.fop in SIZING or step.fop not in self.promises.old_sizes,
             timed=step.fop not in self.promises.old_times,
         )
         if not step.modifies:
