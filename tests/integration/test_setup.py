@@ -114,15 +114,19 @@ def test_what_is_missing_is_one_line(
     assert re.fullmatch(f"setup: {line}.*\n", said), said
 
 
-def test_no_network_for_a_package_that_is_missing(clone: Path) -> None:
-    said = refused(clone, [FORGOTTEN])
+def has_no_network(said: str, command: str, packages: str, log: str) -> None:
+    """Assert that these are to be installed, and that the lists cannot be had, in a line each."""
     first, second, end = said.split("\n")
-    assert first == "setup: installing strace"
+    assert first == f"{command}: installing {packages}"
     assert second.startswith(
-        "setup: Debian's package lists cannot be fetched, is there a network?: E: "
+        f"{command}: Debian's package lists cannot be fetched, is there a network?: E: "
     )
-    assert "(see /var/log/glupy-setup.log)" in second
+    assert f"(see /var/log/{log}.log)" in second
     assert end == ""
+
+
+def test_no_network_for_a_package_that_is_missing(clone: Path) -> None:
+    has_no_network(refused(clone, [FORGOTTEN]), "setup", "strace", "glupy-setup")
 
 
 def test_no_network_for_what_another_debian_needs(clone: Path) -> None:
@@ -130,13 +134,7 @@ def test_no_network_for_what_another_debian_needs(clone: Path) -> None:
     tools = "rm -f /usr/bin/rsync /usr/sbin/debootstrap"
     hidden = [*map(over, ("/usr/bin", "/usr/sbin", "/var/log")), tools]
     said = refused(clone, hidden, command=["on-debian", "trixie", "true"])
-    first, second, end = said.split("\n")
-    assert first == "on-debian: installing debootstrap rsync"
-    assert second.startswith(
-        "on-debian: Debian's package lists cannot be fetched, is there a network?: E: "
-    )
-    assert "(see /var/log/glupy-trixie.log)" in second
-    assert end == ""
+    has_no_network(said, "on-debian", "debootstrap rsync", "glupy-trixie")
 
 
 @pytest.mark.long  # pip tries for half a minute

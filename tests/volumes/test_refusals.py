@@ -49,30 +49,15 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(
         ("add", name, "pybd", "-o", pool): started,
         ("remove", name, "pybd"): "user/pybd is not among what glupy volume added to",
     }
+    pybd = "add", name, "pybd", "-o", pool, "-o"
     in_stopped = {
         ("use", name, "--leaf", "gone"): "type 'storage/gone' is not valid or not found",
         ("add", name, "gone"): "type 'user/gone' is not valid or not found",
-        ("add", name, "pybd", "-o", pool, "-o", "colour=red"): "user/pybd has no option 'colour'",
-        (
-            "add",
-            name,
-            "pybd",
-            "-o",
-            pool,
-            "-o",
-            "sector-size=100",
-        ): "sector-size: 100 is below 512",
-        (
-            "add",
-            name,
-            "pybd",
-            "-o",
-            pool,
-            "-o",
-            "sector-size=x",
-        ): "option sector-size: invalid number",
+        (*pybd, "colour=red"): "user/pybd has no option 'colour'",
+        (*pybd, "sector-size=100"): "sector-size: 100 is below 512",
+        (*pybd, "sector-size=x"): "option sector-size: invalid number",
         ("add", name, "pybd"): "option pool",
-        ("add", name, "pybd", "-o", pool, "-o", f"map={'a' * 4000}=thin"): "no more than 3,000",
+        (*pybd, f"map={'a' * 4000}=thin"): "no more than 3,000",
     }
     for stop, cases in (False, refused), (True, in_stopped):
         if stop:

@@ -92,7 +92,7 @@ class Life(Translator):
         self.identity = Identity(str(volume_id), str(options["directory"]))
         self.files = Files()
         self.unmappings = 0
-        self._lost: list[File] = []
+        self._to_reclaim: list[File] = []
         self._reclaiming = Lock()
         self._file_system = Path(self.identity.directory).stat().st_dev
         self.is_arbiter = ARBITER in self.types_above

@@ -50,9 +50,9 @@ class Orphans(ByGfid):
         """
         if not file.mapped or not file.gone:
             return  # done, or it has a name again
-        self._lost.append(file)
+        self._to_reclaim.append(file)
         async with self._reclaiming:
-            waiting, self._lost = self._lost, []
+            waiting, self._to_reclaim = self._to_reclaim, []
             # Ours, too: it may have been added to a list that another had taken.
             files = [each for each in {file, *waiting} if each.mapped and each.gone]
             names = [self.identity.name(each.gfid) for each in files]
