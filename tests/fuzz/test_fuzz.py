@@ -25,7 +25,8 @@ from glupy.testing.fuzz import (
     replay,
     steps,
 )
-from glupy.testing.fuzz.machine import FAULT_RULES, RULES
+from glupy.testing.fuzz.fault_rules import FAULT_RULES
+from glupy.testing.fuzz.rules import RULES
 from glupy.testing.fuzz.runner import Outcome, names_of
 from glupy.testing.fuzz.script import main
 from glupy.testing.fuzz.steps import (
@@ -277,7 +278,8 @@ def test_its_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_fuzz, "MADE_UP", 1)
     done = CliRunner().invoke(bench_fuzz.fuzz, ["--json", "--seed", "1"], catch_exceptions=False)
     rows = json.loads(done.output)["rows"]
-    assert [row["what"] for row in rows] == ["replay in-process", "replay over RPC", "Hypothesis"]
+    replayed = ["replay in-process", "replay over RPC"]
+    assert [row["what"] for row in rows] == [*replayed, "Hypothesis", "Hypothesis and a bare stat"]
     for row in rows:
         assert 0 < row["low"] <= row["ratio"] <= row["high"]
         assert min(row["ours"], row["theirs"]) > 0

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -86,10 +87,13 @@ def replayed(what: str, ground: "Ground", count: int, seed: int) -> Row:
     return _row(what, pairs(with_checks, bare, count))
 
 
-def made_up(what: str, ground: "Ground", count: int, seed: int) -> Row:
-    """Have Hypothesis make sequences up, with calls and checks, and with rules that do nothing."""
+def made_up(ground: "Ground", count: int, seed: int) -> Iterator[Row]:
+    """Have Hypothesis make sequences up: with calls and checks, and with one bare call of the
+    client's in each step, both against rules that do nothing."""
     from glupy.testing.fuzz import Search  # noqa: PLC0415
-    from glupy.testing.fuzz.machine import EXAMPLE_STEPS, RULES, SequenceMachine  # noqa: PLC0415
+    from glupy.testing.fuzz.machine import SequenceMachine  # noqa: PLC0415
+    from glupy.testing.fuzz.rules import RULES  # noqa: PLC0415
+    from glupy.testing.fuzz.search import EXAMPLE_STEPS  # noqa: PLC0415
 
     class Idle(SequenceMachine):
         def _do(self, step: "Step") -> None:
@@ -98,13 +102,21 @@ def made_up(what: str, ground: "Ground", count: int, seed: int) -> Row:
         def teardown(self) -> None:
             pass
 
+    class Bare(Idle):
+        def _do(self, step: "Step") -> None:
+            ground.clients[0].stat("/")
+
     def rate(rules: Sequence[type[SequenceMachine]]) -> float:
         began = time.perf_counter()
         Search(ground, rules=rules).run(examples=MADE_UP, seed=seed)
         return MADE_UP * EXAMPLE_STEPS / (time.perf_counter() - began)
 
-    both = pairs(lambda: rate(RULES), lambda: rate([Idle, *RULES]), count)
-    return _row(what, both)
+    compared: dict[str, Sequence[type[SequenceMachine]]] = {
+        "Hypothesis": RULES,
+        "Hypothesis and a bare stat": [Bare, *RULES],
+    }
+    for what, rules in compared.items():
+        yield _row(what, pairs(partial(rate, rules), partial(rate, [Idle, *RULES]), count))
 
 
 def _row(what: str, both: Iterator[tuple[float, float]]) -> Row:
@@ -122,10 +134,11 @@ def fuzz(*, count: int, seed: int | None, as_json: bool) -> None:
     """Measure `glupy fuzz` itself: its model and checks, and what Hypothesis takes.
 
     \b
-    Three rows, each in pairs; below 1 is what we take:
+    Four rows, each in pairs; below 1 is what we take:
       replay in-process    recorded sequences with model and checks, against the client alone
       replay over RPC      the same with a brick process
       Hypothesis           sequences that it makes up, against the same machine with empty rules
+      … and a bare stat    the same with a stat of the root in each rule: what any call takes
 
     Rates are the best of the run, in calls a second.
 
@@ -142,7 +155,7 @@ def fuzz(*, count: int, seed: int | None, as_json: bool) -> None:
         inside = stack.enter_context(open_target("pyposix"))
         rows = [
             replayed("replay in-process", inside, count, seed),
-            made_up("Hypothesis", inside, count, seed),
+            *made_up(inside, count, seed),
         ]
     with open_target("pyposix", over_rpc=True) as over_rpc:
         rows.insert(1, replayed("replay over RPC", over_rpc, count, seed))

@@ -21,7 +21,8 @@ from glupy.testing.fuzz.targets import (
 )
 
 if TYPE_CHECKING:
-    from glupy.testing.fuzz.machine import RULES, DataRules, NameRules, Search, XattrRules
+    from glupy.testing.fuzz.rules import RULES, DataRules, NameRules, XattrRules
+    from glupy.testing.fuzz.search import Search
     from glupy.testing.fuzz.space import giving_back
 
 __all__ = [
@@ -54,5 +55,5 @@ def __getattr__(name: str) -> Any:
     """What makes sequences up needs Hypothesis; what does them again does not."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "space" if name == "giving_back" else "machine"
+    room = {"giving_back": "space", "Search": "search"}.get(name, "rules")
     return getattr(import_module(f"glupy.testing.fuzz.{room}"), name)
