@@ -20,7 +20,6 @@ from glupy.testing.gfapi import Client
 
 from .mapped import held
 
-SEED = random.randrange(1 << 32)
 # Stock brick processes log each fop that is refused.
 pytestmark = pytest.mark.allow_log(
     r"error=", r"posix_f?handle_pair.*(No data available|File exists)"
@@ -45,11 +44,13 @@ def search(client: Client, pool: Path, leaf: str) -> Search:
 @pytest.mark.parametrize("leaf", ["posix", "pyposix"])
 @pytest.mark.parametrize("sector_size", [512, 4096])
 def test_machine(search: Search) -> None:
-    assert (finding := search.run(examples=30, seed=SEED)) is None, str(finding)
+    assert (finding := search.run(examples=30, seed=1)) is None, str(finding)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("leaf", ["posix", "pyposix"])
 @pytest.mark.parametrize("sector_size", [512, 4096])
 def test_machine_for_long(search: Search) -> None:
-    assert (finding := search.run(examples=5_000, seed=SEED)) is None, str(finding)
+    seed = random.randrange(1 << 32)
+    finding = search.run(examples=5_000, seed=seed)
+    assert finding is None, f"seed {seed}: {finding}"

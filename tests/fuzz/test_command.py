@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +26,7 @@ from glupy.testing.fuzz.steps import (
 from glupy.testing.processes import Brick, FuseMount
 from glupy.testing.pytest_plugin import REFUSALS, MakeBrick
 
-from .searching import GLUPY, TRANSLATORS, above, environment, glupy_fuzz
+from .searching import GLUPY, TRANSLATORS, above, environment, glupy_fuzz, searched
 
 LONG = pytest.mark.long
 
@@ -105,6 +106,16 @@ def test_a_script_of_what_a_fault_shows(tmp_path: Path) -> None:
         (["nothing"], 2, "there is no type storage/nothing"),
         (["pyposix", "--faults", "flood"], 2, "'flood' is no fault"),
         (["pyposix", "--faults", "full,readonly"], 2, "what is read-only cannot be full, too"),
+        (
+            ["replicate:3:pyposix", "--against", "pyposix", "--faults", "io"],
+            2,
+            "io is not the same in two targets: compare them without",
+        ),
+        (
+            ["replicate:3:pyposix", "--against", "pyposix", "--faults", "kill"],
+            2,
+            "kill: without the brick that dies one of the two has nothing",
+        ),
         (["dir:/usr", "--faults", "full"], 2, "dir:/usr: faults are for recipes only"),
         (["pyposix", "--faults", "io", "--examples", "3"], 0, "\n3 sequences, "),
     ],
@@ -115,6 +126,29 @@ def test_how_it_ends(words: list[str], status: int, said: str, tmp_path: Path, p
     assert done.stdout.endswith("nothing found\n") == (status == 0)
     assert ("\nnot asserted: copy_errnos: syncop" in done.stdout) == (status == 0)
     assert len(done.stderr.splitlines()) == (status == 2)
+
+
+def test_who_is_not_root(tmp_path: Path) -> None:
+    """Of a folder that everybody may read; nothing is set up."""
+    nobody = "setpriv", "--reuid", "65534", "--clear-groups"
+    done = run(*nobody, GLUPY, "fuzz", "pyposix", HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "glupy: fuzz needs root: it makes stores and bricks\n"
+
+
+def test_there_is_no_hypothesis(tmp_path: Path, without_hypothesis: dict[str, str]) -> None:
+    done = run(GLUPY, "fuzz", "pyposix", HOME=str(tmp_path), **without_hypothesis)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "glupy: fuzz needs Hypothesis: pip install 'glupy[testing]'\n"
+
+
+def test_a_seed_is_that_of_a_search(tmp_path: Path, place: Path) -> None:
+    """What a test has found by `Search.run` the command finds, too."""
+    search = searched("pyposix", fault="TruncateIsAByteOff", examples=50, seed=7)
+    assert search.finding is not None
+    words = "--seed", "7", "--examples", "50", "--dir", place
+    done = glupy_fuzz(tmp_path, "pyposix", *WRONG, *words)
+    assert done.returncode == 1, done
 
 
 def test_two_targets(tmp_path: Path, place: Path) -> None:
@@ -234,6 +268,10 @@ class Terminal:
         """Type Ctrl-C."""
         os.write(self._ours, b"\x03")
 
+    def terminate(self) -> None:
+        """SIGTERM, for it alone."""
+        self._process.terminate()
+
     def shown(self, until: str = "(?!)") -> str:
         """What it shows until there is something, or else to its end."""
         shown = b""
@@ -269,13 +307,19 @@ def test_how_far_it_is_without_a_terminal(tmp_path: Path, place: Path) -> None:
     assert made == sorted(set(made))
 
 
-def test_an_interrupt(tmp_path: Path, place: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "number"),
+    [(Terminal.interrupt, signal.SIGINT), (Terminal.terminate, signal.SIGTERM)],
+)
+def test_an_interrupt(
+    end: Callable[[Terminal], None], number: signal.Signals, tmp_path: Path, place: Path
+) -> None:
     """It ends at once, and has found nothing."""
     with Terminal(tmp_path, "pyposix", "--dir", place) as command:
         command.shown(until=r"[1-9] calls")
-        command.interrupt()
+        end(command)
         shown = command.shown()
-        assert command.status() == 128 + signal.SIGINT, shown
+        assert command.status() == 128 + number, shown
     assert "\ninterrupted\n" in shown
     assert shown.endswith("\nnothing found\n\n")
 

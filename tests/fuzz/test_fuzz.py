@@ -2,11 +2,12 @@
 
 import errno
 import json
-import random
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
@@ -50,6 +51,7 @@ from glupy.testing.fuzz.steps import (
     Write,
     Zerofill,
 )
+from glupy.testing.fuzz.targets import STORE_SIZE, open_targets, roomy
 from glupy_tools import bench_fuzz
 
 from .searching import above, searched
@@ -107,6 +109,16 @@ def test_a_sequence_is_left_with_what_it_needs() -> None:
         pytest.param("pybd:loop", ["kill"], 3, marks=LONG),
         pytest.param("replicate:3:pyposix", ["kill"], 3, marks=LONG),
         pytest.param("disperse:4+2:pyposix", ["io"], 30, marks=LONG),
+        pytest.param("disperse:2+1:pyposix", ["kill"], 3, marks=LONG),
+        pytest.param("distribute:2:pyposix", ["kill"], 3, marks=LONG),
+        pytest.param("distribute:2:pyposix", ["io"], 20, marks=LONG),
+        pytest.param("ctime:pyposix", ["io"], 20, marks=LONG),
+        pytest.param("pybd:loop", ["full"], 10, marks=LONG),
+        pytest.param("pybd:loop", ["readonly"], 10, marks=LONG),
+        pytest.param("replicate:3:pyposix", ["full"], 5, marks=LONG),
+        pytest.param("replicate:3:pyposix", ["readonly"], 5, marks=LONG),
+        pytest.param("disperse:2+1:pyposix", ["full"], 5, marks=LONG),
+        pytest.param("disperse:2+1:pyposix", ["readonly"], 5, marks=LONG),
         pytest.param("distribute:2:pyposix", [], 30, marks=LONG),
         pytest.param("shard:pyposix", [], 30, marks=[LONG, ASSERTION]),
     ],
@@ -114,7 +126,7 @@ def test_a_sequence_is_left_with_what_it_needs() -> None:
 def test_nothing_is_found_where_nothing_is_wrong(
     fuzz: Callable[..., None], target: str, faults: list[str], examples: int
 ) -> None:
-    fuzz(target, faults=faults, examples=examples)
+    fuzz(target, faults=faults, examples=examples, seed=1)
 
 
 def test_a_fault_happens(capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,21 +362,22 @@ def test_a_folder_is_compared_with_what_is_over_rpc(brick_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "other"),
+    ("target", "other", "faults"),
     [
-        ("posix", "pyposix"),
-        ("replicate:3:pyposix", "pyposix"),
-        pytest.param("disperse:2+1:pyposix", "pyposix", marks=LONG),
-        pytest.param("shard:pyposix", "pyposix", marks=LONG),
-        ("pybd:loop", "pyposix"),
+        ("posix", "pyposix", []),
+        ("posix", "pyposix", ["readonly"]),
+        pytest.param("posix", "pyposix", ["kill"], marks=LONG),
+        ("replicate:3:pyposix", "pyposix", []),
+        pytest.param("replicate:3:posix", "replicate:3:pyposix", ["kill"], marks=LONG),
+        pytest.param("disperse:2+1:pyposix", "pyposix", [], marks=LONG),
+        pytest.param("shard:pyposix", "pyposix", [], marks=LONG),
+        ("pybd:loop", "pyposix", []),
     ],
 )
-def test_two_targets_are_alike(target: str, other: str) -> None:
+def test_two_targets_are_alike(target: str, other: str, faults: list[str]) -> None:
     """As far as both promise it."""
-    seed = random.randrange(1 << 32)
-    with open_target(target) as ground, open_target(other) as against:
-        finding = Search(ground, against).run(examples=20, seed=seed)
-    assert finding is None, f"seed {seed}: {finding}"
+    with open_targets(target, other, faults=faults) as (ground, against):
+        assert Search(ground, against).run(examples=20, seed=1) is None
 
 
 @pytest.mark.parametrize(
@@ -382,6 +395,15 @@ def test_two_targets_are_alike(target: str, other: str) -> None:
 def test_what_is_no_target(target: str, complaint: str) -> None:
     with pytest.raises(TargetError, match=complaint), open_target(target):
         pass
+
+
+@pytest.mark.parametrize(("blocks", "place"), [(1 << 18, "/dev/shm"), ((1 << 18) - 1, "/var/tmp")])
+def test_stores_are_in_memory_if_there_is_room(
+    blocks: int, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = SimpleNamespace(f_bavail=blocks, f_frsize=STORE_SIZE >> 18)
+    monkeypatch.setattr(os, "statvfs", lambda path: free)
+    assert roomy() == Path(place)
 
 
 def test_a_brick_that_does_not_start_again() -> None:

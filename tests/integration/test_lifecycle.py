@@ -496,6 +496,23 @@ def test_a_detached_python_brick_leaves_the_other_unharmed(multiplexed: Multiple
     assert "Traceback" not in multiplexed.process.log_text()
 
 
+def test_a_detached_brick_ends_its_own_fops_first(multiplexed: Multiplexed) -> None:
+    """Or they would go on in what is freed."""
+    multiplexed.attach()
+    with Client(multiplexed.client(multiplexed.python_dir), background_fini=True) as client:
+        do(client, "spawn-busy 3").result(timeout=10)
+        multiplexed.detach()
+        soon(multiplexed.detached, 15)
+    ends = [
+        line.rpartition(": ")[2]
+        for line in multiplexed.process.log_text().splitlines()
+        if re.search(
+            "busy no more|glupy: glupy translator unloaded|-glupy translator unloaded", line
+        )
+    ]
+    assert ends[0] == "busy no more", ends
+
+
 @pytest.mark.parametrize("multiplexed", [[python("Remembering")]], indirect=True)
 def test_a_detached_brick_remembers_nothing(multiplexed: Multiplexed) -> None:
     """Neither of its inodes nor of what was open; the brick that stays keeps its own."""

@@ -190,7 +190,53 @@ def test_acls_of_symbolic_links(client: Client, leaf: str, brick_dir: Path) -> N
         assert found == {"set": refused, "get": refused, "outside": []}
 
 
+# ---- what leads out of the brick ----
+
+
+@EACH
+def test_a_symbolic_link_is_made_before_a_file(
+    make_brick: MakeBrick, connect: Connect, leaf: str, brick_dir: Path
+) -> None:
+    """C posix makes what it leads to, anywhere on the server."""
+    outside, directory = brick_dir / "outside", brick_dir / "brick"
+    directory.mkdir()
+    module, place = f"{ASKING}:LinksFirst", str(directory / "f")
+    faster = "features/glupy", {"module": module, "outside": str(outside), "place": place}
+    client = connect(make_brick(directory, leaf=leaf, inserts=[faster]))
+    wrong = failure(lambda: client.creat("/f").close())
+    assert wrong == (errno.ENOENT if leaf == "posix" else errno.ELOOP)
+    assert outside.exists() == (leaf == "posix")
+
+
+@EACH
+def test_a_symbolic_link_is_truncated(client: Client, leaf: str, brick_dir: Path) -> None:
+    """C posix cuts off what it leads to."""
+    outside = brick_dir / "outside"
+    outside.write_bytes(b"123")
+    client.symlink(str(outside), "/s")
+    with client.find("/s") as link:
+        wrong = failure(link.truncate, 1)
+    assert wrong == (None if leaf == "posix" else errno.EINVAL)
+    assert outside.read_bytes() == (b"1" if leaf == "posix" else b"123")
+
+
 # ---- names ----
+
+
+@EACH
+def test_a_link_that_was_recorded_before(client: Client, leaf: str, backend: Path) -> None:
+    """A rename over it has left the record there, or a crash."""
+    client.creat("/f").close()
+    client.link("/f", "/g")
+    file = backend / "f"
+    before = {key: os.getxattr(file, key) for key in os.listxattr(file) if "gfid2path" in key}
+    assert len(before) == 2
+    client.unlink("/g")
+    for key, value in before.items():
+        os.setxattr(file, key, value)
+    wrong = failure(client.link, "/f", "/g")
+    assert wrong == (errno.EEXIST if leaf == "posix" else None)
+    assert (backend / "g").exists() == (leaf != "posix")
 
 
 def filenames(side: Side) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -288,7 +289,9 @@ def _run(
     if examples is None and seconds is None:
         examples = 1000
     began, chance = time.monotonic(), random.Random(seed)
-    while search.finding is None:
+    for number in itertools.chain([seed], (chance.randrange(1 << 32) for _ in itertools.count())):
+        if search.finding is not None:
+            return
         left = AT_ONCE if examples is None else examples - search.examples
         if seconds is not None and time.monotonic() - began >= seconds:
             return
@@ -296,7 +299,7 @@ def _run(
             return
         if seconds is not None:  # so that it does not take much longer
             left = min(left, 20)
-        search.run(examples=min(left, AT_ONCE), seed=chance.randrange(1 << 32), steps=steps)
+        search.run(examples=min(left, AT_ONCE), seed=number, steps=steps)
 
 
 def _progress(console: Console) -> Progress:

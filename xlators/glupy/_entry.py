@@ -135,7 +135,7 @@ def _notify(self: Any, event: int, data: Any) -> int:
         return -1
     finally:
         if event == Event.PARENT_DOWN:
-            translator._is_down = True
+            translator._end_own_calls()
             # What is garbage by now may hold references to inodes: their table goes next.
             gc.collect()
 
@@ -188,7 +188,7 @@ def _cancel_later(translator: Translator) -> None:
 
 @ffi.def_extern(name="python_client")
 def _client(self: Any, client: Any, destroyed: int) -> int:
-    if not any(self == handle for handle in _handles.values()):
+    if self not in list(_handles.values()):  # a copy: others come and go meanwhile
         return 0  # a client of one brick goes as another brick's translator ends
     translator: Translator = ffi.from_handle(self)
     if not destroyed and lib.glupy_brick_goes(translator._this):

@@ -14,7 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from glupy._bridge import ffi, lib
+
 IDLE_SECONDS = 30.0  # how long a worker without work stays
+RETRY_SECONDS = 0.1  # after which what was due is tried again, if there was no thread for it
 
 _Job = Callable[[], object]
 _changed = threading.Condition()
@@ -23,8 +26,9 @@ _order = itertools.count()
 _clock: threading.Thread | None = None
 
 _jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-_idle = 0
-_idle_lock = threading.Lock()
+_workers = _idle = 0
+_unmanned = 0  # jobs for which no thread could be started: the next idle worker's
+_counts = threading.Lock()
 
 
 def call_later(seconds: float, job: _Job) -> None:
@@ -32,44 +36,69 @@ def call_later(seconds: float, job: _Job) -> None:
     global _clock
     with _changed:
         if _clock is None:
-            _clock = threading.Thread(target=_keep_time, name="glupy-timer", daemon=True)
-            _clock.start()
+            clock = threading.Thread(target=_keep_time, name="glupy-timer", daemon=True)
+            clock.start()
+            _clock = clock
         heapq.heappush(_heap, (time.monotonic() + max(seconds, 0.0), next(_order), job))
         _changed.notify()
 
 
 def call_soon(job: _Job) -> None:
-    """Run ``job`` on a worker. It must not raise; what it raises goes to stderr."""
-    global _idle
+    """Run ``job`` on a worker. It must not raise; what it raises goes to stderr.
+
+    If the system has no thread for it, it waits for another's. RuntimeError if there is no other.
+    """
+    global _workers, _idle, _unmanned
+    with _counts:
+        promised = _idle > 0
+        if promised:
+            _idle -= 1
+        else:
+            _workers += 1
+    if not promised:
+        try:
+            threading.Thread(target=_work, name="glupy-worker", daemon=True).start()
+        except RuntimeError:
+            with _counts:
+                _workers -= 1
+                _unmanned += 1 if _workers else 0
+                waits = _workers > 0
+            if not waits:
+                raise
     _jobs.put(job)
-    with _idle_lock:
-        if _idle > 0:
-            _idle -= 1  # that worker is promised to this job
-            return
-    threading.Thread(target=_work, name="glupy-worker", daemon=True).start()
 
 
 def _keep_time() -> None:
     while True:
         with _changed:
             while not _heap or _heap[0][0] > time.monotonic():
-                _changed.wait(_heap[0][0] - time.monotonic() if _heap else None)
+                left = _heap[0][0] - time.monotonic() if _heap else threading.TIMEOUT_MAX
+                _changed.wait(min(left, threading.TIMEOUT_MAX))
             job = heapq.heappop(_heap)[2]
-        call_soon(job)
+        try:
+            call_soon(job)
+        except RuntimeError:
+            call_later(RETRY_SECONDS, job)
 
 
 def _work() -> None:
-    global _idle
+    global _workers, _idle, _unmanned
     while True:
         try:
             job = _jobs.get(timeout=IDLE_SECONDS)
         except queue.Empty:
-            with _idle_lock:
+            with _counts:
                 if _idle > 0:
                     _idle -= 1
+                    _workers -= 1
                     return
             continue  # promised to a job that is just being queued
         job()
         del job
-        with _idle_lock:
-            _idle += 1
+        # THIS of that job's translator, which may be freed before the next job.
+        lib.quick_set_this(ffi.NULL)
+        with _counts:
+            if _unmanned:
+                _unmanned -= 1
+            else:
+                _idle += 1

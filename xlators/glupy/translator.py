@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from glupy import calls, fops, log, timers
 from glupy._bridge import ffi, lib
@@ -196,21 +196,58 @@ class Translator:
         After PARENT_DOWN nothing is started any more, as the translators below are about to go:
         ``done`` gets Cancelled. (A forget or release may come as late as that.)
         """
-        if self._is_down:
+        with self._parking:
+            call = None if self._is_down else calls.OwnCall(self, done)
+            if call is not None:
+                self._own_calls.add(call)
+        if call is None:
             coroutine.close()
             if done is not None:
                 done(None, Cancelled())
             return
-        call = calls.OwnCall(self, done)
         call.view.ctime = ctime
-        self._own_calls.add(call)
         task = calls.Task(call, coroutine, call.settle)
+
+        def drop(error: BaseException) -> None:
+            coroutine.close()
+            task.finish = None
+            call.settle(None, error)
 
         def start() -> None:
             lib.quick_set_this(self._this)
-            task.resume()
+            if self._is_down:
+                drop(Cancelled())
+            else:
+                task.resume()
 
-        timers.call_soon(start)
+        try:
+            timers.call_soon(start)
+        except RuntimeError as error:
+            drop(error)
+
+    def call_later(self, seconds: float, function: Callable[[Self], object]) -> None:
+        """Call ``function(self)`` on a worker after that many seconds, unless PARENT_DOWN comes.
+
+        Meanwhile no call stack is held, which a graph that ends would wait for (glfs_fini), and no
+        reference to the translator. It must not raise. From any thread.
+        """
+        reference = weakref.ref(self)
+
+        def due() -> None:
+            translator = reference()
+            if translator is None:
+                return
+            with translator._parking:
+                if translator._closing:
+                    return
+                translator._own_calls.add(due)
+            lib.quick_set_this(translator._this)
+            try:
+                function(translator)
+            finally:
+                translator._own_calls.discard(due)
+
+        timers.call_later(seconds, due)
 
     def gf_event(self, event: int, text: str) -> None:
         """Tell glustereventsd, if it runs, by a datagram: ``event`` is an EVENT_* of eventtypes.h.
@@ -244,7 +281,7 @@ class Translator:
         self._clients_gone = self._closing = False
         self._disconnects = 0  # of clients, while the brick is being detached
         self._is_down = False
-        self._own_calls: set[calls.OwnCall] = set()
+        self._own_calls: set[object] = set()
         self._scope = Scope(self)
         self._children = tuple(Subvolume(xlator) for xlator in _xlators(this.children))
         cls = type(self)
@@ -282,6 +319,18 @@ class Translator:
                 return
             time.sleep(0.01)
         self.log.warning("fops are still on their way %d s after PARENT_DOWN", DRAIN_SECONDS)
+
+    def _end_own_calls(self) -> None:
+        """Start none any more, and wait, but not for ever, for the end of those there are: what is
+        below them is freed next."""
+        with self._parking:
+            self._is_down = True
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self._own_calls and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.01)  # the last one's thread lets go of what it had
+        if self._own_calls:
+            self.log.warning("fops of its own have no end %d s after PARENT_DOWN", DRAIN_SECONDS)
 
     def _drop_contexts(self) -> None:
         self._inode_contexts.clear()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 
-from glupy import timers
 from pybd import identity
 from pybd.by_gfid import ByGfid
 from pybd.files import File
@@ -32,14 +30,12 @@ class Orphans(ByGfid):
         if inode is None or inode.active_fd_count == 0:
             self.spawn(self.reclaim(file))
             return
-        reference = weakref.ref(self)
 
-        def again() -> None:
-            translator = reference()
-            if translator is not None and not translator._closing and file.gone:
+        def again(translator: Orphans) -> None:
+            if file.gone:
                 translator._reclaim_once_closed(file)
 
-        timers.call_later(_CLOSED_SECONDS, again)
+        self.call_later(_CLOSED_SECONDS, again)
 
     async def reclaim(self, file: File) -> None:
         """The last name of a file is gone, and nobody uses it: remove its device.
@@ -136,15 +132,7 @@ class Orphans(ByGfid):
         self._patrol_later(self.option("reclaim-interval"))
 
     def _patrol_later(self, seconds: float) -> None:
-        """No call stack is held meanwhile: a graph that ends would wait for it (glfs_fini)."""
-        reference = weakref.ref(self)
-
-        def again() -> None:
-            translator = reference()
-            if translator is not None and not translator._closing:
-                translator.spawn(translator.patrol())
-
-        timers.call_later(seconds, again)
+        self.call_later(seconds, lambda translator: translator.spawn(translator.patrol()))
 
     async def look_for_orphans(self) -> list[str]:
         """Remove devices whose file is gone; report those whose file is there but not mapped.
@@ -164,6 +152,8 @@ class Orphans(ByGfid):
                 continue
             if file is not None and file.gone:
                 continue
+            if self._closing:
+                break
             state = await self._state_of(name.gfid)
             if file is not None and state is not None:
                 continue

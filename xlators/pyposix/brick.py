@@ -427,9 +427,9 @@ class Brick(Translator):
         opened.close()
 
     def forget(self, inode: Inode) -> None:
-        """A file without names goes with its inode."""
+        """A file without names goes with its inode, but not with one that was never linked."""
         file: File = inode.ctx
-        if file.orphan:
+        if file.orphan and inode.gfid == file.gfid:
             self._bury(file)
 
     def _bury(self, file: File) -> None:

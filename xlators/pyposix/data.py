@@ -124,6 +124,8 @@ class Data(Brick):
         self._refuse_mapped(file, path)
         with file.gate:
             before = self._stats.of_path(path, file)
+            if before.c.ia_type == SYMLINK:  # which truncate(2) follows
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             answers = cloudsync.check(xdata, path, before)
             protection.protect(frame, path, before)
             os.truncate(path, offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ class File:
     changes of its bytes one at a time whose attributes must not show others of them; the gate lets
     others pass, unless one may have to be undone. ``orphan`` says that its last name is gone while
     it was open: it lives in .glusterfs/unlink. ``handle`` is the path of its handle, once it was
-    asked for. ``mapped``: its bytes are on a block device (user/pybd); None until that was asked.
+    asked for. ``looked_at``: when it was last looked at by a path, by time.monotonic(). ``mapped``:
+    its bytes are on a block device (user/pybd); None until that was asked.
     """
 
     __slots__ = (
@@ -38,6 +40,7 @@ class File:
         "gfid",
         "handle",
         "lock",
+        "looked_at",
         "mapped",
         "orphan",
         "renames",
@@ -49,6 +52,7 @@ class File:
     def __init__(self, gfid: bytes) -> None:
         self.gfid: Final = gfid
         self.handle: bytes | None = None
+        self.looked_at = -math.inf
         self.times: Times | None = None
         self.shown: Any = None
         self.lock: Final = threading.Lock()

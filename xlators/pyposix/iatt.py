@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from typing import Any, NamedTuple
 
 from glupy import linux
@@ -18,6 +19,8 @@ REGULAR = int(FileType.IFREG)
 SYMLINK = int(FileType.IFLNK)
 
 _NOFOLLOW = linux.AT_SYMLINK_NOFOLLOW
+KEPT = 1.0
+"""Seconds for which the kernel keeps what it was asked for in its memory."""
 _ABSOLUTE = -1  # the paths are, so no directory fd is looked at
 
 
@@ -27,8 +30,12 @@ def is_linkto(iatt: Iatt) -> bool:
 
 
 def _is_seen(file: File | None) -> bool:
-    """Say whether it was looked at, as long as GlusterFS has had an inode of it."""
-    return file is not None and file.shown is not None
+    """Say whether the kernel must have a file in its memory still, so that to look at it takes no
+    time: whoever asks keeps the GIL, and a disk that hangs would stop all of the process."""
+    if file is None or file.shown is None:
+        return False
+    last, file.looked_at = file.looked_at, time.monotonic()
+    return file.looked_at - last < KEPT
 
 
 class Looked(NamedTuple):
@@ -66,9 +73,9 @@ class Stats:
 
     def of_path(self, path: bytes, file: File) -> Iatt:
         """Return the attributes of the file at a path that is known to be ``file``."""
+        seen = _is_seen(file)
         shown = file.shown
-        seen = shown is not None
-        if not seen:
+        if shown is None:
             shown = self.shown(file, path)
         return linux.fstatat(_ABSOLUTE, path, _NOFOLLOW, file.gfid, shown, seen=seen)
 

@@ -97,8 +97,8 @@ class Making(Brick):
                     existed = True  # somebody was faster
             if existed:
                 self._refuse_mapped(self._files[new.gfid], path)
-                number = os.open(path, how, real_mode)
-            opened = OpenFile(self._files[new.gfid], number, flags)
+                number = os.open(path, how | os.O_NOFOLLOW, real_mode)
+            opened = OpenFile(self._files[new.gfid], number, flags | self._direct)
             try:
                 if existed:
                     self._adopt(new, number)
@@ -178,20 +178,22 @@ class Making(Brick):
         preparent = self._stats.of_path(entry.folder, entry.parent)
         new = _New(newloc, entry, preparent, 0, file.gfid, self._handles)
         path = entry.path
-        try:
-            os.link(old_path, path, follow_symlinks=False)
-        except FileExistsError:
-            if not self._asked(xdata, keys.FORCE_REPLACE):
-                raise
-            self._unlink_linkto(new)
-            os.link(old_path, path, follow_symlinks=False)
-        buf = self._stats.of_path(path, file)
-        self._metadata.touch(frame, file, path, buf)
+        with new:
+            try:
+                os.link(old_path, path, follow_symlinks=False)
+            except FileExistsError:
+                if not self._asked(xdata, keys.FORCE_REPLACE):
+                    raise
+                self._unlink_linkto(new)
+                os.link(old_path, path, follow_symlinks=False)
+            new.made = True
+            buf = self._stats.of_path(path, file)
+            self._metadata.touch(frame, file, path, buf)
+            postparent = self._stats.of_path(entry.folder, entry.parent)
+            self._touch_folder(frame, new, postparent)
+            self._link_counts.add(file, path, entry.parent.gfid)
         if buf.ia_nlink <= MOST_LINKS:
             self._gfid2path.add(path, entry.parent.gfid, entry.name)
-        self._link_counts.add(file, path, entry.parent.gfid)
-        postparent = self._stats.of_path(entry.folder, entry.parent)
-        self._touch_folder(frame, new, postparent)
         return fops.Link(oldloc.inode, buf, preparent, postparent)
 
     def put(

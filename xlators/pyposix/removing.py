@@ -48,13 +48,15 @@ class Removing(Brick):
         times = self._stats.shown(parent, folder)
         try:
             if orphan and file is not None:
-                file.orphan = True  # before it is one: whoever closes it meanwhile buries it
+                file.orphan = True  # before it is one: whoever opens it meanwhile finds it
             try:
                 postparent = linux.remove(path, handle, orphan, folder, parent.gfid, times)
             except OSError:
                 if orphan and file is not None:
                     file.orphan = os.path.lexists(orphan)
                 raise
+            if orphan and file is not None and inode is not None:
+                self._bury_closed(inode, file)
             if not last and file is not None:
                 self._metadata.touch(frame, file, self._handles.path(file.gfid))
             answers = None
@@ -180,12 +182,18 @@ class Removing(Brick):
         elif victim.ia_nlink > 1:
             self._gfid2path.remove(self._handles.path(lost.gfid), parent, name)
             self._link_counts.remove(lost, self._handles.path(lost.gfid), parent)
-        elif _is_open(newloc.inode, lost):
+        elif (inode := newloc.inode) is not None and _is_open(inode, lost):
             lost.orphan = True
             with contextlib.suppress(FileNotFoundError):
                 self._handles.keep_orphan(lost.gfid)
+            self._bury_closed(inode, lost)
         else:
             self._handles.remove(lost.gfid)
+
+    def _bury_closed(self, inode: Inode, file: File) -> None:
+        """Whoever closed it while it became an orphan found none."""
+        if not inode.active_fd_count:
+            self._bury(file)
 
 
 def _is_open(inode: Inode | None, file: File) -> bool:

@@ -53,6 +53,7 @@ class Xattrs(Brick):
         if uploaded_at is not None:
             remote = encoded((loc.path or "").removeprefix("/"))
             with file.gate.alone():
+                before = self._stats.of_path(path, file)  # now that nobody writes any more
                 return fops.Setxattr(cloudsync.moved(path, before, uploaded_at, remote))
         self._store(file, path, dict, flags, before)
         if number_in(xdata, keys.SYNC_BACKEND_XATTRS):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from glupy import Fd, FopError, Frame, Iatt, Loc, Translator, fops
+from glupy import PASS, Fd, FopError, Frame, Iatt, Loc, Option, Pass, Translator, fops
+from glupy.options import path
 from glupy.views import Dict
 
 Fill = Callable[[Dict], None]
@@ -84,3 +86,13 @@ def _handler(fop: fops.Fop) -> Any:
 for _fop in fops.TABLE.values():
     if _fop.name not in vars(Asking):
         setattr(Asking, _fop.name, _handler(_fop))
+
+
+class LinksFirst(Translator):
+    """Makes a symbolic link on the brick where a file is to be made, just before."""
+
+    options = (Option("outside", path), Option("place", path))
+
+    def create(self, *_: object) -> Pass:
+        Path(self.option("place")).symlink_to(self.option("outside"))
+        return PASS

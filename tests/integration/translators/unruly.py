@@ -71,6 +71,18 @@ class Unruly(Translator):
         sleeping = self._sleep("spawn", seconds)
         self.spawn(sleeping, lambda *outcome: self.outcomes.append(outcome))
 
+    async def do_spawn_busy(self, loc: Loc, seconds: str) -> None:
+        """Not cancelled: it waits for nothing, and winds at its end."""
+        assert loc.inode is not None
+        root = Loc(inode=loc.inode.ref(), gfid=loc.inode.gfid)
+
+        async def busy() -> None:
+            time.sleep(float(seconds))
+            await self.child.stat(root)
+            self.log.info("busy no more")
+
+        self.spawn(busy())
+
     async def do_wait(self, loc: Loc, _: str) -> None:
         """One for a result that never comes, the others for their turn."""
         with self._telling("wait"):

@@ -32,6 +32,8 @@ class Flock(View):
     @l_owner.setter
     def l_owner(self, value: bytes) -> None:
         owner = self.c.l_owner
+        if len(value) > len(owner.data):
+            raise ValueError(f"the owner of a lock has at most {len(owner.data)} bytes")
         ffi.memmove(owner.data, value, len(value))
         owner.len = len(value)
 

@@ -33,13 +33,16 @@ class FaultError(ValueError):
     """Faults that there are not, or not together."""
 
 
-def check_faults(faults: Collection[str]) -> None:
-    """FaultError, a line, unless these can happen together."""
+def check_faults(faults: Collection[str], *, compared: bool = False) -> None:
+    """FaultError, a line, unless these can happen together; ``compared``: and to two targets in the
+    same way."""
     for fault in faults:
         if fault not in FAULTS:
             raise FaultError(f"{fault!r} is no fault: {', '.join(FAULTS)} are")
     if {"full", "readonly"} <= set(faults):
         raise FaultError("what is read-only cannot be full, too")
+    for fault in {"full", "io"}.intersection(faults) if compared else ():
+        raise FaultError(f"{fault} is not the same in two targets: compare them without")
 
 
 def wait_until_full(client: gfapi.Client) -> None:

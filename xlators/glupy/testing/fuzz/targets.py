@@ -156,13 +156,20 @@ def open_targets(
     """Set up a target, and the one that it is compared with, if any.
 
     The faults are that one's, too; and so are bricks over RPC, if it has bricks of ours.
+    TargetError also for faults that would not be the same in both.
     """
+    try:
+        check_faults(faults, compared=against is not None)
+    except FaultError as error:
+        raise TargetError(str(error)) from error
     given: dict[str, Any] = {"faults": faults, "parent": parent}
     with open_target(spec, inserts=inserts, over_rpc=over_rpc, **given) as ground:
         if against is None:
             yield ground, None
             return
         with open_target(against, over_rpc=over_rpc and is_recipe(against), **given) as other:
+            if "kill" in faults and ground.redundant != other.redundant:
+                raise TargetError("kill: without the brick that dies one of the two has nothing")
             yield ground, other
 
 
