@@ -26,7 +26,9 @@ from glupy.testing.fuzz.script import main
 from glupy.testing.fuzz.side import Side
 from glupy.testing.fuzz.steps import (
     Age,
+    AnonymousRead,
     AsInternal,
+    Chown,
     Close,
     Copy,
     Create,
@@ -153,7 +155,8 @@ class Defect(NamedTuple):
 
 @contextmanager
 def target_of(text: str) -> Iterator[str]:
-    """Set up what `glupy fuzz` has no recipe for, over a brick: ``mount``, or ``client:TYPE,…``."""
+    """Set up what `glupy fuzz` has no recipe for, over a brick: ``mount``, or ``client:TYPE,…``,
+    each with its options behind it: ``TYPE option=value``."""
     kind, _, types = text.partition(":")
     if kind not in ("client", "mount"):
         yield text
@@ -169,7 +172,11 @@ def target_of(text: str) -> Iterator[str]:
                 volfiles.brick(store.folder, leaf="posix", socket=socket), folder / "brick"
             )
             stack.enter_context(brick)
-            graph = brick.client_graph(inserts=[(each, {}) for each in types.split(",") if each])
+            words = [each.split() for each in types.split(",") if each]
+            inserts = [
+                (type_, dict(option.split("=") for option in given)) for type_, *given in words
+            ]
+            graph = brick.client_graph(inserts=inserts)
             if kind == "client":
                 volfile = folder / "client.vol"
                 graph.write(volfile)
@@ -438,6 +445,34 @@ DEFECTS = {
         ],
         "2 links, not 1",
         ["links"],
+    ),
+    "nl-cache-created": Defect(
+        "client:performance/nl-cache",
+        [Create(0, "a"), Close(0), AnonymousRead(0, "a", 0, 1), Stat(0, "a")],
+        "ENOENT, where success is right",
+    ),
+    "nl-cache-links": Defect(
+        "client:performance/nl-cache nl-cache-positive-entry=on",
+        [Create(0, "a"), Link(0, "a", "b"), Rename(0, "a", "b"), Close(0), Stat(0, "a")],
+        "ENOENT, where success is right",
+        ["same_names"],
+    ),
+    "quick-read-truncated": Defect(
+        "client:performance/quick-read",
+        [
+            *(Create(0, "a"), Write(0, 0, 4096, 1)),
+            *(Create(1, "a", os.O_RDWR | os.O_TRUNC), Read(0, 0, 1)),
+        ],
+        "1 bytes from 0 on, not 0",
+    ),
+    "quick-read-owner": Defect(
+        "client:performance/quick-read",
+        [
+            *(Create(0, "a"), Write(0, 0, 4096, 1)),
+            *(Create(1, "a"), Chown(0, "a", 1000, 0), Read(1, 0, 4096)),
+        ],
+        "mode 0o644 of 0:0, not mode 0o644 of 1000:0",
+        ["new_rights"],
     ),
     "write-behind-flags": Defect(
         "client:performance/write-behind",
