@@ -34,6 +34,7 @@ from glupy.testing.fuzz.steps import (
     Create,
     Discard,
     Fallocate,
+    Fsetxattr,
     Fstat,
     Inject,
     Kill,
@@ -338,6 +339,15 @@ DEFECTS = {
         "mtime was not set",
         ["growing_times"],
     ),
+    "shard-truncate-second": Defect(
+        "shard:pyposix",
+        [
+            *(Create(0, "a"), Write(0, 0, 8 * MIB, 1), Wait(), Truncate(0, 4 * MIB + 1)),
+            Fstat(0),
+        ],
+        "mtime was not set",
+        ["cutting_times"],
+    ),
     "shard-truncate-reply": Defect(
         "shard:pyposix",
         [Create(0, "a"), Write(0, 0, 2, 1), Fstat(0), Wait(), Truncate(0, 1)],
@@ -445,6 +455,26 @@ DEFECTS = {
         ],
         "2 links, not 1",
         ["links"],
+    ),
+    "io-cache-end": Defect(
+        "client:performance/io-cache",
+        [Create(0, "a"), Read(0, 0, 1), Write(0, 0, 4096, 1), Read(0, 0, 4096)],
+        "0 bytes from 0 on, not 4096",
+    ),
+    "io-cache-fallocate": Defect(
+        "client:performance/io-cache",
+        [Create(0, "a"), Read(0, 0, 1), Fallocate(0, 0, 4096), Read(0, 0, 4096)],
+        "0 bytes from 0 on, not 4096",
+    ),
+    "md-cache-fsetxattr": Defect(
+        "client:performance/write-behind,performance/md-cache",
+        [
+            Create(0, "a"),
+            # Who comes first is a matter of luck.
+            *[Write(0, 0, MIB, 1), Fsetxattr(0, "user.x", b""), Fstat(0), Truncate(0, 0)] * 150,
+        ],
+        "size 0, not 1048576",
+        ["old_sizes"],
     ),
     "nl-cache-created": Defect(
         "client:performance/nl-cache",

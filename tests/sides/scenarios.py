@@ -422,7 +422,9 @@ def writing(side: Side) -> None:
     for name in [*KINDS, "missing"]:
         for size in 5 * BLOCK, 100, 0, 3 * BLOCK, -1, HUGE:
             if name != "fifo":
-                side.do("truncate", name, size)
+                follows = name == "symlink" and size >= 0
+                row = "truncate-of-symlink" if follows else None
+                side.do("truncate", name, size, differs=row)
 
 
 @scenario

@@ -38,9 +38,10 @@ class Promises:
     ``far_fallocates``: so do those of ranges that begin past the end. ``checked_flags``: what a
     handle may not do is refused. ``seeks``: lseek finds data and holes. ``times``: what changes a
     file sets its mtime and ctime, by this machine's clock. ``growing_times``: so does a truncate
-    that makes one longer. ``set_times``: a time that a client sets is told, though it be an earlier
-    one. ``steady``: which of the two stay as the last reply told them, as long as nothing changes
-    the file. ``handles``: a file's handle in ``.glusterfs`` goes with its last name.
+    that makes one longer, ``cutting_times``: one that cuts behind ``cuts_within``. ``set_times``: a
+    time that a client sets is told, though it be an earlier one. ``steady``: which of the two stay
+    as the last reply told them, as long as nothing changes the file. ``handles``: a file's handle
+    in ``.glusterfs`` goes with its last name.
     ``same_names``: a rename from one name of a file to another does nothing. ``nameless``: the
     attributes of an open file can be set when it has no name any more, and ``unlinked``: it can be
     used at all, ``replaced``: so can one whose name another has taken; ``failed_setattrs``: an
@@ -77,6 +78,7 @@ class Promises:
     seeks: bool = True
     times: frozenset[str] = frozenset({"mtime", "ctime"})
     growing_times: bool = True
+    cutting_times: bool = True
     set_times: bool = True
     steady: frozenset[str] = frozenset({"mtime", "ctime"})
     handles: bool = True

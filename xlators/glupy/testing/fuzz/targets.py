@@ -65,8 +65,9 @@ _UNKNOWN: dict[str, Any] = {
     "steady": frozenset(),
     "times": frozenset(),  # a volume has features/utime, and md-cache, unless it was told otherwise
     # performance/write-behind holds back writes that these do not overlap.
+    # And performance/md-cache believes what an fsetxattr tells, which these do not hold back.
     "old_sizes": frozenset(
-        {"read", "stat", "truncate", "truncatepath", "discard", "zerofill", "fallocate"}
+        {"read", "stat", "fstat", "truncate", "truncatepath", "discard", "zerofill", "fallocate"}
     ),
 }
 UNKNOWN = GFAPI.but(
@@ -410,6 +411,7 @@ class Recipe:
                     unlinked=(False, "an open file loses its shards with its last name"),
                     replaced=(False, "the same of one whose name another has taken"),
                     growing_times=(False, "a truncate to a larger size only changes an xattr"),
+                    cutting_times=(False, "one that cuts another shard than the first sets none"),
                     old_times=(
                         promises.old_times | {"truncate"},
                         "a truncate's reply has the times of before",

@@ -93,8 +93,10 @@ def opened(volume: VolumeModel, handle: int) -> Handle:
 
 def touched_by_truncate(volume: VolumeModel, file: FileModel, size: int) -> tuple[FileModel, ...]:
     """The file, if a truncate to this size sets its times."""
-    grows = size > file.size and volume.promises.growing_times
-    return (file,) if grows or size < file.size else ()
+    promises = volume.promises
+    grows = size > file.size and promises.growing_times
+    cuts = size < file.size and (promises.cutting_times or size <= promises.cuts_within)
+    return (file,) if grows or cuts else ()
 
 
 class OnHandle(Step):
