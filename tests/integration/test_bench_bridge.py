@@ -18,6 +18,7 @@ def test_figures_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [each["name"] for each in found["figures"]] == [
         "in-process discard / raw fallocate",
         *bench_bridge.HANDLERS,
+        *(f"{what}, in one process" for what in bench_bridge.HANDLERS),
         "brick with pyposix, more than with C posix",
     ]
     for each in found["figures"]:

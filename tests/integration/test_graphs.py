@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import ctypes
 import errno
 import gc
@@ -59,6 +60,38 @@ def test_garbage_lets_go_of_inodes_before_their_table_goes(client: Client) -> No
         assert len(translator.knots) == 0
     finally:
         gc.enable()
+
+
+def test_fops_leave_nothing_to_the_collector(
+    brick_dir: Path, tmp_path: Path, logs: LogChecker
+) -> None:
+    """What C counts is let go of by who has it, not by whoever looks for cycles."""
+    logs.watch(tmp_path / "log")
+    insert = "features/glupy", {"module": "glupy.testing.bare:Winding"}
+    graph = volfiles.leaf_graph(brick_dir, leaf="pyposix", inserts=[insert])
+    with Client(graph, log=tmp_path / "log") as client:
+
+        def round_of_fops(number: int) -> None:
+            with client.creat(f"/{number}") as file:
+                file.pwrite(b"x" * 4096, 0)
+                file.pread(4096, 0)
+                file.discard(0, 4096)
+            client.setxattr(f"/{number}", "user.x", b"1")
+            client.rename(f"/{number}", "/renamed")
+            client.stat("/renamed")
+            with contextlib.suppress(OSError):
+                client.getxattr("/renamed", "user.y")
+            client.unlink("/renamed")
+
+        round_of_fops(0)
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(200):
+                round_of_fops(number)
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
 
 
 def test_fini_drops_the_contexts_of_what_is_still_open(

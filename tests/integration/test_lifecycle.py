@@ -496,6 +496,20 @@ def test_a_detached_python_brick_leaves_the_other_unharmed(multiplexed: Multiple
     assert "Traceback" not in multiplexed.process.log_text()
 
 
+def test_what_waits_on_a_detached_brick_gets_eio(multiplexed: Multiplexed) -> None:
+    """Its client is told by the connection, whoever is above it by the errno."""
+    multiplexed.attach([*multiplexed.inserts, *multiplexed.inserts])
+    asked = ["sleep 3600", "wait", "wait"]
+    with Client(multiplexed.client(multiplexed.python_dir), background_fini=True) as client:
+        for what in asked:
+            do(client, f"ask {what}")
+        time.sleep(0.5)
+        multiplexed.detach()
+        soon(multiplexed.detached, 15)
+    told = re.findall(r": (\w+(?: \d+)?): (E\w+)$", multiplexed.process.log_text(), re.M)
+    assert sorted(told) == [(what, "EIO") for what in asked]
+
+
 def test_a_detached_brick_ends_its_own_fops_first(multiplexed: Multiplexed) -> None:
     """Or they would go on in what is freed."""
     multiplexed.attach()

@@ -492,6 +492,17 @@ def make_images(case: Case, mnt: Path, way: str) -> list[str]:
     raise AssertionError
 
 
+@cases(of=lambda kind: kind.fragments > 1)
+def test_disperse_fails_discards_of_qemu(case: Case, tmp_path: Path) -> None:
+    """docs/upstream-defects.md: those that begin or end inside a stripe."""
+    images = qemu.Images(case.volume.name, case.glusterd.host, qemu.hurried(tmp_path))
+    with case.clients(tmp_path) as (mnt, _):
+        for name in make_images(case, mnt, "inside"):
+            with pytest.raises(qemu.QemuError, match="Input/output error"):
+                images.io(images.url(name), "discard 1 1", "flush")
+            (mnt / name).unlink()
+
+
 @cases("distribute-mixed", "replica-mixed", "disperse-python")
 def test_a_discard_frees_blocks_of_each_brick(case: Case, tmp_path: Path) -> None:
     images = qemu.Images(case.volume.name, case.glusterd.host, qemu.hurried(tmp_path))

@@ -4,7 +4,7 @@ import ctypes
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -133,26 +133,63 @@ def handlers(store: stores.Store, folder: Path, count: int) -> list[Figure]:
     What one has that only returns PASS is what entering Python takes; the rest is what it does.
     """
     with ExitStack() as undo:
-        sides = {"": _brick(undo, store, folder, "plain", leaf="posix")}
-        for what, name in HANDLERS.items():
-            insert = "features/glupy", {"module": f"glupy.testing.bare:{name}"}
-            sides[what] = _brick(undo, store, folder, name, leaf="posix", inserts=[insert])
+        sides = {
+            what: _brick(undo, store, folder, what or "plain", leaf="posix", inserts=inserts)
+            for what, inserts in _inserts().items()
+        }
 
-        def cost(side: str) -> float:
-            brick, file = sides[side]
-            before = processor_seconds(brick.pid)
-            for _ in range(CALLS):
-                file.discard(0, 4 * KIB)
-            return (processor_seconds(brick.pid) - before) / CALLS * 1e6
+        def spent(side: str) -> float:
+            return processor_seconds(sides[side][0].pid)
 
-        added: dict[str, list[float]] = {what: [] for what in HANDLERS}
-        for round_ in range(count + 1):
-            costs = {side: cost(side) for side in (sides if round_ % 2 else reversed(sides))}
-            for what, found in added.items():
-                found.append(costs[what] - costs[""])
+        added = _added({what: file for what, (_, file) in sides.items()}, spent, count)
+    return [_figure(what, "µs of brick CPU a fop", found) for what, found in added.items()]
+
+
+def handlers_in_process(store: stores.Store, count: int) -> list[Figure]:
+    """The same above pyposix in this process, where nothing else uses the caches meanwhile."""
+    from glupy.testing.gfapi import Client  # noqa: PLC0415
+
+    with ExitStack() as undo:
+        files = {}
+        for what, inserts in _inserts().items():
+            directory = store.folder / f"{what or 'plain'} in process"
+            directory.mkdir()
+            graph = volfiles.leaf_graph(directory, leaf="pyposix", inserts=inserts)
+            client = undo.enter_context(Client(graph))
+            files[what] = undo.enter_context(client.creat("/file"))
+        added = _added(files, lambda _: time.process_time(), count)
     return [
-        _figure(what, "µs of brick CPU a fop", median(found[1:])) for what, found in added.items()
+        _figure(f"{what}, in one process", "µs of CPU a fop", found)
+        for what, found in added.items()
     ]
+
+
+def _inserts() -> dict[str, list[volfiles.Insert]]:
+    """None, and each handler."""
+    module = "glupy.testing.bare"
+    return {"": []} | {
+        what: [("features/glupy", {"module": f"{module}:{name}"})]
+        for what, name in HANDLERS.items()
+    }
+
+
+def _added(
+    files: Mapping[str, "File"], spent: Callable[[str], float], count: int
+) -> dict[str, Interval]:
+    """By how many µs each is above the first, of which there is no handler in the way."""
+
+    def cost(side: str) -> float:
+        before = spent(side)
+        for _ in range(CALLS):
+            files[side].discard(0, 4 * KIB)
+        return (spent(side) - before) / CALLS * 1e6
+
+    added: dict[str, list[float]] = {what: [] for what in HANDLERS}
+    for round_ in range(count + 1):
+        costs = {side: cost(side) for side in (files if round_ % 2 else reversed(list(files)))}
+        for what, found in added.items():
+            found.append(costs[what] - costs[""])
+    return {what: median(found[1:]) for what, found in added.items()}
 
 
 def memory(store: stores.Store, folder: Path, count: int) -> Figure:
@@ -218,6 +255,7 @@ def bridge(*, count: int, as_json: bool) -> None:
         figures = [
             discard_in_process(store, count),
             *handlers(store, folder, count),
+            *handlers_in_process(store, count),
             memory(store, folder, count),
         ]
     if as_json:

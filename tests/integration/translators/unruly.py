@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import logging
@@ -139,8 +140,12 @@ class Unruly(Translator):
         thread.join()
 
     async def do_ask(self, loc: Loc, what: str) -> None:
-        """Have the child do it."""
-        await self.child.setxattr(loc, Dict({"user.do": what.encode()}), 0)
+        """Have the child do it, and say how that went."""
+        try:
+            await self.child.setxattr(loc, Dict({"user.do": what.encode()}), 0)
+        except OSError as error:
+            self.log.info("%s: %s", what, errno.errorcode.get(error.errno or 0))
+            raise
 
     async def do_drop(self, loc: Loc, _: str) -> None:
         await glupy.Future()
