@@ -46,6 +46,7 @@ from glupy.testing.fuzz.steps import (
     Seek,
     Stat,
     Step,
+    Together,
     Truncate,
     TruncatePath,
     Unlink,
@@ -339,6 +340,20 @@ DEFECTS = {
         "mtime was not set",
         ["growing_times"],
     ),
+    "shard-together": Defect(
+        "shard:pyposix",
+        [
+            Create(0, "a"),
+            # Who comes first is a matter of luck.
+            *[
+                Together(Write(0, 4 * MIB, 100, 1), Write(0, 4 * MIB + 100, 100, 1)),
+                Truncate(0, 0),
+            ]
+            * 1500,
+        ],
+        "ENOENT, where success is right",
+        ["together"],
+    ),
     "shard-truncate-second": Defect(
         "shard:pyposix",
         [
@@ -503,6 +518,16 @@ DEFECTS = {
         ],
         "mode 0o644 of 0:0, not mode 0o644 of 1000:0",
         ["new_rights"],
+    ),
+    "read-ahead-fallocate": Defect(
+        "client:performance/read-ahead",
+        [Create(0, "a"), Read(0, 0, 4096), Fallocate(0, 0, 8192), Read(0, 4096, 1)],
+        "0 bytes from 0 on, not 1",
+    ),
+    "read-ahead-zerofill": Defect(
+        "client:performance/read-ahead",
+        [Create(0, "a"), Read(0, 0, 1), Zerofill(0, 512, 1), Read(0, 1, 1)],
+        "0 bytes from 0 on, not 1",
     ),
     "write-behind-flags": Defect(
         "client:performance/write-behind",

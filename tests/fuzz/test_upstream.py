@@ -42,7 +42,9 @@ LONG = {
     "leases-open",
     "server-copies",
     "shard-two-clients",
+    "shard-together",
     "posix-full-fallocate",
+    "md-cache-fsetxattr",
     "write-behind-read",
     "write-behind-truncate",
 }

@@ -503,7 +503,7 @@ def test_what_waits_on_a_detached_brick_gets_eio(multiplexed: Multiplexed) -> No
     with Client(multiplexed.client(multiplexed.python_dir), background_fini=True) as client:
         for what in asked:
             do(client, f"ask {what}")
-        time.sleep(0.5)
+        soon(lambda: multiplexed.process.log_text().count("asking") == len(asked))
         multiplexed.detach()
         soon(multiplexed.detached, 15)
     told = re.findall(r": (\w+(?: \d+)?): (E\w+)$", multiplexed.process.log_text(), re.M)

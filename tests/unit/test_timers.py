@@ -1,8 +1,8 @@
 """What is due runs on workers, though the system may have no thread for one."""
 
 import math
-import queue
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,14 +13,18 @@ SOON = 10
 
 
 @pytest.fixture(autouse=True)
-def busy() -> Iterator[threading.Event]:
-    """No worker is idle: what other tests have left waits for this, as two more do."""
-    ended = threading.Event()
-    timers.call_soon(ended.wait)
+def busy() -> Iterator[None]:
+    """No worker is idle: those that there are wait for the end of the test, and are idle then."""
+    ended, held = threading.Event(), 0
     while timers._idle:
         timers.call_soon(ended.wait)
-    yield ended
+        held += 1
+    yield
     ended.set()
+    deadline = time.monotonic() + SOON
+    while timers._idle < held:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -39,35 +43,38 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_a_job_waits_for_a_worker_if_there_is_no_thread(
-    busy: threading.Event, refused: list[str]
-) -> None:
+def test_a_job_waits_for_a_thread(refused: list[str]) -> None:
     done = threading.Event()
     timers.call_soon(done.set)
-    assert refused
-    assert not done.wait(0.1)
-    busy.set()
     assert done.wait(SOON)
+    assert len(refused) == 3
 
 
-def test_without_a_worker_a_job_is_refused(
-    refused: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timers, "_workers", 0)
-    jobs: queue.SimpleQueue[object] = queue.SimpleQueue()
-    monkeypatch.setattr(timers, "_jobs", jobs)
-    with pytest.raises(RuntimeError):
-        timers.call_soon(print)
-    assert jobs.empty()
-    assert timers._workers == 0
-
-
-def test_the_clock_tries_again(refused: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timers, "_workers", 0)
+def test_the_clock_tries_again(refused: list[str]) -> None:
     done = threading.Event()
     timers.call_later(0, done.set)
     assert done.wait(SOON)
     assert len(refused) == 3
+
+
+def test_a_clock_is_started_by_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    refusing = [True]
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "glupy-timer" and refusing:
+            refusing.clear()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(timers, "_clock", None)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    first, second = threading.Event(), threading.Event()
+    timers.call_later(0, first.set)
+    assert not refusing
+    timers.call_later(0, second.set)
+    assert first.wait(SOON)
+    assert second.wait(SOON)
 
 
 def test_what_is_never_due_stops_nobody() -> None:

@@ -289,7 +289,8 @@ def _run(
     if examples is None and seconds is None:
         examples = 1000
     began, chance = time.monotonic(), random.Random(seed)
-    for number in itertools.chain([seed], (chance.randrange(1 << 32) for _ in itertools.count())):
+    further = (chance.randrange(1 << 32) for _ in itertools.count())
+    for each in itertools.chain([seed], further):
         if search.finding is not None:
             return
         left = AT_ONCE if examples is None else examples - search.examples
@@ -299,7 +300,7 @@ def _run(
             return
         if seconds is not None:  # so that it does not take much longer
             left = min(left, 20)
-        search.run(examples=min(left, AT_ONCE), seed=number, steps=steps)
+        search.run(examples=min(left, AT_ONCE), seed=each, steps=steps)
 
 
 def _progress(console: Console) -> Progress:

@@ -164,11 +164,13 @@ class OwnCall(Call):
         """End the call stack; tell who waits, or the log."""
         self.close()
         lib.glupy_end_own_frame(self.this, self.frame)
-        self.translator._own_calls.discard(self)
-        if self.done is not None:
-            self.done(result, error)
-        elif error is not None and not isinstance(error, Cancelled):
-            log.bug(self.translator, "a fop of its own", error)
+        try:
+            if self.done is not None:
+                self.done(result, error)
+            elif error is not None and not isinstance(error, Cancelled):
+                log.bug(self.translator, "a fop of its own", error)
+        finally:
+            self.translator._own_calls.discard(self)
         return TAKEN
 
 

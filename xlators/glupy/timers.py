@@ -7,6 +7,7 @@ started at first use and are daemons: a brick that exits does not wait for them.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import queue
@@ -26,46 +27,46 @@ _order = itertools.count()
 _clock: threading.Thread | None = None
 
 _jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-_workers = _idle = 0
-_unmanned = 0  # jobs for which no thread could be started: the next idle worker's
-_counts = threading.Lock()
+_idle = 0
+_idle_lock = threading.Lock()
 
 
 def call_later(seconds: float, job: _Job) -> None:
     """Run ``job`` on a worker after that many seconds."""
     global _clock
     with _changed:
-        if _clock is None:
-            clock = threading.Thread(target=_keep_time, name="glupy-timer", daemon=True)
-            clock.start()
-            _clock = clock
         heapq.heappush(_heap, (time.monotonic() + max(seconds, 0.0), next(_order), job))
         _changed.notify()
+        if _clock is None:
+            clock = threading.Thread(target=_keep_time, name="glupy-timer", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no thread for it: the next call tries again
+                clock.start()
+                _clock = clock
 
 
 def call_soon(job: _Job) -> None:
     """Run ``job`` on a worker. It must not raise; what it raises goes to stderr.
 
-    If the system has no thread for it, it waits for another's. RuntimeError if there is no other.
+    If the system has no thread for it now, it is tried again until there is one.
     """
-    global _workers, _idle, _unmanned
-    with _counts:
+    if not _give(job):
+        call_later(RETRY_SECONDS, job)
+
+
+def _give(job: _Job) -> bool:
+    """Give ``job`` to a worker that is idle, or a new one. False: there is no thread for that."""
+    global _idle
+    with _idle_lock:
         promised = _idle > 0
         if promised:
             _idle -= 1
-        else:
-            _workers += 1
     if not promised:
         try:
             threading.Thread(target=_work, name="glupy-worker", daemon=True).start()
         except RuntimeError:
-            with _counts:
-                _workers -= 1
-                _unmanned += 1 if _workers else 0
-                waits = _workers > 0
-            if not waits:
-                raise
+            return False
     _jobs.put(job)
+    return True
 
 
 def _keep_time() -> None:
@@ -75,30 +76,23 @@ def _keep_time() -> None:
                 left = _heap[0][0] - time.monotonic() if _heap else threading.TIMEOUT_MAX
                 _changed.wait(min(left, threading.TIMEOUT_MAX))
             job = heapq.heappop(_heap)[2]
-        try:
-            call_soon(job)
-        except RuntimeError:
-            call_later(RETRY_SECONDS, job)
+        call_soon(job)
 
 
 def _work() -> None:
-    global _workers, _idle, _unmanned
+    global _idle
     while True:
         try:
             job = _jobs.get(timeout=IDLE_SECONDS)
         except queue.Empty:
-            with _counts:
+            with _idle_lock:
                 if _idle > 0:
                     _idle -= 1
-                    _workers -= 1
                     return
             continue  # promised to a job that is just being queued
         job()
         del job
         # THIS of that job's translator, which may be freed before the next job.
         lib.quick_set_this(ffi.NULL)
-        with _counts:
-            if _unmanned:
-                _unmanned -= 1
-            else:
-                _idle += 1
+        with _idle_lock:
+            _idle += 1

@@ -194,42 +194,36 @@ class Translator:
         fops are made, for translators below (``Frame.ctime``).
 
         After PARENT_DOWN nothing is started any more, as the translators below are about to go:
-        ``done`` gets Cancelled. (A forget or release may come as late as that.)
+        ``done`` gets Cancelled. (A forget or release may come as late as that.) What was started
+        before is waited for then, 5 s at most, by the thread that brings PARENT_DOWN.
         """
-        with self._parking:
-            call = None if self._is_down else calls.OwnCall(self, done)
-            if call is not None:
-                self._own_calls.add(call)
-        if call is None:
-            coroutine.close()
-            if done is not None:
-                done(None, Cancelled())
-            return
+        call = calls.OwnCall(self, done)
         call.view.ctime = ctime
         task = calls.Task(call, coroutine, call.settle)
 
-        def drop(error: BaseException) -> None:
-            coroutine.close()
-            task.finish = None
-            call.settle(None, error)
-
         def start() -> None:
             lib.quick_set_this(self._this)
-            if self._is_down:
-                drop(Cancelled())
-            else:
+            if not self._is_down:
                 task.resume()
+                return
+            coroutine.close()
+            task.finish = None
+            call.settle(None, Cancelled())
 
-        try:
+        with self._parking:
+            starts_later = not self._is_down
+            if starts_later:
+                self._own_calls.add(call)
+        if starts_later:
             timers.call_soon(start)
-        except RuntimeError as error:
-            drop(error)
+        else:
+            start()
 
     def call_later(self, seconds: float, function: Callable[[Self], object]) -> None:
         """Call ``function(self)`` on a worker after that many seconds, unless PARENT_DOWN comes.
 
         Meanwhile no call stack is held, which a graph that ends would wait for (glfs_fini), and no
-        reference to the translator. It must not raise. From any thread.
+        reference to the translator. What it raises is logged as a bug. From any thread.
         """
         reference = weakref.ref(self)
 
@@ -244,6 +238,8 @@ class Translator:
             lib.quick_set_this(translator._this)
             try:
                 function(translator)
+            except BaseException as error:
+                log.bug(translator, "call_later", error)
             finally:
                 translator._own_calls.discard(due)
 
@@ -277,7 +273,7 @@ class Translator:
         self._inode_contexts: dict[Any, Any] = {}
         self._fd_contexts: dict[Any, Any] = {}
         self._parked: weakref.WeakSet[calls.Parked] = weakref.WeakSet()
-        self._parking = threading.Lock()
+        self._parking = threading.RLock()  # the collector may run in it, and so what spawns
         self._clients_gone = self._closing = False
         self._disconnects = 0  # of clients, while the brick is being detached
         self._is_down = False

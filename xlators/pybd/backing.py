@@ -133,13 +133,24 @@ class Backing(Life):
 
         By its handle: a fop wants an fd, and nobody may have linked an inode of it yet.
         """
-        name = str(Gfid(gfid))
-        folder = Path(self.identity.directory, ".glusterfs", name[:2], name[2:4])
-        number = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        number = os.open(self._handle(gfid), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             os.fsync(number)
         finally:
             os.close(number)
+
+    def marks(self, gfid: bytes) -> tuple[int, int] | None:
+        """Return what a write to the file below changes, by the kernel's clock: a client's own
+        (features/utime) may be behind another's. None of a file that has no handle yet."""
+        try:
+            stat = os.lstat(self._handle(gfid))
+        except FileNotFoundError:
+            return None
+        return stat.st_size, stat.st_mtime_ns
+
+    def _handle(self, gfid: bytes) -> Path:
+        name = str(Gfid(gfid))
+        return Path(self.identity.directory, ".glusterfs", name[:2], name[2:4], name)
 
     def sync_brick(self) -> None:
         """Have all that was changed below on the disk. ENODEV if the brick is no longer there.
@@ -173,6 +184,7 @@ class Backing(Life):
                 self.sync_stub(gfid)
             except FileNotFoundError:  # a file without a name
                 self.sync_brick()
-            self.pool.remove(half)
+            if self.files.find(gfid) is None:  # or whoever maps it anew has removed it
+                self.pool.remove(half)
         except OSError as error:
             self.log.warning("device %s is left for later: %s", half, error.strerror)

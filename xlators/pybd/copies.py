@@ -67,7 +67,15 @@ class Copies(Moving, ByGfid):
                 copy.sync()
             if is_snapshot:
                 await stub.set(mapping.ORIGIN, str(Gfid(source.gfid)))
-            await self._commit(stub, target, Mapping(source.kind, room), 0, size)
+            elif await stub.has(mapping.ORIGIN):  # of a snapshot that was killed
+                await stub.remove(mapping.ORIGIN)
+            try:
+                await self._commit(stub, target, Mapping(source.kind, room), 0, size)
+            except BaseException:
+                if is_snapshot:
+                    with contextlib.suppress(OSError):
+                        await stub.remove(mapping.ORIGIN)
+                raise
         target.size = size
         target.mapped = True
         since = target.looking()

@@ -14,7 +14,7 @@ import mmap
 import os
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from glupy import linux
 from pybd.ranges import Range, not_zero, plan
@@ -123,6 +123,9 @@ class Device:
         """Say whether a range has its space already, so that writing to it takes none."""
         return True
 
+    allocates: ClassVar[bool] = False
+    """Whether a range can be given space before it is written."""
+
     def allocate(self, offset: int, length: int) -> None:
         """Give a range space. EOPNOTSUPP where the pool cannot."""
         raise failed(errno.EOPNOTSUPP)
@@ -224,6 +227,14 @@ class Device:
             raise
 
 
+def pwrite_all(number: int, data: bytes, offset: int) -> None:
+    """Write all of it. Of a part the kernel says that it was, and the next time why not all."""
+    done = 0
+    with memoryview(data) as view:
+        while done < len(data):
+            done += os.pwrite(number, view[done:], offset + done)
+
+
 def has_data(data: bytes) -> bool:
     """Say whether there is anything but zeros in a piece of at most 1 MiB."""
     return data != _ZEROS[: len(data)]
@@ -243,7 +254,7 @@ def copy(source: Device, target: Device, pieces: list[Range]) -> None:
             if not data:
                 break
             if has_data(data):
-                os.pwrite(target.number, data, at)
+                pwrite_all(target.number, data, at)
             else:
                 target.discard(at, len(data), target.size)
             at += len(data)

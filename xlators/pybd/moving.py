@@ -112,6 +112,8 @@ class Moving(Sizes):
     async def _move_in(
         self, stub: Stub, file: File, before: Iatt, wanted: Mapping, keeps_size: bool
     ) -> None:
+        if stub.is_open and await stub.has(mapping.ORIGIN):  # of a snapshot that was killed
+            await stub.remove(mapping.ORIGIN)
         if wanted.size is not None and not keeps_size:
             for key in _SIZED_ABOVE:
                 keeps_size = keeps_size or await stub.has(key)
@@ -128,7 +130,7 @@ class Moving(Sizes):
             device = opened()
             if not self.pool.fresh_is_zero:
                 device.clear(0, device.size)
-            seen = before
+            seen, marks = before, self.marks(file.gfid)
             while True:
                 if old:
                     self._check_free(wanted.kind, [each async for each in stub.data(old)])
@@ -137,10 +139,10 @@ class Moving(Sizes):
                 # What was on its way to the file when we came may arrive late.
                 if stub.is_open:  # to a new file nothing was
                     await sleep(SETTLED_AFTER)
-                now = await stub.stat()
-                if _same(seen, now):
+                now, marks_now = await stub.stat(), self.marks(file.gfid)
+                if _same(seen, now) and marks == marks_now:
                     break
-                seen, old = now, now.ia_size
+                seen, marks, old = now, marks_now, now.ia_size
                 size = _size(old, None if keeps_size else wanted.size)
                 device.clear(0, device.size)
                 if size > device.size:
@@ -165,10 +167,7 @@ class Moving(Sizes):
         Without this the kernel would find out when it writes, and that is EIO.
         """
         if kind == mapping.THIN:  # a thick one has its space
-            room = self.pool.room()
-            needed = sum(behind - first for first, behind in data)
-            if (room.free - needed) * 100 < room.size * self.option("reserve"):
-                raise failed(errno.ENOSPC)
+            self.check_free(sum(behind - first for first, behind in data))
 
     async def empty(self, stub: Stub, size: int) -> None:
         """Have a stub be a hole."""
@@ -223,7 +222,7 @@ class Moving(Sizes):
                 data = bytes(vector) if isinstance(vector, Vector) else b""
                 if not data:
                     break
-                os.pwrite(device.number, data, at)
+                devices.pwrite_all(device.number, data, at)
                 at += len(data)
 
     async def unmap_file(self, inode: Inode, file: File) -> None:
@@ -275,9 +274,14 @@ class Moving(Sizes):
             data = os.pread(device.number, min(AT_A_TIME, behind - at), at)
             if not data:
                 return
-            if devices.has_data(data):
-                await self.child.writev(fd, data, 1, at, 0, None)
-            at += len(data)
+            if not devices.has_data(data):
+                at += len(data)
+                continue
+            # Of a full disk a part may be written: the next try says so.
+            done = (await self.child.writev(fd, data, 1, at, 0, None)).op_ret
+            if not done:
+                raise failed(errno.ENOSPC)
+            at += done
 
 
 def _size(old: int, wanted: int | None) -> int:

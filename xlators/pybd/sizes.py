@@ -30,6 +30,12 @@ class Sizes(Base):
         if self._is_short and not device.has_room(offset, length):
             raise failed(errno.ENOSPC)
 
+    def check_free(self, needed: int) -> None:
+        """ENOSPC if the pool has no room for so many bytes, and its reserve."""
+        room = self.pool.room()
+        if (room.free - needed) * 100 < room.size * self.option("reserve"):
+            raise failed(errno.ENOSPC)
+
     def _measure_room(self) -> None:
         try:
             room = self.pool.room()

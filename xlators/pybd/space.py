@@ -170,6 +170,8 @@ class Space(Data, Base):
         if file.kind != THIN:
             return
         try:
+            if device.allocates:
+                self.check_free(length)
             with file.gate.alone():
                 device.allocate(offset, length)
         except OSError as error:

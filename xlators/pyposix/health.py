@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from glupy import Event, timers
+from glupy import Event
 from glupy._bridge import ffi, lib
 from glupy.log import EMERGENCY
 from pyposix.jobs import Job, Stopped
@@ -86,13 +86,17 @@ class HealthCheck:
 
 
 class _Attempt:
-    """One write and read of the file, on a worker of its own: it may never come back."""
+    """One write and read of the file, on a thread of its own: it may never come back."""
 
     def __init__(self, path: bytes) -> None:
         self._path = path
         self._problem: OSError | None = None
         self._done = threading.Event()
-        timers.call_soon(self._run)
+        try:
+            threading.Thread(target=self._run, name="glupy-health", daemon=True).start()
+        except RuntimeError as error:
+            self._problem = OSError(errno.EAGAIN, str(error))
+            self._done.set()
 
     def outcome(self, timeout: float | None) -> OSError | None:
         """Wait for it, at most ``timeout`` seconds; return what went wrong, if anything did."""

@@ -34,8 +34,7 @@ def _is_seen(file: File | None) -> bool:
     time: whoever asks keeps the GIL, and a disk that hangs would stop all of the process."""
     if file is None or file.shown is None:
         return False
-    last, file.looked_at = file.looked_at, time.monotonic()
-    return file.looked_at - last < KEPT
+    return time.monotonic() - file.looked_at < KEPT
 
 
 class Looked(NamedTuple):
@@ -77,7 +76,9 @@ class Stats:
         shown = file.shown
         if shown is None:
             shown = self.shown(file, path)
-        return linux.fstatat(_ABSOLUTE, path, _NOFOLLOW, file.gfid, shown, seen=seen)
+        iatt = linux.fstatat(_ABSOLUTE, path, _NOFOLLOW, file.gfid, shown, seen=seen)
+        file.looked_at = time.monotonic()
+        return iatt
 
     def look(self, path: bytes, expected: File | None = None) -> tuple[Iatt, File | None]:
         """Return the attributes of whatever is at a path, and which file that is.
@@ -111,6 +112,7 @@ class Stats:
             file = self._files[gfid]
         else:
             return None
+        file.looked_at = time.monotonic()
         shown = self.shown(file, path)
         if shown:
             linux.show_times(iatt, shown)

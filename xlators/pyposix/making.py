@@ -98,7 +98,7 @@ class Making(Brick):
             if existed:
                 self._refuse_mapped(self._files[new.gfid], path)
                 number = os.open(path, how | os.O_NOFOLLOW, real_mode)
-            opened = OpenFile(self._files[new.gfid], number, flags | self._direct)
+            opened = OpenFile(self._files[new.gfid], number, flags)
             try:
                 if existed:
                     self._adopt(new, number)

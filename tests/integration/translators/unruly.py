@@ -141,6 +141,7 @@ class Unruly(Translator):
 
     async def do_ask(self, loc: Loc, what: str) -> None:
         """Have the child do it, and say how that went."""
+        self.log.info("asking")
         try:
             await self.child.setxattr(loc, Dict({"user.do": what.encode()}), 0)
         except OSError as error:

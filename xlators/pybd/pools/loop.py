@@ -77,6 +77,8 @@ class LoopDevice(Device):
         except OSError:
             return False
 
+    allocates = True
+
     def allocate(self, offset: int, length: int) -> None:
         """Give a range of the file blocks; ENOSPC, and none, if there are not as many.
 

@@ -163,10 +163,11 @@ class LvmPool:
             if kind == "error":  # whether it is thin it does not say then
                 whole = f"{self.group}/{name}"
                 raise OSError(errno.EIO, f"was removed by force: lvchange --refresh {whole}")
-            return LogicalVolume(number, chunk=self._measured()[1] if kind == "thin" else 0)
+            chunk = self._measured()[1] if kind == "thin" else 0
         except BaseException:
             os.close(number)
             raise
+        return LogicalVolume(number, chunk=chunk)
 
     def _opened(self, name: str) -> int:
         node = Path("/dev/mapper", self._held_as(name))

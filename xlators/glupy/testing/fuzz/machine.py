@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from glupy.testing.fuzz.search import Search
 
 NAMES = "a", "b", "c"
-HANDLES = 3
 CONTENTS = 70_000
 """Bytes of files that are made because a rule wants one."""
 ALIGNED = 4096

@@ -11,7 +11,6 @@ from glupy.testing import strategies
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.machine import (
     ALIGNED,
-    HANDLES,
     LONGEST,
     NAMES,
     WHOLE,
@@ -22,6 +21,7 @@ from glupy.testing.fuzz.machine import (
 from glupy.testing.fuzz.model import FileModel
 from glupy.testing.strategies import KIB, create_flags, deltas, open_flags
 
+HANDLES = 3
 KEYS = "user.x", "user.x", "user.y"
 
 

@@ -28,9 +28,8 @@ class Search:
     ``rules`` say what the sequences are made of: all there is, unless told otherwise, and what
     belongs to the faults of the target. ``examples`` and ``calls`` count what was done,
     ``calls_to_find`` the calls up to the first failure. ``last`` did the last one, ``current`` does
-    one now. ``finding`` is
-    the shortest sequence so far after which something was wrong, None if there is none; ``flaky``:
-    when it was done again nothing was.
+    one now. ``finding`` is the shortest sequence so far after which something was wrong, None if
+    there is none; ``flaky``: when it was done again nothing was.
     """
 
     def __init__(
