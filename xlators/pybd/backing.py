@@ -184,7 +184,8 @@ class Backing(Life):
                 self.sync_stub(gfid)
             except FileNotFoundError:  # a file without a name
                 self.sync_brick()
-            if self.files.find(gfid) is None:  # or whoever maps it anew has removed it
+            file = self.files.find(gfid)
+            if file is None or file.mapped:  # or whoever maps it anew has removed it
                 self.pool.remove(half)
         except OSError as error:
             self.log.warning("device %s is left for later: %s", half, error.strerror)
