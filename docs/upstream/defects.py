@@ -217,6 +217,12 @@ DEFECTS = {
         "ENOENT, where success is right",
         ["replaced"],
     ),
+    "posix-readonly-unlink": Defect(
+        "posix",
+        [Unlink(0, "c")],
+        "it succeeded on a store that is read-only",
+        faults=["readonly"],
+    ),
     "posix-full-discard": Defect(
         "posix",
         [

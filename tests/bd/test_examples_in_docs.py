@@ -10,7 +10,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "pybd.md"
 BLOCK = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)[0]
 
 # Its /srv, /mnt and port 49152 are nobody else's, and what runs there ends with its shell.
-ALONE = "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"
+ALONE = (
+    *("unshare", "--net", "--mount", "--propagation=slave"),
+    *("--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 BEFORE = """
     busybox ip link set lo up
     mount --bind "$1" /srv

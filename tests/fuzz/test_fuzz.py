@@ -365,7 +365,6 @@ def test_a_folder_is_compared_with_what_is_over_rpc(brick_dir: Path) -> None:
     ("target", "other", "faults"),
     [
         ("posix", "pyposix", []),
-        ("posix", "pyposix", ["readonly"]),
         pytest.param("posix", "pyposix", ["kill"], marks=LONG),
         ("replicate:3:pyposix", "pyposix", []),
         pytest.param("replicate:3:posix", "replicate:3:pyposix", ["kill"], marks=LONG),

@@ -66,7 +66,7 @@ def refused(
     """
     before = ["set -e", "mount -t tmpfs tmpfs /mnt", AT_ONCE, *map(over, CHANGEABLE), *hidden]
     script = "\n".join([*before, 'exec "$@"'])
-    apart = ["unshare", "--net", "--mount", "--propagation=private", "bash", "-c", script, "bash"]
+    apart = ["unshare", "--net", "--mount", "--propagation=slave", "bash", "-c", script, "bash"]
     done = subprocess.run(
         [*apart, *prefix, clone / "tools" / command[0], *command[1:]],
         capture_output=True,
@@ -181,7 +181,7 @@ grep -o "/.*/_bridge.*" "/proc/$!/maps" | sort -u
 def test_a_clone_of_somebody_is_set_up_as_roots_copy_by_sudo(clone: Path, brick_dir: Path) -> None:
     changed = map(over, ("/usr", "/etc", "/var/lib", "/var/cache/apt", "/var/log"))
     script = "\n".join(["set -e", "mount -t tmpfs tmpfs /mnt", *changed, BY_SOMEBODY])
-    namespaces = ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
+    namespaces = ["--mount", "--propagation=slave", "--pid", "--fork", "--kill-child"]
     done = subprocess.run(
         ["unshare", *namespaces, "--mount-proc", "bash", "-c", script],
         env={**os.environ, "clone": str(clone), "brick": str(brick_dir), "port": str(free_port())},
