@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from glupy.testing import failing
 from glupy.testing.processes import Brick
 
 MIB = 1 << 20
@@ -42,6 +43,25 @@ def make_bd(
         return make_brick(directory, inserts=[("user/pybd", options), *above], **recipe)
 
     return make
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Path:
+    """Where `failing` is told what fails."""
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def over_failing(
+    make_brick: Callable[..., Brick], brick_dir: Path, pool: Path, orders: Path
+) -> Brick:
+    """A brick below whose pybd fops fail as `orders` say; its folder is `brick`."""
+    directory = brick_dir / "brick"
+    directory.mkdir()
+    fails = "features/glupy", {"module": f"{failing.__name__}:Failing", "orders": str(orders)}
+    return make_brick(directory, inserts=[fails, ("user/pybd", {"pool": f"loop:{pool}"})])
 
 
 @pytest.fixture

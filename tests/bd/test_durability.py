@@ -208,11 +208,10 @@ def test_a_device_goes_once_its_file_has_gone_from_the_disk(
 @pytest.mark.parametrize("leaf", ONE_LEAF)
 @pytest.mark.allow_log(*REFUSED, r"Input/output error")
 def test_a_merge_is_on_the_disk(
-    make_brick: Callable[..., Brick], connect: Connect, disks: Disks, tmp_path: Path
+    make_brick: Callable[..., Brick], connect: Connect, disks: Disks, orders: Path
 ) -> None:
     """That it was begun, before devices change their names; that it has ended, before one goes."""
-    orders, folder = tmp_path / "orders", disks.brick.folder / "d"
-    orders.mkdir()
+    folder = disks.brick.folder / "d"
     fails = "features/glupy", {"module": f"{failing.__name__}:Failing", "orders": str(orders)}
     mapping = "user/pybd", {"pool": f"loop:{disks.pool.folder / 'd'}"}
     brick = make_brick(folder, inserts=[fails, mapping], options=UNCHECKED)

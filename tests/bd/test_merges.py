@@ -103,15 +103,10 @@ def test_a_merge_right_after_a_start(
 @pytest.mark.parametrize("leaf", ONE_LEAF)
 @pytest.mark.allow_log(*REFUSED, r"Input/output error")
 def test_a_step_that_fails(
-    make_brick: Callable[..., Brick], connect: Connect, brick_dir: Path, pool: Path, tmp_path: Path
+    over_failing: Brick, connect: Connect, brick_dir: Path, pool: Path, orders: Path
 ) -> None:
     """Below; who looks at the file next goes on from there."""
-    orders = tmp_path / "orders"
-    orders.mkdir()
-    fails = "features/glupy", {"module": f"{failing.__name__}:Failing", "orders": str(orders)}
-    backend = brick_dir / "brick"
-    backend.mkdir()
-    client = connect(make_brick(backend, inserts=[fails, ("user/pybd", {"pool": f"loop:{pool}"})]))
+    backend, client = brick_dir / "brick", connect(over_failing)
     for step, after in ("setxattr", False), ("truncate", True), ("unlink", True):
         make_snapshot(client, backend, step, "snap")
         failing.order(orders, step, errno.EIO)

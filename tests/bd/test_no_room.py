@@ -11,7 +11,6 @@ import pytest
 
 from glupy import stores
 from glupy.testing import failing
-from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
 
@@ -77,17 +76,10 @@ def _free(folder: Path) -> int:
 @pytest.mark.parametrize("leaf", ONE_LEAF)
 @pytest.mark.allow_log(*REFUSED, r"Input/output error")
 def test_a_snapshot_that_failed_is_none(
-    make_brick: Callable[..., Brick], connect: Connect, brick_dir: Path, pool: Path, tmp_path: Path
+    over_failing: Brick, connect: Connect, brick_dir: Path, orders: Path
 ) -> None:
     """Or a merge of what takes its place would overwrite what it was to be made of."""
-    orders = tmp_path / "orders"
-    orders.mkdir()
-    fails = "features/glupy", {"module": f"{failing.__name__}:Failing", "orders": str(orders)}
-    backend = brick_dir / "brick"
-    backend.mkdir()
-    client: Client = connect(
-        make_brick(backend, inserts=[fails, ("user/pybd", {"pool": f"loop:{pool}"})])
-    )
+    backend, client = brick_dir / "brick", connect(over_failing)
     write(client, "/f", b"data" * 1000)
     client.setxattr("/f", KEY, b"thin")
     client.creat("/snap").close()

@@ -197,7 +197,15 @@ class Translator:
         ``done`` gets Cancelled. (A forget or release may come as late as that.) What was started
         before is waited for then, 5 s at most, by the thread that brings PARENT_DOWN.
         """
-        call = calls.OwnCall(self, done)
+        with self._parking:
+            call = None if self._is_down else calls.OwnCall(self, done)
+            if call is not None:
+                self._own_calls.add(call)
+        if call is None:
+            coroutine.close()
+            if done is not None:
+                done(None, Cancelled())
+            return
         call.view.ctime = ctime
         task = calls.Task(call, coroutine, call.settle)
 
@@ -210,14 +218,7 @@ class Translator:
             task.finish = None
             call.settle(None, Cancelled())
 
-        with self._parking:
-            starts_later = not self._is_down
-            if starts_later:
-                self._own_calls.add(call)
-        if starts_later:
-            timers.call_soon(start)
-        else:
-            start()
+        timers.call_soon(start)
 
     def call_later(self, seconds: float, function: Callable[[Self], object]) -> None:
         """Call ``function(self)`` on a worker after that many seconds, unless PARENT_DOWN comes.
@@ -307,26 +308,30 @@ class Translator:
         return self._closing if isinstance(call, calls.OwnCall) else self._clients_gone
 
     def _drain(self) -> None:
-        """Wait, but not for ever, until every fop that came in has been answered."""
-        deadline = time.monotonic() + DRAIN_SECONDS
-        while time.monotonic() < deadline:
+        """Wait until every fop that came in has been answered."""
+
+        def is_answered() -> bool:
             counts = [lib.glupy_counted(self._this, each) for each in _EVENTS]
-            if counts[0] <= counts[1] + counts[2]:
-                return
-            time.sleep(0.01)
-        self.log.warning("fops are still on their way %d s after PARENT_DOWN", DRAIN_SECONDS)
+            return bool(counts[0] <= counts[1] + counts[2])
+
+        self._wait(is_answered, "fops are still on their way")
 
     def _end_own_calls(self) -> None:
-        """Start none any more, and wait, but not for ever, for the end of those there are: what is
-        below them is freed next."""
+        """Start none any more, and wait for the end of those there are: what is below them is freed
+        next."""
         with self._parking:
             self._is_down = True
-        deadline = time.monotonic() + DRAIN_SECONDS
-        while self._own_calls and time.monotonic() < deadline:
-            time.sleep(0.01)
+        self._wait(lambda: not self._own_calls, "fops of its own have no end")
         time.sleep(0.01)  # the last one's thread lets go of what it had
-        if self._own_calls:
-            self.log.warning("fops of its own have no end %d s after PARENT_DOWN", DRAIN_SECONDS)
+
+    def _wait(self, is_over: Callable[[], bool], otherwise: str) -> None:
+        """Wait at PARENT_DOWN, but not for ever: then the log says what there is ``otherwise``."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while not is_over():
+            if time.monotonic() > deadline:
+                self.log.warning("%s %d s after PARENT_DOWN", otherwise, DRAIN_SECONDS)
+                return
+            time.sleep(0.01)
 
     def _drop_contexts(self) -> None:
         self._inode_contexts.clear()

@@ -67,8 +67,8 @@ class Copies(Moving, ByGfid):
                 copy.sync()
             if is_snapshot:
                 await stub.set(mapping.ORIGIN, str(Gfid(source.gfid)))
-            elif await stub.has(mapping.ORIGIN):  # of a snapshot that was killed
-                await stub.remove(mapping.ORIGIN)
+            else:
+                await stub.drop(mapping.ORIGIN)  # of a snapshot that was killed
             try:
                 await self._commit(stub, target, Mapping(source.kind, room), 0, size)
             except BaseException:

@@ -112,8 +112,8 @@ class Moving(Sizes):
     async def _move_in(
         self, stub: Stub, file: File, before: Iatt, wanted: Mapping, keeps_size: bool
     ) -> None:
-        if stub.is_open and await stub.has(mapping.ORIGIN):  # of a snapshot that was killed
-            await stub.remove(mapping.ORIGIN)
+        if stub.is_open:
+            await stub.drop(mapping.ORIGIN)  # of a snapshot that was killed
         if wanted.size is not None and not keeps_size:
             for key in _SIZED_ABOVE:
                 keeps_size = keeps_size or await stub.has(key)

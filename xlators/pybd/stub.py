@@ -80,6 +80,11 @@ class Stub:
         """Remove an xattr."""
         await self._child.removexattr(self.loc, key)
 
+    async def drop(self, key: str) -> None:
+        """Remove an xattr, if it has one."""
+        if await self.has(key):
+            await self.remove(key)
+
     async def set_times(self, of: Iatt) -> None:
         """Give it the times of modification and access that those attributes have."""
         await self._child.setattr(self.loc, of, GF_SET_ATTR_MTIME | GF_SET_ATTR_ATIME)
