@@ -29,6 +29,7 @@ from glupy.testing import stock
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import Brick, FuseMount, ProcessError, free_port
+from glupy.testing.waiting import wait_until
 from glupy.views import Dict
 from pyposix.batch_fsync import BatchFsync, Mode
 from pyposix.files import File, OpenFile
@@ -42,15 +43,6 @@ DOWN = "health-check failed, going down"
 
 MakeBrick = Callable[..., Brick]
 Connect = Callable[..., Client]
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """Return what it returns once that is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-    return found
 
 
 def text_of(file: Path) -> str:
@@ -167,7 +159,7 @@ def test_a_brick_that_fails_its_health_check_goes_down(
         bricks[leaf] = make_brick(folder, leaf=leaf, options={"health-check-interval": "1"})
         client = connect(bricks[leaf])
         client.mkdir("/d")
-        written = wait_for(functools.partial(text_of, folder / ".glusterfs" / "health_check"))
+        written = wait_until(functools.partial(text_of, folder / ".glusterfs" / "health_check"))
         whole = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000"
         # C posix 11 takes what its formatter returns for the length of the whole.
         cut = leaf == "posix" and stock.version() >= (11,)
@@ -175,7 +167,7 @@ def test_a_brick_that_fails_its_health_check_goes_down(
         break_health(folder)
     for leaf in LEAVES:
         brick = bricks[leaf]
-        wait_for(functools.partial(has_logged, brick, DOWN))
+        wait_until(functools.partial(has_logged, brick, DOWN))
         (line,) = [line for line in brick.log_text().splitlines() if DOWN in line]
         assert "] M [" in line, leaf
         assert (brick_dir / leaf / "d").is_dir()
@@ -207,7 +199,7 @@ def test_what_ends_with_a_sick_brick(tmp_path: Path, brick_dir: Path, logs: LogC
         for leaf, kind in processes:
             break_health(brick_dir / f"{leaf}-{kind}")
         for (leaf, kind), process in processes.items():
-            wait_for(functools.partial(has_logged, process, DOWN))
+            wait_until(functools.partial(has_logged, process, DOWN))
             if isinstance(process, Multiplexed) and kind == "another":
                 other = brick_dir / f"{leaf}-other"
                 other.mkdir()
@@ -221,7 +213,7 @@ def test_what_ends_with_a_sick_brick(tmp_path: Path, brick_dir: Path, logs: LogC
         assert isinstance(ended, FuseMount) and stores.mount_of(ended.mountpoint) is None
         alive = processes["pyposix", "another"]
         assert isinstance(alive, Multiplexed)
-        wait_for(lambda: has_logged(alive, "detached: the process has other bricks"))
+        wait_until(lambda: has_logged(alive, "detached: the process has other bricks"))
         with alive.client(brick_dir / "pyposix-other") as client:
             client.mkdir("/the-other-lives")
         mount = processes["pyposix", "mount"]
@@ -242,9 +234,9 @@ def test_a_file_system_that_hangs(make_brick: MakeBrick, brick_dir: Path, leaf: 
         time.sleep(4)
         assert not has_logged(brick, DOWN)
         with os.fdopen(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
-            wait_for(reader.peek)  # it has waited for this
+            wait_until(reader.peek)  # it has waited for this
     else:
-        wait_for(functools.partial(has_logged, brick, DOWN))
+        wait_until(functools.partial(has_logged, brick, DOWN))
         assert "no answer after 1 s" in brick.log_text()
 
 
@@ -259,9 +251,9 @@ def test_errors_of_the_health_check(
     file = brick_dir / ".glusterfs" / "health_check"
     with brick.strace(calls, error="EIO", path=file) as trace:
         if leaf == "posix":  # not even when it has happened again
-            wait_for(lambda: text_of(trace).count("EIO") > 2)
+            wait_until(lambda: text_of(trace).count("EIO") > 2)
         else:
-            wait_for(functools.partial(has_logged, brick, DOWN))
+            wait_until(functools.partial(has_logged, brick, DOWN))
     assert "Input/output error" in brick.log_text()
     assert has_logged(brick, DOWN) == (leaf == "pyposix")
 
@@ -272,7 +264,7 @@ def test_the_interval_of_a_running_brick(running: Callable[..., Running], brick_
     time.sleep(1.5)
     assert not file.exists()
     brick.set(health_check_interval="1")
-    wait_for(file.exists)
+    wait_until(file.exists)
     brick.set(health_check_interval="0")
     time.sleep(0.5)  # a check that was under way has ended
     file.unlink()
@@ -288,7 +280,7 @@ def test_a_process_that_is_no_brick_lives_on(
     """A leaf in somebody's own program: its volume goes down, the program is not ours to end."""
     running(health_check_interval="1")
     break_health(brick_dir)
-    wait_for(lambda: DOWN in (tmp_path / "running.log").read_text())
+    wait_until(lambda: DOWN in (tmp_path / "running.log").read_text())
     time.sleep(1)
     assert "still alive" not in (tmp_path / "running.log").read_text()
 
@@ -315,16 +307,16 @@ def test_a_full_brick_is_not_a_sick_one(
         opened.pwrite(b"x" * (1 << 20), 0)
     client.close()
     if file == "is there":
-        wait_for((folder / ".glusterfs" / "health_check").exists)
+        wait_until((folder / ".glusterfs" / "health_check").exists)
     brick.stop()
     fill(small, inodes=True)
     brick = make_brick(folder, options={"health-check-interval": "1"})
     if leaf == "posix" and file != "is there":
-        wait_for(functools.partial(has_logged, brick, DOWN))
+        wait_until(functools.partial(has_logged, brick, DOWN))
         assert has_logged(brick, "error is No space left on device")
         return
     if file != "is there":
-        wait_for(functools.partial(has_logged, brick, "No space left on device"))
+        wait_until(functools.partial(has_logged, brick, "No space left on device"))
     client = connect(brick)
     time.sleep(2.5)
     assert not has_logged(brick, DOWN)
@@ -382,8 +374,8 @@ def test_only_the_sick_brick_of_a_process_goes(
         for client in clients.values():
             client.mkdir("/before")
         break_health(sick)
-        wait_for(functools.partial(has_logged, process, DOWN))
-        wait_for(functools.partial(is_gone, clients[sick]))
+        wait_until(functools.partial(has_logged, process, DOWN))
+        wait_until(functools.partial(is_gone, clients[sick]))
         assert (sick / "before").is_dir()
         clients[well].mkdir("/after")
         time.sleep(2)
@@ -441,7 +433,7 @@ def test_the_landfill_is_purged(
         plant(client, 20)
         client.rmdir("/tree")
         landfill = folder / ".glusterfs" / "landfill"
-        wait_for(functools.partial(is_empty, landfill))
+        wait_until(functools.partial(is_empty, landfill))
         left[leaf] = len(handles(folder))
         assert (folder / "outside").stat().st_nlink == 2, "itself and its handle"
         client.close()
@@ -466,11 +458,11 @@ def test_a_tree_that_is_deeper_than_a_path_is_long(
     options = {"janitor-sleep-duration": "1"}
     if leaf == "pyposix":
         make_brick(brick_dir, options=options)
-        wait_for(functools.partial(is_empty, landfill))
+        wait_until(functools.partial(is_empty, landfill))
         return
     brick = make_brick(brick_dir, options=options, log_level="TRACE")
     # When it begins for the second time, the first is over.
-    wait_for(lambda: brick.log_text().count("janitor cleaning out") > 1)
+    wait_until(lambda: brick.log_text().count("janitor cleaning out") > 1)
     assert [path.name for path in landfill.iterdir()] == ["deep"]
     brick.stop()
     subprocess.run(["rm", "-r", deep], check=True)  # too deep for shutil.rmtree, too
@@ -486,7 +478,7 @@ def test_the_landfill_of_a_running_brick(running: Callable[..., Running], brick_
     time.sleep(2.5)
     assert [path.name for path in landfill.glob("*/*")] == ["tree"]
     brick.set(disable_landfill_purge="off")
-    wait_for(functools.partial(is_empty, landfill))
+    wait_until(functools.partial(is_empty, landfill))
 
 
 # The close may be on its way when the client sees that the brick has gone.
@@ -515,7 +507,7 @@ def test_unlink_in_the_background(make_brick: MakeBrick, connect: Connect, brick
     client.unlink("/f")
     assert not (brick_dir / "f").exists() and not handles(brick_dir)
     open_files = Path(f"/proc/{brick.pid}/fd")
-    wait_for(lambda: not [1 for fd in open_files.iterdir() if "/f (deleted)" in link(fd)])
+    wait_until(lambda: not [1 for fd in open_files.iterdir() if "/f (deleted)" in link(fd)])
 
 
 def link(fd: Path) -> str:
@@ -552,7 +544,7 @@ def batch(mode: Mode, *, count: int = 3) -> list[Any]:
         batches.add(OpenFile(File(bytes(16)), 1000 + number, 0), number == 1)
         for number in range(count)
     ]
-    wait_for(lambda: all(future.done() for future in futures))
+    wait_until(lambda: all(future.done() for future in futures))
     return [future._outcome for future in futures]
 
 
@@ -689,7 +681,7 @@ def test_batches_one_after_the_other() -> None:
     opened = OpenFile(File(bytes(16)), number, 0)
     for _ in range(3):
         future = batches.add(opened, False)
-        wait_for(future.done)
+        wait_until(future.done)
         assert future._outcome is not None
         error = future._outcome[1]
         assert isinstance(error, OSError) and error.errno == errno.EINVAL

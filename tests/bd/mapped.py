@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,13 +40,6 @@ def held(pool: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             blocks += each.stat().st_blocks
     return blocks * 512
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def write(client: Client, path: str, data: bytes, offset: int = 0) -> None:

@@ -13,9 +13,10 @@ from glupy import stores
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import ONE_LEAF, read, wait_until, write
+from .mapped import ONE_LEAF, read, write
 
 SIZE = 64 * MIB
 BLOCK = 6000

@@ -17,9 +17,10 @@ import pytest
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import devices, read, refuses, wait_until, write
+from .mapped import devices, read, refuses, write
 
 # What a client has asked when its brick goes.
 pytestmark = pytest.mark.allow_log(

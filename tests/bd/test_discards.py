@@ -8,9 +8,10 @@ import pytest
 from glupy import stores
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick, FuseMount
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, held, wait_until, write
+from .mapped import LEAVES, held, write
 
 pytestmark = pytest.mark.parametrize("leaf", LEAVES)
 

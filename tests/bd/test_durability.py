@@ -18,9 +18,10 @@ from glupy.testing import failing
 from glupy.testing.gfapi import Client, File
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, ONE_LEAF, REFUSED, devices, refuses, wait_until, write
+from .mapped import LEAVES, ONE_LEAF, REFUSED, devices, refuses, write
 
 SIZE = 32 * MIB
 DATA = b"d" * MIB

@@ -15,9 +15,10 @@ import volfiles
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect, MakeBrick
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, inserted, read, refuses, wait_until, write
+from .mapped import LEAVES, inserted, read, refuses, write
 
 PUT = inserted("put:Put")
 UNOPENED = inserted("unopened:Unopened")

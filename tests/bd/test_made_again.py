@@ -13,9 +13,10 @@ import pytest
 from glupy.testing.gfapi import Client, File
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY
-from .mapped import LEAVES, devices, read, wait_until, write
+from .mapped import LEAVES, devices, read, write
 from .test_races import HEAL
 
 BEFORE = b"before" * 100

@@ -18,9 +18,10 @@ from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, REFUSED, SLOW, devices, fill, inserted, read, refuses, wait_until, write
+from .mapped import LEAVES, REFUSED, SLOW, devices, fill, inserted, read, refuses, write
 
 HEAL = inserted("heal:Heal")
 

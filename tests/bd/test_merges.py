@@ -14,9 +14,10 @@ from glupy.testing import failing
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, ONE_LEAF, REFUSED, SLOW, devices, read, refuses, wait_until, write
+from .mapped import LEAVES, ONE_LEAF, REFUSED, SLOW, devices, read, refuses, write
 
 DATA = b"old" * 20_000
 OLD, NEW = b"new" * 20_000, DATA + bytes(5 * MIB)

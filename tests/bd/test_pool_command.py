@@ -12,9 +12,10 @@ import pytest
 
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import devices, wait_until, write
+from .mapped import devices, write
 
 
 def glupy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -12,9 +12,10 @@ import pytest
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, devices, inserted, read, refuses, wait_until, write
+from .mapped import LEAVES, devices, inserted, read, refuses, write
 
 PUT = inserted("put:Put")
 

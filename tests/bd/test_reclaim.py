@@ -11,9 +11,10 @@ from glupy import stores
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, devices, inserted, read, wait_until, write
+from .mapped import LEAVES, devices, inserted, read, write
 
 LANDFILL = inserted("landfill:Landfill")
 SOON = {"janitor-sleep-duration": "1"}

@@ -13,8 +13,9 @@ import pytest
 
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
-from .mapped import devices, inserted, wait_until
+from .mapped import devices, inserted
 from .test_made_again import check_again, make_again, opened, ways
 from .test_races import HEAL
 

@@ -19,9 +19,10 @@ from glupy.testing.gfapi import Client, File
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import Brick, FuseMount, free_port
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, SLOW, wait_until, write
+from .mapped import LEAVES, SLOW, write
 
 pytestmark = pytest.mark.parametrize("leaf", LEAVES)
 

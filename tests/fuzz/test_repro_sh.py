@@ -190,7 +190,13 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         assert f"{tmp_path}/repro." not in listed.stdout
 
 
-@pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.parametrize(
+    "name",
+    [  # that one waits for an answer
+        pytest.param(name, marks=pytest.mark.long if name.endswith("hangs") else ())
+        for name in DEFECTS
+    ],
+)
 def test_a_defect_of_stock_glusterfs(name: str, brick_dir: Path) -> None:
     script = UPSTREAM / f"{name}.sh"
     assert script.read_text() == DEFECTS[name].script

@@ -47,6 +47,10 @@ LONG = {
     "md-cache-fsetxattr",
     "write-behind-read",
     "write-behind-truncate",
+    "shard-seek",
+    "shard-unlink",
+    "shard-full-unlink",
+    "disperse-stat",
 }
 
 

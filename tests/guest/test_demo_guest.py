@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from glupy.testing.waiting import wait_until
 
 STEPS = ["store", "brick", "image", "mkfs", "write", "rm", "fstrim"]
 WRITTEN = 400 << 20
@@ -33,13 +34,6 @@ def demo(
             yield process
         finally:
             process.terminate()  # unmakes everything, if the test did not get to its end
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def assert_nothing_left(folder: Path) -> None:
@@ -102,7 +96,7 @@ def test_a_signal_while_the_guest_starts_leaves_nothing(
     ending: signal.Signals, tmp_path: Path
 ) -> None:
     with demo(tmp_path, "--guest", "--leaf", "posix") as process:
-        wait_until(lambda: list(tmp_path.glob("*/guest/gluster.log")))
+        wait_until(lambda: list(tmp_path.glob("*/guest/gluster.log")), seconds=PATIENCE)
         process.send_signal(ending)
         process.send_signal(ending)
         process.communicate(timeout=60)
@@ -110,6 +104,7 @@ def test_a_signal_while_the_guest_starts_leaves_nothing(
     assert_nothing_left(tmp_path)
 
 
+@pytest.mark.long
 def test_a_qemu_without_its_gluster_driver_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     # Stores of other tests would be in use as long as they are mounted here, too.
     hide = """

@@ -16,6 +16,7 @@ from glupy.testing.gfapi import credentials
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import Brick, FuseMount, ProcessError
 from glupy.testing.pytest_plugin import Connect, MakeBrick
+from glupy.testing.waiting import wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "xlators" / "examples"
 
@@ -54,13 +55,6 @@ def mounted(tmp_path: Path, logs: LogChecker) -> Iterator[Mounted]:
 def traced(brick: Brick, fop: str, what: str = "") -> int:
     """How many fops of that name, with that in their arguments, a Trace in the brick has logged."""
     return len(re.findall(rf"\d+ {fop}\(.*{re.escape(what)}", brick.log_text()))
-
-
-def wait_for(ready: Callable[[], object], timeout: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not ready():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 # ---- hello ----
@@ -211,7 +205,7 @@ def test_negative_does_not_believe_a_reply_from_before_the_name_was_made(
     one, two = connect(brick), connect(brick)
     with ThreadPoolExecutor(1) as pool:
         early = pool.submit(one.stat, "/name")
-        wait_for(lambda: "held" in brick.log_text())
+        wait_until(lambda: "held" in brick.log_text())
         two.creat("/name").close()
         assert "let go" not in brick.log_text()
         assert isinstance(early.exception(10), FileNotFoundError)
@@ -416,7 +410,7 @@ def test_slow_delays_without_holding_threads(make_brick: MakeBrick, connect: Con
         before = threads(brick)
         start = time.monotonic()
         writes = [file.pwrite_async(b"%07d\n" % i, 8 * i) for i in range(parallel)]
-        wait_for(lambda: brick.statedump().pending_calls >= parallel)
+        wait_until(lambda: brick.statedump().pending_calls >= parallel)
         during = threads(brick)
         assert traced(brick, "writev") == 0
         assert not any(write.done() for write in writes)

@@ -6,25 +6,17 @@ import concurrent.futures
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import FuseMount
 from glupy.testing.pytest_plugin import MakeBrick
 from glupy.testing.volfile_server import serving
+from glupy.testing.waiting import wait_until
 
 TRANSLATORS = Path(__file__).parent / "translators"
 UNRULY = "features/glupy", {"module": f"{TRANSLATORS}/unruly.py:Unruly"}
 TOLD = "features/glupy", {"module": f"{TRANSLATORS}/told.py:Told"}
-
-
-def soon(reached: Callable[[], bool]) -> None:
-    """Fail unless that comes true."""
-    deadline = time.monotonic() + 10
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_switch_lets_fops_end_and_cancels_the_rest(
@@ -56,11 +48,11 @@ def test_a_switch_lets_fops_end_and_cancels_the_rest(
         asleep = pool.submit(do, b"sleep 3")
         time.sleep(0.3)
         graphs["volume"] = brick.client_graph(inserts=[UNRULY, TOLD])
-        soon(switched)
+        wait_until(switched)
         do(b"nothing")  # in the new graph
         assert not asleep.done()
         assert mount.log_text().count("cancelled: ") == 0
         asleep.result(timeout=10)
-        soon(lambda: mount.log_text().count("cancelled: ") == 1)
+        wait_until(lambda: mount.log_text().count("cancelled: ") == 1)
         assert mount.log_text().count("-glupy: cancelled: spawn 3600") == 1
         (mountpoint / "file").touch()

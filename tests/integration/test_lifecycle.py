@@ -23,6 +23,7 @@ from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker, records
 from glupy.testing.processes import Brick, ProcessError, free_port
 from glupy.testing.pytest_plugin import Connect, MakeBrick
+from glupy.testing.waiting import wait_until
 
 HERE = Path(__file__).parent
 UNRULY = HERE / "translators" / "unruly.py"
@@ -53,17 +54,9 @@ def until(brick: Brick, reached: Callable[[dict[str, str]], bool]) -> dict[str, 
     return section
 
 
-def soon(reached: Callable[[], bool], seconds: float = 10) -> None:
-    """Fail unless that comes true."""
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, f"not so after {seconds:g} s"
-        time.sleep(0.05)
-
-
 def all_answered(brick: Brick) -> None:
     """Fail if a call is still pending. The server lets go of one only after its reply has left."""
-    soon(lambda: brick.statedump().pending_calls == 0)
+    wait_until(lambda: brick.statedump().pending_calls == 0)
 
 
 def do(client: Client, what: str) -> concurrent.futures.Future[None]:
@@ -484,9 +477,9 @@ def test_a_detached_python_brick_leaves_the_other_unharmed(multiplexed: Multiple
             # GlusterFS lets a brick go once all fops of its clients have ended, not before: what
             # only waits is ended for that.
             clients = ["sleep 3600", "wait", "wait", "wait"]
-            soon(lambda: cancelled() == clients)
+            wait_until(lambda: cancelled() == clients)
             assert not multiplexed.detached()
-            soon(multiplexed.detached, 15)
+            wait_until(multiplexed.detached, seconds=15)
             assert cancelled() == sorted([*clients, "spawn 60"])
             before = done
             time.sleep(0.5)
@@ -503,9 +496,9 @@ def test_what_waits_on_a_detached_brick_gets_eio(multiplexed: Multiplexed) -> No
     with Client(multiplexed.client(multiplexed.python_dir), background_fini=True) as client:
         for what in asked:
             do(client, f"ask {what}")
-        soon(lambda: multiplexed.process.log_text().count("asking") == len(asked))
+        wait_until(lambda: multiplexed.process.log_text().count("asking") == len(asked))
         multiplexed.detach()
-        soon(multiplexed.detached, 15)
+        wait_until(multiplexed.detached, seconds=15)
     told = re.findall(r": (\w+(?: \d+)?): (E\w+)$", multiplexed.process.log_text(), re.M)
     assert sorted(told) == [(what, "EIO") for what in asked]
 
@@ -516,7 +509,7 @@ def test_a_detached_brick_ends_its_own_fops_first(multiplexed: Multiplexed) -> N
     with Client(multiplexed.client(multiplexed.python_dir), background_fini=True) as client:
         do(client, "spawn-busy 3").result(timeout=10)
         multiplexed.detach()
-        soon(multiplexed.detached, 15)
+        wait_until(multiplexed.detached, seconds=15)
     assert "busy no more" in multiplexed.process.log_text()
 
 
@@ -544,7 +537,7 @@ def test_a_detached_brick_remembers_nothing(multiplexed: Multiplexed) -> None:
         assert own >= 2 * len(files)
         assert everywhere >= own + 2 * len(files)
         multiplexed.detach()
-        soon(multiplexed.detached)
+        wait_until(multiplexed.detached, seconds=15)
         for each in held:
             with contextlib.suppress(OSError):
                 each.close()
@@ -578,7 +571,7 @@ def test_detached_bricks_give_their_memory_back(multiplexed: Multiplexed) -> Non
                 pool.submit(write, name)
             time.sleep(0.02)
             multiplexed.detach()
-        soon(multiplexed.detached)
+        wait_until(multiplexed.detached, seconds=15)
 
     def grow(inserts: list[Insert], leaf: str, times: int) -> int:
         """Return by how many bytes the process grows with each brick.

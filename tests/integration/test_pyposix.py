@@ -7,7 +7,6 @@ import itertools
 import os
 import random
 import subprocess
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from glupy.testing.fuzz import GFAPI, Search, behind_rpc, ground_of
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import Brick, FuseMount
+from glupy.testing.waiting import wait_until
 from pyposix.check import Ground, Scan
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -245,7 +245,7 @@ def test_an_open_file_outlives_its_names(brick: Brick, client: Client) -> None:
         file.discard(0, 5)
         file.close()
         client.stat("/")  # the close is sent without waiting for its answer
-        wait_for(lambda: not list(orphans.iterdir()))
+        wait_until(lambda: not list(orphans.iterdir()))
 
 
 def test_orphans_of_a_crash_are_removed(brick: Brick, client: Client, connect: Connect) -> None:
@@ -374,12 +374,3 @@ def test_a_brick_that_does_not_start_says_why(
         Client(graph, log=log)
     said = [each for each in log.read_text().splitlines() if "does not start" in each]
     assert len(said) == 1 and line in said[0]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
-    waited = threading.Event()
-    for _ in range(int(seconds * 100)):
-        if condition():
-            return
-        waited.wait(0.01)
-    raise AssertionError(f"still not so after {seconds} s")

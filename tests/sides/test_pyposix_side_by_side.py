@@ -61,6 +61,10 @@ pytestmark = [
 ]
 
 
+LONG = pytest.mark.long
+STORES = ["ext4", "xfs", pytest.param("btrfs", marks=LONG)]
+
+
 class Comparison:
     """All scenarios on one kind of file system."""
 
@@ -71,7 +75,7 @@ class Comparison:
         return compared(self.sides.values(), name, SCENARIOS[name])
 
 
-@pytest.fixture(scope="module", params=["ext4", "xfs", "btrfs"])
+@pytest.fixture(scope="module", params=STORES)
 def comparison(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Comparison]:
@@ -145,7 +149,7 @@ def changing_names(side: Side, unlinked: str | None = LINK_COUNT) -> None:
 NO_HEALTH_CHECK = {"health-check-interval": "0"}
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+@pytest.mark.parametrize("kind", STORES)
 def test_read_only(kind: str, tmp_path: Path) -> None:
     with stores.store(tmp_path / "image", SIZE, tmp_path / "mnt", kind=kind) as store:
         folders = {leaf: store.folder / PLACES[leaf] for leaf in LEAVES}
@@ -191,7 +195,9 @@ def allocating_without_end(side: Side) -> None:
             stores.run("sync", "--file-system", side.folder)
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+@pytest.mark.parametrize(
+    "kind", ["ext4", *(pytest.param(kind, marks=LONG) for kind in ("xfs", "btrfs"))]
+)
 def test_more_than_there_is(kind: str, tmp_path: Path) -> None:
     options = {"reserve": "0", **NO_HEALTH_CHECK}
     with stores.store(tmp_path / "image", SIZE, tmp_path / "mnt", kind=kind) as store:

@@ -6,8 +6,7 @@ import contextlib
 import itertools
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from glupy import stores
@@ -15,9 +14,9 @@ from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.statedump import Statedump
 from glupy.testing.volumes import Glusterd, Volume
+from glupy.testing.waiting import wait_until
 
 KIB, MIB = 1 << 10, 1 << 20
-PATIENCE = 60.0
 _numbers = itertools.count()
 
 # What a brick says of clients that go, and a client of bricks that do.
@@ -78,14 +77,6 @@ def client_of(volume: Volume, glusterd: Glusterd, log: Path) -> Iterator[Client]
     """A gfapi client of a volume."""
     with Client.of_volume(volume.name, glusterd.host, log=log, background_fini=True) as client:
         yield client
-
-
-def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Wait for it, but not for ever: so many seconds."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"no sign of this: {what}"
-        time.sleep(0.05)
 
 
 def dumped(folder: Path, pid: int) -> Statedump:

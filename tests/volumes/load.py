@@ -21,8 +21,7 @@ from typing import NamedTuple, Protocol, Self
 
 from glupy.testing.fuzz.folder import LocalFile
 from glupy.testing.gfapi import Client, Reply
-
-from . import leaves
+from glupy.testing.waiting import wait_until
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -331,7 +330,7 @@ class Worker(threading.Thread):
         except BaseException as error:
             self._error = error
 
-    def go_on(self, rounds: int = 50, patience: float = leaves.PATIENCE) -> None:
+    def go_on(self, rounds: int = 50, patience: float = PATIENCE) -> None:
         """Wait until it has done more, but no more than so many seconds."""
         before = self.rounds
 
@@ -339,7 +338,7 @@ class Worker(threading.Thread):
             self.raise_error()
             return self.rounds >= before + rounds
 
-        leaves.wait_until(has_done_more, f"{rounds} more rounds", patience)
+        wait_until(has_done_more, f"{rounds} more rounds", patience)
 
     def raise_error(self) -> None:
         """Raise what ended it too soon, if anything did."""

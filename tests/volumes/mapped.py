@@ -12,9 +12,9 @@ from pathlib import Path
 
 from glupy import stores
 from glupy.testing.volumes import Volume
+from glupy.testing.waiting import wait_until
 
 from .copies import Copy, copies, differences
-from .leaves import wait_until
 
 KEY = "user.glusterfs.bd"
 MIB = 1 << 20

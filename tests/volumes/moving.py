@@ -15,11 +15,12 @@ from glupy.testing.gfapi import Client, File
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import ProcessError
 from glupy.testing.volumes import Glusterd, Volume
+from glupy.testing.waiting import wait_until
 from volfiles import Insert
 from volfiles.filter import Request
 
 from . import filter_log
-from .leaves import client_of, volume_on, wait_until
+from .leaves import client_of, volume_on
 
 _HELD = Path(__file__).parent / "translators" / "held.py"
 

@@ -67,6 +67,7 @@ def test_a_volume(
         assert scripted(STEPS, target, tmp_path) == (0, "nothing is wrong")
 
 
+@pytest.mark.long
 def test_what_is_wrong_on_a_volume(
     glusterd: Glusterd, store: stores.Store, logs: LogChecker, tmp_path: Path
 ) -> None:

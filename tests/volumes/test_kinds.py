@@ -28,11 +28,12 @@ from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import ProcessError
 from glupy.testing.volumes import Glusterd, Volume
+from glupy.testing.waiting import wait_until
 from glupy_tools import gluster, volume_state
 
 from . import filter_log
 from .copies import copies, differences, times_differ, told_of
-from .leaves import PARTING, client_of, glupy, wait_until
+from .leaves import PARTING, client_of, glupy
 from .load import BLOCK, MIB, Image, Load, digest, mounted_file, whole
 
 C, PY = "storage/posix", "storage/pyposix"
@@ -415,7 +416,7 @@ def test_bitrot_finds_what_was_changed_on_a_brick(case: Case, tmp_path: Path) ->
             path.unlink()
 
 
-@cases("replica-mixed", "disperse-python")
+@cases("disperse-python")
 def test_a_mixed_load(case: Case, tmp_path: Path) -> None:
     with case.clients(tmp_path) as (mnt, client):
         case.load.change(mnt, client)
@@ -503,7 +504,7 @@ def test_disperse_fails_discards_of_qemu(case: Case, tmp_path: Path) -> None:
             (mnt / name).unlink()
 
 
-@cases("distribute-mixed", "replica-mixed", "disperse-python")
+@cases("replica-mixed", "disperse-python")
 def test_a_discard_frees_blocks_of_each_brick(case: Case, tmp_path: Path) -> None:
     images = qemu.Images(case.volume.name, case.glusterd.host, qemu.hurried(tmp_path))
 
@@ -599,7 +600,7 @@ def test_bricks_that_were_away_are_healed(case: Case, tmp_path: Path) -> None:
 
 # Folders' times, as the heal of a new brick sets them: C posix refuses some, and says so.
 @pytest.mark.allow_log(r"posix_setattr\] .*utimes.* failed \[Invalid argument\]")
-@cases("replica-mixed", of=lambda kind: kind.redundancy)
+@cases(of=lambda kind: kind.redundancy)
 def test_a_new_brick_takes_the_place_of_an_old_one(case: Case, tmp_path: Path) -> None:
     old = [1, 2] if case.kind.arbiter else [1]
     for number in old:
@@ -616,7 +617,7 @@ def test_a_new_brick_takes_the_place_of_an_old_one(case: Case, tmp_path: Path) -
     case.check(tmp_path)
 
 
-@cases("distribute-mixed")
+@cases()
 def test_rebalance_moves_files_to_new_bricks(case: Case, tmp_path: Path) -> None:
     with case.clients(tmp_path) as (mnt, client):
         case.load.change(mnt, client, 20)
@@ -655,7 +656,7 @@ def used(case: Case, folder: str, expected: int) -> None:
     # of locks that a brick's own fops (marker's) hold, which have no client
     "server_process_event_upcall failed",
 )
-@cases("distribute-mixed")
+@cases()
 def test_quota_counts_discards(case: Case, tmp_path: Path) -> None:
     limited, before = "/limited", 0
     case.volume.enable_quota()

@@ -13,9 +13,9 @@ import pytest
 
 from glupy import stores
 from glupy.testing.volumes import Glusterd
+from glupy.testing.waiting import wait_until
 
 from .conftest import MakeVolume
-from .leaves import wait_until
 from .mapped import (
     KEY,
     MIB,

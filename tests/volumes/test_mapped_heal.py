@@ -10,10 +10,11 @@ import pytest
 
 from glupy import stores
 from glupy.testing.volumes import Volume
+from glupy.testing.waiting import wait_until
 from glupy_tools import gluster
 
 from .conftest import MakeVolume
-from .leaves import PARTING, wait_until
+from .leaves import PARTING
 from .load import Files, Image, mounted_file, tree, unlike
 from .mapped import KEY, MIB, gfid, heal, mapped_files, no_device_is_left, owner, room
 

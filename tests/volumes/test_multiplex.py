@@ -16,8 +16,9 @@ from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.statedump import Statedump
 from glupy.testing.volumes import Glusterd, Volume
+from glupy.testing.waiting import wait_until
 
-from .leaves import PARTING, client_of, dumped, volume_on, wait_until
+from .leaves import PARTING, client_of, dumped, volume_on
 from .load import FileLoad
 
 LEAVES = "posix", "pyposix"

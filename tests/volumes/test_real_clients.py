@@ -22,9 +22,10 @@ from glupy.testing.pytest_plugin import MakeBrick
 from glupy.testing.qemu import Images, hurried
 from glupy.testing.volfile_server import serving
 from glupy.testing.volumes import Glusterd, Volume
+from glupy.testing.waiting import wait_until
 from glupy_tools import image_users
 
-from .leaves import KIB, MIB, PARTING, volume_on, wait_until
+from .leaves import KIB, MIB, PARTING, volume_on
 
 SHARD = 4 * MIB
 SHARDED = {"features.shard": "on", "features.shard-block-size": f"{SHARD}"}

@@ -15,10 +15,11 @@ from glupy.testing.gfapi import Client, File
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import ProcessError
 from glupy.testing.volumes import Glusterd
+from glupy.testing.waiting import wait_until
 from glupy_tools import gluster
 
 from .copies import times_differ
-from .leaves import MIB, PARTING, client_of, volume_on, wait_until
+from .leaves import MIB, PARTING, client_of, volume_on
 from .load import Image, Worker, mounted_file, whole
 from .moving import moving_volume
 

@@ -14,12 +14,13 @@ import pytest
 from glupy import stores
 from glupy.testing.logs import LogChecker
 from glupy.testing.volumes import Glusterd, Volume
+from glupy.testing.waiting import wait_until
 from glupy_tools import gluster, volume_state
 from glupy_tools.volume_state import VolumeState
 from volfiles import filter as volfilter
 
 from . import filter_log
-from .leaves import glupy, wait_until
+from .leaves import glupy
 from .load import Worker
 
 HELLO = Path(__file__).parents[2] / "xlators" / "examples" / "hello.py"

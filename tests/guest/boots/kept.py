@@ -3,11 +3,11 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from glupy import stores
 from glupy.testing.volumes import Glusterd, Volume
+from glupy.testing.waiting import wait_until
 from glupy_tools import volume_state
 from glupy_tools.volume_state import Stack
 
@@ -52,13 +52,6 @@ def status() -> list[str]:
     return lines[:start] + lines[start + 2 + len(names) :]
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"no sign of this: {what}"
-        time.sleep(1)
-
-
 def stacks() -> list[tuple[Stack, Stack | None, Stack | None]]:
     """Of each brick what is asked for, what its volfile has, and what runs."""
     (state,) = volume_state.states(NAME)
@@ -67,7 +60,7 @@ def stacks() -> list[tuple[Stack, Stack | None, Stack | None]]:
 
 def assert_well(mount_point: Path, new: str, *old: str) -> None:
     """All is as it was set, without a problem; files are there, and a new one can be written."""
-    wait_until(lambda: not status(), "a status without a problem")
+    wait_until(lambda: not status(), "a status without a problem", PATIENCE)
     assert stacks() == [(WANTED, WANTED, WANTED)] * 2
     with volume.mounted(mount_point) as mnt:
         assert {path.name: path.read_text() for path in mnt.iterdir()} == {

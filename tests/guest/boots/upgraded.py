@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from glupy.testing.waiting import wait_until
 from glupy_tools import install
 from glupy_tools.install import RECORD, Record
 from glupy_tools.volume_state import Stack
 
 from .kept import (
     NAME,
+    PATIENCE,
     WANTED,
     assert_well,
     glupy,
@@ -19,7 +21,6 @@ from .kept import (
     status,
     switch_on,
     volume,
-    wait_until,
 )
 
 OLDER = "10.2"
@@ -73,7 +74,7 @@ def test_an_upgrade_is_told_and_mended(tmp_path: Path) -> None:
     told = f"glupy install: {due}"
     switch_on()
     not_found = "type 'storage/pyposix' is not valid or not found on this machine"
-    wait_until(lambda: all_down(not_found, told), "bricks without their leaf")
+    wait_until(lambda: all_down(not_found, told), "bricks without their leaf", PATIENCE)
     assert stacks() == [(WANTED, WANTED, None)] * 2
     refused = glupy("volume", "use", NAME, "--leaf", "posix")
     assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", f"glupy: {due}\n")
@@ -82,13 +83,14 @@ def test_an_upgrade_is_told_and_mended(tmp_path: Path) -> None:
     volume.set("performance.readdir-ahead", "off")
     assert stacks() == [(WANTED, UNFILTERED, None)] * 2
     glusterd.gluster("volume", "start", NAME, "force")
-    wait_until(lambda: all_down(f"{NOT_FILTERED}{due}", told), "bricks that ask for the filter")
+    asked = f"{NOT_FILTERED}{due}"
+    wait_until(lambda: all_down(asked, told), "bricks that ask for the filter", PATIENCE)
 
     installed = glupy("install")
     assert (installed.returncode, installed.stderr) == (0, f"{upgraded}\n")
     assert not list(ours(old))
     glusterd.restart()
-    wait_until(lambda: all_down(NOT_FILTERED), "bricks that miss the filter's work")
+    wait_until(lambda: all_down(NOT_FILTERED), "bricks that miss the filter's work", PATIENCE)
     volume.set("performance.readdir-ahead", "on")  # any `volume set` writes the volfiles again
     volume.start_bricks()
     assert_well(tmp_path / "mnt", "third", "first", "second")

@@ -21,6 +21,7 @@ import pytest
 
 from glupy.testing.gfapi import Client
 from glupy.testing.pytest_plugin import Connect, MakeBrick
+from glupy.testing.waiting import wait_until
 
 from .volumes import (
     KEY,
@@ -35,7 +36,6 @@ from .volumes import (
     read,
     soil,
     volumes,
-    wait_until,
     write,
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from glupy.testing.pytest_plugin import Connect, MakeBrick
+from glupy.testing.waiting import wait_until
 from pybd.pools.lvm import LvmPool
 
 from .volumes import (
@@ -27,7 +28,6 @@ from .volumes import (
     refuses,
     used_of_pool,
     volumes,
-    wait_until,
     write,
 )
 

@@ -16,6 +16,7 @@ import pytest
 
 from glupy import linux
 from glupy.testing.gfapi import Client
+from glupy.testing.waiting import wait_until
 
 from .volumes import (
     EXTENT,
@@ -33,7 +34,6 @@ from .volumes import (
     refuses,
     search,
     volumes,
-    wait_until,
     write,
 )
 
@@ -61,7 +61,7 @@ LUNS = {
     "odd": Lun("lbpu=1 lbprz=1 unmap_granularity=4 unmap_alignment=1", True, frozenset(DISCARD)),
     "none": Lun("lbpu=0", False, frozenset()),
 }
-RARE = "write-same-only", "pattern", "granules", "odd"
+RARE = "write-same", "write-same-only", "pattern", "granules", "odd"
 
 
 @pytest.fixture(

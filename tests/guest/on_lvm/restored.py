@@ -12,20 +12,9 @@ import pytest
 
 from glupy import stores
 from glupy.testing.pytest_plugin import Connect, MakeBrick
+from glupy.testing.waiting import wait_until
 
-from .volumes import (
-    GROUP,
-    KEY,
-    MIB,
-    REFUSED,
-    THIN,
-    THIN_POOL,
-    command,
-    read,
-    refuses,
-    wait_until,
-    write,
-)
+from .volumes import GROUP, KEY, MIB, REFUSED, THIN, THIN_POOL, command, read, refuses, write
 
 COMPLAINT = r"is missing, or was never this brick's"
 

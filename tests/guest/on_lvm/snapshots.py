@@ -20,10 +20,11 @@ from glupy.stores.loops import loop_device
 from glupy.stores.mounts import mounts
 from glupy.testing.logs import LogChecker
 from glupy.testing.volumes import Glusterd, Volume
+from glupy.testing.waiting import wait_until
 from glupy_tools import gluster, volume_state
 from glupy_tools.volume_state import Stack
 
-from .volumes import KIB, MIB, command, wait_until
+from .volumes import KIB, MIB, command
 
 HELLO = Path(__file__).parents[3] / "xlators" / "examples" / "hello.py"
 GROUP = "snapshots"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from glupy.testing.gfapi import Client
+from glupy.testing.waiting import wait_until
 
 from .volumes import (
     KEY,
@@ -25,7 +26,6 @@ from .volumes import (
     refuses,
     search,
     volumes,
-    wait_until,
     write,
 )
 

@@ -13,6 +13,7 @@ from glupy.testing.fuzz import giving_back
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
 from glupy.testing.pytest_plugin import Connect, MakeBrick
+from glupy.testing.waiting import wait_until
 from pybd.pools.lvm import LvmPool
 
 from .volumes import (
@@ -38,7 +39,6 @@ from .volumes import (
     search,
     used_of_pool,
     volumes,
-    wait_until,
     write,
 )
 

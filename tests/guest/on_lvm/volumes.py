@@ -3,7 +3,6 @@
 import os
 import random
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,6 @@ GROUP, LUN_GROUP = "group-1", "lun"  # device-mapper doubles what LVM puts betwe
 THIN_POOL = "pool"
 THIN_POOL_SIZE = 96 * MIB
 THIN, THICK = f"lvm:{GROUP}/{THIN_POOL}", f"lvm:{GROUP}"
-PATIENCE = 60.0
 OLD = b"\xa5"
 """What a disk has from former use."""
 NOT_WIPED = "--yes", "--wipesignatures", "n", "--zero", "n"
@@ -38,13 +36,6 @@ def command(*words: str | Path) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def volumes(group: str = GROUP) -> list[str]:
