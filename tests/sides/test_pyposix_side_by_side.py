@@ -62,6 +62,8 @@ pytestmark = [
 
 
 LONG = pytest.mark.long
+ON_BTRFS = {"failed-unlink-handle"}
+"""Rows that only that one shows."""
 STORES = ["ext4", "xfs", pytest.param("btrfs", marks=LONG)]
 
 
@@ -378,4 +380,7 @@ def test_the_table_is_all_that_differs(request: pytest.FixtureRequest) -> None:
     ours = {name for name in globals() if name.startswith("test_")}
     if ran != ours:
         pytest.skip("only with all tests of this file: they show the rows")
-    assert {slug for slug, test in table().items() if not test} == SHOWN
+    rows = {slug for slug, test in table().items() if not test}
+    if not any("btrfs" in item.name for item in request.session.items):
+        rows -= ON_BTRFS
+    assert rows == SHOWN

@@ -227,6 +227,9 @@ def test_a_device_that_is_mapped_stays(folder: Path, brick: Path, tmp_path: Path
     refused(f"{name} belongs to :{brick}, not to", *one, "--brick", other)
     assert glupy("pool", "remove", f"loop:{folder}", "--device", lost).returncode == 0
     assert list(states(folder)) == [name]
+    away = brick.rename(tmp_path / "away")  # as when its file system is not mounted
+    refused(f"{name}: its brick (:{brick}) is not there to say whether", *one)
+    away.rename(brick)
     assert glupy("pool", *one, "--force").returncode == 0
     refused(f"loop:{folder} has no device {name}", *one)
     refused("has no device ../brick", "remove", f"loop:{folder}", "--device", "../brick")

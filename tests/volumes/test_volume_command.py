@@ -243,6 +243,20 @@ def test_changed_code(make: Make, tmp_path: Path) -> None:
         (mnt / "file").touch()
     again = done("volume", "add", name, "features/glupy", "-o", f"module={HELLO}:Hello")
     assert again.splitlines()[-1].endswith(f"glupy volume restart {name}")
+
+    # Another host has removed it, or a run that was ended: bricks run it without a setting.
+    settings = volume_state.written(volfilter.Request())
+    stores.run("gluster", "volume", "set", name, *itertools.chain(*settings.items()))
+    volume_state.remember(name, settings)
+    assert "is not among what" in refused("volume", "remove", name, "features/glupy")
+    said = done("volume", "use", name, "--leaf", "posix").splitlines()
+    assert "run something else until they are restarted" in said[-1]
+    restarted = done("volume", "remove", name, "features/glupy", "--rolling").splitlines()
+    assert [line.split()[1] for line in restarted if "healed" not in line] == [
+        *("restarting", "restarting", "done")
+    ]
+    assert running(volume) == [C] * 2
+    assert "is not among what" in refused("volume", "remove", name, "features/glupy", "--rolling")
     volume.stop()
     assert refused("volume", "restart", name) == f"{name} is not started"
 
@@ -276,6 +290,9 @@ def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path
     )
     assert refused("volume", "remove", name, "pybd").startswith("user/pybd is not among what")
     assert refused("volume", "status", "nothing") == "nothing: Volume does not exist"
+    for no_name in "", "all":  # which gluster takes for every volume
+        words = "volume", "use", no_name, "--leaf", "pyposix"
+        assert refused(*words) == f"{no_name!r}: there is no volume of that name"
     assert state(volume).settings == volfilter.Request().options(), "nothing was changed"
 
     done("volume", "add", name, "pybd", *options)
@@ -300,6 +317,7 @@ def test_translators_come_and_go(make: Make, store: stores.Store, tmp_path: Path
         assert "are mapped, such as glupy." in refused("volume", "remove", name, "pybd")
         for path in mnt.iterdir():
             path.unlink()
+        assert "maps new files: set user/pybd anew" in refused("volume", "remove", name, "pybd")
     volume.stop()
     done("volume", "remove", name, "pybd")
     volume.start()

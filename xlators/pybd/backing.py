@@ -141,9 +141,16 @@ class Backing(Life):
 
     def marks(self, gfid: bytes) -> tuple[int, int] | None:
         """Return what a write to the file below changes, by the kernel's clock: a client's own
-        (features/utime) may be behind another's. None of a file that has no handle yet."""
+        (features/utime) may be behind another's. None of a file that has no handle yet.
+
+        Who writes at the moment is waited for, and so are those who wait for that: a change of
+        xattrs needs the lock that writes have (the kernel's fs/xattr.c), though there is no such.
+        """
+        handle = self._handle(gfid)
         try:
-            stat = os.lstat(self._handle(gfid))
+            with contextlib.suppress(OSError):
+                os.removexattr(handle, "trusted.glupy.none", follow_symlinks=False)
+            stat = os.lstat(handle)
         except FileNotFoundError:
             return None
         return stat.st_size, stat.st_mtime_ns

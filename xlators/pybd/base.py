@@ -7,7 +7,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import CoroutineType
 from typing import Any, NamedTuple
 
@@ -20,7 +20,8 @@ from pybd.inodes import REGULAR, file_of, may_be_mapped, set_mapped, set_plain, 
 from pybd.mapping import KEY
 from pybd.shown import Shown
 
-_ATTEMPTS = 100
+ATTEMPTS = 100
+"""How often it is asked anew what a file is, while that changes."""
 
 
 class Seen(NamedTuple):
@@ -92,7 +93,7 @@ class Base(Shown):
         inode = fd.inode
         if not may_be_mapped(inode):
             return None
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             known = inode.ctx
             if known is PLAIN:
                 return None
@@ -122,6 +123,33 @@ class Base(Shown):
                 file.seen(reply.buf, since)
             return file
         raise failed(errno.EIO)
+
+    async def opened(self, fd: Fd) -> File | None:
+        """Return the mapped file of an fd once its device is open, None if it is plain. EIO without
+        a device."""
+        for _ in range(ATTEMPTS):
+            file = await self.learn(fd)
+            if file is None:
+                return None
+            try:
+                self.device(file)
+            except OSError:
+                if file.mapped:
+                    raise
+                continue  # unmapped this very moment
+            return file
+        raise failed(errno.EIO)
+
+    @contextlib.asynccontextmanager
+    async def held(self, inode: Inode | None, file: File) -> AsyncIterator[None]:
+        """Inside, a file's size and mapping stay as they are, and no merge into it is half done."""
+        while True:
+            async with file.resizing:
+                if not (file.mapped and file.merging):
+                    yield
+                    return
+            assert inode is not None  # a file is one of an inode
+            await self.settle(inode, file)
 
     async def _stored(self, fd: Fd) -> bytes | None:
         """Return the xattr that says whether a file is mapped."""
@@ -212,16 +240,10 @@ def on_fd(
         return answer if answer is not LATER else await _later(self, frame, fd, arguments)
 
     async def _later(self: Base, frame: Frame, fd: Fd, arguments: tuple[Any, ...]) -> Any:
-        for _ in range(_ATTEMPTS):
-            file = await self.learn(fd)
+        for _ in range(ATTEMPTS):
+            file = await self.opened(fd)
             if file is None:
                 return await getattr(self.child, name)(fd, *arguments)
-            try:
-                self.device(file)
-            except OSError:
-                if file.mapped:
-                    raise
-                continue
             with self.telling(file):
                 answer = core(self, frame, file, fd, *arguments)
                 if isinstance(answer, CoroutineType):

@@ -45,11 +45,14 @@ class Copies(Moving, ByGfid):
             target.seen(iatt, target.looking())
             with self._marked(inode, target):
                 await sleep(SETTLED_AFTER)
-                if (await stub.stat()).ia_size:
-                    raise OSError(errno.EINVAL, "the target is not empty")
+                await self._check_empty(stub)
                 await self._copy_device(
                     source, target, stub, max(size or 0, source.size), is_snapshot
                 )
+
+    async def _check_empty(self, stub: Stub) -> None:
+        if (await stub.stat()).ia_size:
+            raise OSError(errno.EINVAL, "the target is not empty")
 
     async def _copy_device(
         self, source: File, target: File, stub: Stub, size: int, is_snapshot: bool
@@ -70,6 +73,7 @@ class Copies(Moving, ByGfid):
             else:
                 await stub.drop(mapping.ORIGIN)  # of a snapshot that was killed
             try:
+                await self._check_empty(stub)  # a write may have come late
                 await self._commit(stub, target, Mapping(source.kind, room), 0, size)
             except BaseException:
                 if is_snapshot:
@@ -78,8 +82,7 @@ class Copies(Moving, ByGfid):
                 raise
         target.size = size
         target.mapped = True
-        since = target.looking()
-        target.seen(await stub.stat(), since)
+        await self._look(stub, target)
 
     def _half_copy(self, device: Device, source: File, gfid: bytes) -> str:
         name, half = self.identity.name(source.gfid), self.identity.half(gfid)
@@ -128,7 +131,9 @@ class Copies(Moving, ByGfid):
         if origin is None or origin is snapshot:
             raise OSError(errno.EINVAL, "what it was made of is not mapped any more")
         stub = Stub(self.child, Loc(inode=there, gfid=gfid))
-        async with origin.resizing, snapshot.resizing:
+        # In one order: each may be the other's snapshot.
+        first, second = sorted((origin, snapshot), key=lambda file: file.gfid)
+        async with first.resizing, second.resizing:
             if not origin.mapped or not snapshot.mapped or origin.merging:
                 raise failed(errno.EAGAIN)
             await self._refuse_names(inode, snapshot)

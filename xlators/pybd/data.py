@@ -12,7 +12,7 @@ from glupy import PASS, IoBuffer, Pass, fops, keys, linux
 from glupy.answers import checksums, counts
 from glupy.constants import MDATA_ATIME
 from glupy.views import Dict, Fd, Frame, Iobref, Loc, Vector
-from pybd.base import LATER, on_fd
+from pybd.base import ATTEMPTS, LATER, on_fd
 from pybd.device import Device, failed
 from pybd.files import PLAIN, File
 from pybd.inodes import file_of, is_pointer, may_be_mapped
@@ -73,16 +73,14 @@ class Data(Sizes):
     async def _open_truncated(
         self, frame: Frame, file: File, loc: Loc, flags: int, fd: Fd, xdata: Dict | None
     ) -> fops.Open:
-        async with file.resizing:
+        async with self.held(loc.inode, file):
             if not file.mapped:
                 return await self.child.open(loc, flags, fd, xdata)
             self.device(file)  # EIO leaves the stub as long as it is
-            with self.changes(file) as change:
+            with self.changes(file):
                 reply = await self.child.open(loc, flags, fd, xdata)
-                after = (await self.child.fstat(fd)).buf
-                change(after)
             self.touch(frame, file)
-            await self.emptied(file, fd, after)
+            await self.emptied(file, fd)
         return reply
 
     @on_fd
@@ -195,7 +193,7 @@ class Data(Sizes):
         work. ``write`` gets the device and the offset."""
         async with file.resizing:
             device = file.device
-            if device is None or file.moving:
+            if device is None or file.moving or file.merging:
                 return LATER
             if xdata is not None:
                 await self._check_protection(file, fd, xdata)
@@ -300,7 +298,7 @@ class Data(Sizes):
             if file is None:
                 return await wind()
             async with file.resizing:
-                if file.moving or not file.mapped:
+                if file.moving or file.merging or not file.mapped:
                     continue
                 device = self.device(file)
                 old, blocks = file.size, self.blocks(file)
@@ -426,7 +424,7 @@ class Data(Sizes):
         flags: int,
         xdata: Dict | None,
     ) -> fops.CopyFileRange:
-        source, target = await self.learn(fd_in), await self.learn(fd_out)
+        source, target = await self.opened(fd_in), await self.learn(fd_out)
         if source is None and target is None:
             return await self.child.copy_file_range(
                 fd_in, off_in, fd_out, off_out, length, flags, xdata
@@ -446,65 +444,70 @@ class Data(Sizes):
             length = min(length, max(source.size - off_in, 0))
         if source is target and off_in < off_out + length and off_out < off_in + length:
             raise failed(errno.EINVAL)
-        if source is not None:
-            check_aligned(fd_in, self.device(source), off_in, length)
+        if source is not None and source.device is not None:
+            check_aligned(fd_in, source.device, off_in, length)
         first: Any = None
         last: Any = None
         done, length = 0, min(length, _COPY_AT_ONCE)
         while done < length:
             wanted = min(length - done, _COPY_AT_A_TIME)
-            data = await self._copy_from(source, fd_in, off_in + done, wanted)
-            if not data:
-                break
-            last = await self._copy_to(frame, target, fd_out, off_out + done, data, xdata)
+            try:
+                data = await self._copy_from(fd_in, off_in + done, wanted)
+                if not data:
+                    break
+                last = await self._copy_to(frame, fd_out, off_out + done, data, xdata)
+            except OSError:
+                if done:
+                    break  # who asks for the rest is told
+                raise
             first = first or last
+            if not last.op_ret:
+                break
             done += last.op_ret
-        stbuf = (await self._attributes(fd_in, source)).copy()
+        stbuf = (await self._attributes(fd_in)).copy()
         if first is None:
-            before = after = (await self._attributes(fd_out, target)).copy()
+            before = after = (await self._attributes(fd_out)).copy()
         else:
             before, after = first.prebuf, last.postbuf
         return fops.CopyFileRange(
             stbuf, before, after, counts(xdata, fd_out.inode, is_append=False), done
         )
 
-    async def _copy_from(self, file: File | None, fd: Fd, offset: int, length: int) -> bytes:
+    # It may be mapped, or unmapped, while it is copied: each piece is of what it is then.
+
+    async def _copy_from(self, fd: Fd, offset: int, length: int) -> bytes:
+        file = await self.opened(fd)
         if file is not None:
             wanted = min(length, max(file.size - offset, 0))
-            device = self.device(file)
             with self.telling(file):
-                return b"".join(_pieces(device.number, offset, wanted))
+                return b"".join(_pieces(self.device(file).number, offset, wanted))
         reply = await self.child.readv(fd, length, offset, 0)
         return bytes(reply.vector) if isinstance(reply.vector, Vector) else b""
 
     async def _copy_to(
-        self,
-        frame: Frame,
-        file: File | None,
-        fd: Fd,
-        offset: int,
-        data: bytes,
-        xdata: Dict | None,
+        self, frame: Frame, fd: Fd, offset: int, data: bytes, xdata: Dict | None
     ) -> Any:
-        if file is None:
-            return await self.child.writev(fd, data, 1, offset, 0, None, xdata)
-        self.device(file)
-        with self.telling(file):
-            reply = await self._write_serialized(
-                frame,
-                file,
-                fd,
-                len(data),
-                offset,
-                0,
-                xdata,
-                lambda number, at: os.pwrite(number, data, at),
-            )
-        if reply is LATER:
-            raise failed(errno.EIO)  # unmapped this very moment
-        return reply
+        for _ in range(ATTEMPTS):
+            file = await self.opened(fd)
+            if file is None:
+                return await self.child.writev(fd, data, 1, offset, 0, None, xdata)
+            with self.telling(file):
+                reply = await self._write_serialized(
+                    frame,
+                    file,
+                    fd,
+                    len(data),
+                    offset,
+                    0,
+                    xdata,
+                    lambda number, at: os.pwrite(number, data, at),
+                )
+            if reply is not LATER:
+                return reply
+        raise failed(errno.EIO)
 
-    async def _attributes(self, fd: Fd, file: File | None) -> Any:
+    async def _attributes(self, fd: Fd) -> Any:
+        file = await self.learn(fd)
         if file is not None and file.stub is not None:
             return self.shown(file)
         return (await self.child.fstat(fd)).buf

@@ -19,7 +19,7 @@ from pybd import device as devices
 from pybd import mapping
 from pybd.device import Device, failed
 from pybd.files import File
-from pybd.inodes import REGULAR, set_mapped, set_plain
+from pybd.inodes import REGULAR, set_mapped, set_plain, set_unknown
 from pybd.mapping import Mapping
 from pybd.ranges import Range, rounded_up
 from pybd.sizes import Sizes
@@ -35,6 +35,13 @@ class AlreadyMapped(OSError):
 
     def __init__(self) -> None:
         super().__init__(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+class Undecided(OSError):
+    """EIO: the xattr says that a file is mapped, though that has failed. Its device has to stay."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EIO, "the xattr that maps it could not be taken back")
 
 
 class Moving(Sizes):
@@ -94,6 +101,9 @@ class Moving(Sizes):
         self._tell_linked(file)
         try:
             yield
+        except Undecided:
+            set_unknown(inode)
+            raise
         except BaseException:
             if not file.mapped:
                 set_plain(inode)
@@ -158,8 +168,12 @@ class Moving(Sizes):
         if old or size != old:
             with contextlib.suppress(OSError):
                 await stub.set_times(seen)
-        since = file.looking()
-        file.seen(await stub.stat(), since)
+        await self._look(stub, file)
+
+    async def _look(self, stub: Stub, file: File) -> None:
+        """Learn the stub's attributes; failing that, who wants them next does."""
+        with self.changes(file) as change, contextlib.suppress(OSError):
+            change(await stub.stat())
 
     def _check_free(self, kind: str, data: list[Range]) -> None:
         """ENOSPC if the pool has no room for what is to be copied, and its reserve.
@@ -187,25 +201,38 @@ class Moving(Sizes):
 
         try:
             yield open_it
-        except BaseException:
+        except BaseException as error:
             for device in opened:
                 device.close()  # so that it can go
-            self.pool.remove(name)
+            if not isinstance(error, Undecided):
+                try:
+                    self.pool.remove(name)
+                except OSError as left:
+                    self.log.warning("device %s is left for later: %s", name, left.strerror)
             raise
 
     async def _commit(self, stub: Stub, file: File, mapped: Mapping, old: int, size: int) -> None:
         """Say that a file is mapped, and give it its size and its device a name. If that fails, it
         is not, and has the old size."""
+        half, name = self.identity.half(file.gfid), self.identity.name(file.gfid)
         try:
             if size > old:
                 await stub.truncate(size)
-            await stub.set(mapping.KEY, str(mapped))
             try:
+                await stub.set(mapping.KEY, str(mapped))
                 self.sync_stub(file.gfid)
-                self.pool.rename(self.identity.half(file.gfid), self.identity.name(file.gfid))
+                self.pool.rename(half, name)
             except BaseException:
-                await stub.remove(mapping.KEY)
+                # Each may have had its effect.
+                try:
+                    await stub.drop(mapping.KEY)
+                except OSError as error:
+                    raise Undecided from error
+                if self.pool.find(half) is None:
+                    self.pool.rename(name, half)
                 raise
+        except Undecided:
+            raise
         except BaseException:
             if size > old:
                 with contextlib.suppress(OSError):
@@ -238,21 +265,22 @@ class Moving(Sizes):
             half, name = self.identity.half(file.gfid), self.identity.name(file.gfid)
             try:
                 before = self.shown(file)
+                self.pool.remove(half)  # of an attempt that was killed
                 # What was there before it was mapped, or a kill has left of another attempt.
                 await self.empty(stub, file.size)
                 try:
                     for first, behind in devices.data_ranges(device, 0, file.size):
                         await self._copy_out(fd, device, first, behind)
                     await self.child.fsync(fd, 0)
+                    self.pool.rename(name, half)
+                    await self._unsay(stub)
                 except BaseException:
                     with contextlib.suppress(OSError):
-                        await self.child.discard(fd, 0, file.size)
-                    raise
-                self.pool.rename(name, half)
-                try:
-                    await stub.remove(mapping.KEY)
-                except BaseException:
-                    self.pool.rename(half, name)
+                        if self.pool.find(name) is None:
+                            self.pool.rename(half, name)
+                    with contextlib.suppress(OSError):
+                        if await stub.has(mapping.KEY):  # or it is all that there is
+                            await self.child.discard(fd, 0, file.size)
                     raise
                 self.unmappings += 1
                 file.mapped = False
@@ -267,6 +295,14 @@ class Moving(Sizes):
             finally:
                 file.moving = False
             self.give_up(file.gfid)
+
+    async def _unsay(self, stub: Stub) -> None:
+        """Have the xattr say that a file is mapped no more. What fails may have had its effect."""
+        try:
+            await stub.remove(mapping.KEY)
+        except OSError:
+            if await stub.has(mapping.KEY):
+                raise
 
     async def _copy_out(self, fd: Fd, device: Device, first: int, behind: int) -> None:
         at = first

@@ -44,7 +44,8 @@ class Names(Moving, Orphans):
         xdata = _without_key(frame, xdata)
         cuts = bool(flags & os.O_TRUNC) and not flags & os.O_EXCL
         async with self._new(loc, mode, xdata) as new:
-            if cuts and (former := await self._named(loc)) is not None:
+            former = await self._named(loc) if cuts else None
+            if former is not None:
                 self.device(former)
             reply = await self.child.create(loc, flags, mode, umask, fd, xdata)
             fd.ctx = 0  # for `release`, should the file be mapped while it is open
@@ -52,25 +53,24 @@ class Names(Moving, Orphans):
                 if loc.inode is not None:
                     set_plain(loc.inode)
             elif not _is(new, reply.buf) and (cuts or not _is_asked(xdata, reply.buf)):
-                await self._found(frame, fd, reply.buf, cuts=cuts)
+                if former is None or reply.buf is None or former.gfid != reply.buf.ia_gfid:
+                    former = await self.learn(fd)
+                if former is not None:
+                    await self._found(frame, former, fd, reply.buf, cuts=cuts)
             await self._map_new(loc, reply.buf, new)
         return reply
 
-    async def _found(self, frame: Frame, fd: Fd, buf: Iatt | None, *, cuts: bool) -> None:
-        """What a create has opened was there before: it may be mapped."""
-        file = await self.learn(fd)
-        if file is None:
-            return
+    async def _found(
+        self, frame: Frame, file: File, fd: Fd, buf: Iatt | None, *, cuts: bool
+    ) -> None:
+        """What a create has opened was there before, and mapped."""
         fd.ctx = file.reported
         if cuts:
-            async with file.resizing:
+            async with self.held(fd.inode, file):
                 if not file.mapped:
                     return
-                with self.changes(file) as change:
-                    after = (await self.child.fstat(fd)).buf
-                    change(after)
                 self.touch(frame, file)
-                await self.emptied(file, fd, after)
+                await self.emptied(file, fd)
         self.show(file, buf)
 
     async def _named(self, loc: Loc) -> File | None:
@@ -146,7 +146,7 @@ class Names(Moving, Orphans):
             file = file_of(loc.inode)
             flags = flags & ~os.O_EXCL or os.O_RDWR
         if file is not None:
-            async with file.resizing:
+            async with self.held(loc.inode, file):
                 if file.mapped:
                     with self.telling(file):
                         wind = self.child.put(
@@ -174,10 +174,15 @@ class Names(Moving, Orphans):
             offset = 0 if flags & os.O_TRUNC else file.size
         end = offset + vector.nbytes
         self.check_room(device, offset, vector.nbytes)
-        with self.changes(file) as change:
-            reply = await wind
-            change(reply.buf)
         stub = Stub(self.child, Loc(inode=loc.inode, gfid=file.gfid))
+        try:
+            with self.changes(file) as change:
+                reply = await wind
+                change(reply.buf)
+        except OSError:
+            if flags & os.O_TRUNC:  # it may have been cut before that
+                self.trim(file, device, min(file.size, (await stub.stat()).ia_size))
+            raise
         if flags & os.O_TRUNC:
             self.trim(file, device, 0)
         grows = end > file.size

@@ -6,7 +6,7 @@ import errno
 import time
 
 from glupy import Gfid
-from glupy.views import Fd, Iatt
+from glupy.views import Fd
 from pybd.base import Base
 from pybd.device import Device, data_ranges, failed
 from pybd.files import File
@@ -69,6 +69,10 @@ class Sizes(Base):
             device.measure()
         if not self.pool.fresh_is_zero:
             device.clear(old, start)
+            if start < device.size > before:
+                # What was there is nobody's, also if what is to be written does not come.
+                device.clear(max(start, before), device.size)
+                device.sync()
             return
         for first, behind in data_ranges(device, old, min(start, before)):
             device.wipe(first, behind)
@@ -105,8 +109,11 @@ class Sizes(Base):
         with file.gate.alone():  # a discard up to the end takes what is behind that, too
             file.size = size
 
-    async def emptied(self, file: File, fd: Fd, stub: Iatt | None) -> None:
+    async def emptied(self, file: File, fd: Fd) -> None:
         """Posix has cut the stub to nothing; what grew since goes, too: ``resizing`` is held."""
-        if stub is not None and stub.ia_size:
-            await self.resize(file, fd, 0)
         self.trim(file, self.device(file), 0)
+        with self.changes(file) as change:
+            after = (await self.child.fstat(fd)).buf
+            change(after)
+        if after is not None and after.ia_size:
+            await self.resize(file, fd, 0)

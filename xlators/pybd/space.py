@@ -120,7 +120,7 @@ class Space(Data, Base):
     ) -> Any:
         async with file.resizing:
             device = file.device
-            if device is None or file.moving:
+            if device is None or file.moving or file.merging:
                 return LATER
             end = offset + length
             old, blocks = file.size, self.blocks(file)

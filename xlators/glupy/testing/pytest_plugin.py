@@ -41,6 +41,7 @@ REFUSALS = (
     r"\[server-rpc-fops_v2\.c:\d+:server4_\w+_cbk\] ",
     r"\[posix[\w-]*\.c:\d+:posix_\w+\] ",
     r"\[posix\.c:\d+:truncate_stat_cbk\] ",  # features/locks
+    r"\[client-rpc-fops_v2\.c:\d+:client4_0_\w+_cbk\] ",
 )
 """Where C logs that a fop is refused: an error."""
 
