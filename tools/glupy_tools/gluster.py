@@ -78,7 +78,11 @@ def volumes(name: str | None = None) -> list[Volume]:
         tree = xml("volume", "info", *([name] if name else []))
     except CommandError as error:
         raise CommandError(f"{name}: {error}" if name else str(error)) from None
-    return [_volume(node) for node in tree.iter("volume")]
+    # `volume info` takes no name, and "all", for every volume.
+    found = [each for each in tree.iter("volume") if name in (None, _text(each, "name"))]
+    if name is not None and not found:
+        raise CommandError(f"{name!r}: there is no volume of that name")
+    return [_volume(node) for node in found]
 
 
 def _volume(node: ElementTree.Element) -> Volume:
@@ -151,7 +155,10 @@ def volumes_with(types: Collection[str]) -> list[str]:
     return sorted(
         file.parent.name
         for file in _infos(working_directory())
-        if any(f"user/{name}" in types for name in _INSERTED.findall(file.read_text()))
+        if any(
+            f"user/{name}" in types
+            for name in _INSERTED.findall(file.read_text(errors="surrogateescape"))
+        )
     )
 
 

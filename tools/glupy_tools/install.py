@@ -25,7 +25,6 @@ from typing import Self
 import click
 
 import volfiles
-from glupy._bridge import ffi, lib
 from glupy_tools import gluster
 from glupy_tools.failures import CommandError
 from glupy_tools.trust import changeable
@@ -98,6 +97,11 @@ def planned() -> Record:
 
 def built_for() -> str:
     """Return the version of GlusterFS that the bridge was built for; "" if that is not known."""
+    # Only here: the other commands run where the bridge is not built, or GlusterFS is gone.
+    try:
+        from glupy._bridge import ffi, lib  # noqa: PLC0415
+    except ImportError as error:
+        raise CommandError(f"the bridge cannot be loaded: {error}: run tools/setup") from None
     return str(ffi.string(lib.glupy_built_for()).decode())
 
 

@@ -250,18 +250,22 @@ def create(
 
 def _create_loop(folder: Path, made: LoopPool) -> None:
     """Make the directory, if devices can be made in it: their owners are in xattrs."""
-    folder.mkdir(mode=0o700)
-    try:
-        made.make("probe", made.extent, made.kinds[0], "")
-        made.remove("probe")
-    except OSError as error:
-        folder.rmdir()
-        raise CommandError(f"{folder}: no devices can be made there: {error.strerror}") from None
+    with stores.held_back():
+        folder.mkdir(mode=0o700)
+        try:
+            made.make("probe", made.extent, made.kinds[0], "")
+            made.remove("probe")
+        except OSError as error:
+            folder.rmdir()
+            raise CommandError(
+                f"{folder}: no devices can be made there: {error.strerror}"
+            ) from None
 
 
 def _attached(undo: ExitStack, image: Path, size: int) -> Path:
-    image.touch(mode=0o600, exist_ok=False)
-    undo.callback(image.unlink, missing_ok=True)
+    with stores.held_back():
+        image.touch(mode=0o600, exist_ok=False)
+        undo.callback(image.unlink, missing_ok=True)
     os.truncate(image, size)
     undo.callback(stores.detach, image)
     return stores.attach(image)
@@ -271,8 +275,9 @@ def _create_lvm(
     undo: ExitStack, made: LvmPool, device: str, tags: Sequence[str], chunk_size: str
 ) -> None:
     words = [word for tag in tags for word in ("--addtag", tag)]
-    stores.run("vgcreate", *words, made.group, device)
-    undo.callback(_remove_group, made.group)
+    with stores.held_back():  # or it is there, and not undone
+        stores.run("vgcreate", *words, made.group, device)
+        undo.callback(_remove_group, made.group)
     if made.thin_pool:
         words = ["--type", "thin-pool", "--chunksize", chunk_size, "--extents", "100%FREE"]
         stores.run("lvcreate", *words, "--name", made.thin_pool, made.group)
@@ -387,12 +392,16 @@ def _remove_device(chosen: Chosen, name: str, brick: Brick | None, *, force: boo
     known = devices[name]
     owner = brick or _owner(known)
     _refuse_foreign([known])
-    if owner is not None:
-        state = owner.state(known, list(devices))
-        if state == OTHERS and brick is not None:
-            raise CommandError(f"{name} belongs to {known.tag or 'nobody'}, not to this brick")
-        if state == MAPPED and not force:
-            raise CommandError(f"{name}: a file of {owner.directory} is mapped to it")
+    state = owner.state(known, list(devices)) if owner is not None else OTHERS
+    if state == OTHERS and brick is not None:
+        raise CommandError(f"{name} belongs to {known.tag or 'nobody'}, not to this brick")
+    if state == OTHERS and not force:
+        raise CommandError(
+            f"{name}: its brick ({known.tag or 'nobody'}) is not there to say whether a file is "
+            "mapped to it (--force removes it)"
+        )
+    if owner is not None and state == MAPPED and not force:
+        raise CommandError(f"{name}: a file of {owner.directory} is mapped to it")
     with _unused(chosen.pool, name):
         chosen.pool.remove(name)
 
@@ -445,6 +454,8 @@ def _remove_group(group: str) -> None:
     is_image = IMAGE_TAG in _tags(group)
     words = "vgs", "--noheadings", "--options", "pv_name", group
     devices = stores.run(*words).split()
+    if is_image and len(devices) > 1:
+        raise CommandError(f"{group} has devices beside its image: {', '.join(devices)}")
     stores.run("vgremove", "--yes", group)
     for device in devices:
         stores.run("pvremove", "--yes", device)

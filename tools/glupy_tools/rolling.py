@@ -41,17 +41,24 @@ def restart(name: str, here: str, *, everything: bool = False) -> Iterator[str]:
     """
     (volume,) = gluster.volumes(name)
     ours = [brick for brick in volume.bricks if brick.host == here]
-    todo = [brick for brick in ours if everything or _differs(volume, brick)]
+    todo = ours if everything else waiting(volume, here)
     # One that is down already costs nothing more.
     for brick in sorted(todo, key=lambda brick: brick.pid is not None):
         if brick.pid is not None:
             yield from _settle(volume)
         yield f"restarting {brick.name}"
-        if brick.pid is not None:
-            _end(brick.pid)
-        _start(name, brick)
+        with stores.held_back():  # whoever interrupts this has no brick that is down
+            pid = gluster.pids(name).get(brick.name)  # it may be another one by now
+            if pid is not None:
+                _end(pid)
+            _start(name, brick)
     if todo:
         yield from _settle(volume)
+
+
+def waiting(volume: gluster.Volume, here: str) -> list[gluster.Brick]:
+    """Return this host's bricks that run something else than what their settings ask for."""
+    return [brick for brick in volume.bricks if brick.host == here and _differs(volume, brick)]
 
 
 def _differs(volume: gluster.Volume, brick: gluster.Brick) -> bool:
@@ -67,7 +74,8 @@ def _end(pid: int) -> None:
     try:
         _wait(lambda: not Path(f"/proc/{pid}").exists(), END_TIMEOUT, f"process {pid} does not end")
     except CommandError:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         _wait(lambda: not Path(f"/proc/{pid}").exists(), END_TIMEOUT, f"process {pid} does not end")
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import volfiles
+from glupy import stores
 from glupy.testing import logs
 from glupy.testing.processes import Brick, ProcessError
 from glupy_tools import gluster, rolling, volume_state
@@ -177,7 +178,7 @@ def add(*, name: str, translator: str, options: dict[str, str], is_rolling: bool
 
     TRANSLATOR is a type; `user/` may be omitted. If it is there already, its options are set
     anew (say all of them: others go back to their defaults), and bricks that run take that as they
-    take a `volume set`: no restart is needed, but for module and pool.
+    take a `volume set`: no restart is needed, but for module, pool and sector-size.
 
     \b
     Examples, as root:
@@ -209,9 +210,17 @@ def remove(*, name: str, translator: str, is_rolling: bool, force: bool) -> None
     chosen = dict(request.translators)
     type_ = _type(translator)
     if type_ not in chosen:
+        if before.started and is_rolling and rolling.waiting(before, gluster.own_id()):
+            rolling.refuse_unfit(before)  # it was taken out by another host, or a run that ended
+            _restart(before)
+            return
         raise CommandError(f"{type_} is not among what glupy volume added to {name}")
     if type_ == PYBD and not force:
         _refuse_mapped(before, chosen[type_])
+        if before.started and chosen[type_].get("map"):
+            raise CommandError(
+                f"{name} maps new files: set {type_} anew without map first (glupy volume add)"
+            )
     del chosen[type_]
     _change(before, replace(request, translators=list(chosen.items())), is_rolling=is_rolling)
 
@@ -234,13 +243,18 @@ def restart(*, name: str) -> None:
     _restart(before, everything=True)
 
 
-def _restart(volume: gluster.Volume, *, everything: bool) -> None:
+def _restart(volume: gluster.Volume, *, everything: bool = False) -> None:
     name, here = volume.name, gluster.own_id()
-    for line in rolling.restart(name, here, everything=everything):
-        click.echo(f"{name}: {line}")
+    # Settings are the whole cluster's: once they are set, only this command sees what is left.
+    again = f"glupy volume restart {name}" if everything else "the same"
+    try:
+        for line in rolling.restart(name, here, everything=everything):
+            click.echo(f"{name}: {line}")
+    except (CommandError, stores.StoreError) as error:
+        raise CommandError(f"{error} (then run {again} again)") from None
     elsewhere = [brick.name for brick in volume.bricks if brick.host != here]
     if elsewhere:
-        click.echo(f"{name}: run the same on the hosts of {', '.join(elsewhere)}")
+        click.echo(f"{name}: run {again} on the hosts of {', '.join(elsewhere)}")
     click.echo(f"{name}: done")
 
 
@@ -291,6 +305,9 @@ def _change(before: gluster.Volume, request: Request, *, is_rolling: bool) -> No
         if waiting:
             words = ", ".join(_AT_START)
             click.echo(f"{name}: but for {words}: glupy volume restart {name}")
+        if others := rolling.waiting(after, gluster.own_id()):
+            names = ", ".join(brick.name for brick in others)
+            click.echo(f"{name}: run something else until they are restarted: {names} (--rolling)")
         return
     _restart(after, everything=waiting)
 
