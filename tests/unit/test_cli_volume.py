@@ -228,6 +228,7 @@ def test_a_brick_that_does_not_come_back_ends_it(
     down = Volume("vv", "id", True, True, [other, BRICK], {})
     monkeypatch.setattr(gluster, "volumes", lambda _: [down])
     monkeypatch.setattr(gluster, "run", run)
+    monkeypatch.setattr(gluster, "pids", lambda _: {other.name: other.pid})
     monkeypatch.setattr(volume_state, "_BRICK_LOGS", work)
     restarted = rolling.restart("vv", "id-1")
     assert next(restarted) == f"restarting {BRICK.name}", "the one that is down is first"
