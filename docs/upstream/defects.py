@@ -217,12 +217,6 @@ DEFECTS = {
         "ENOENT, where success is right",
         ["replaced"],
     ),
-    "posix-readonly-unlink": Defect(
-        "posix",
-        [Unlink(0, "c")],
-        "it succeeded on a store that is read-only",
-        faults=["readonly"],
-    ),
     "posix-full-discard": Defect(
         "posix",
         [

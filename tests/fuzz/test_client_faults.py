@@ -13,7 +13,7 @@ import pytest
 from glupy.testing.fuzz import Search, open_target
 from glupy.testing.gfapi import File, Reply
 
-EXAMPLES = 400
+EXAMPLES, MOST_CALLS = 400, 20_000
 Call = Callable[..., Any]
 
 
@@ -54,3 +54,4 @@ def test_a_fault_of_a_call_is_found(
     assert finding is not None
     with capsys.disabled():
         print(f"\n{name}: {search.calls_to_find} calls: {finding.wrong}")
+    assert search.calls_to_find <= MOST_CALLS

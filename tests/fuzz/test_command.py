@@ -117,8 +117,9 @@ def test_a_script_of_what_a_fault_shows(tmp_path: Path) -> None:
         (
             ["replicate:3:pyposix", "--against", "pyposix", "--faults", "kill"],
             2,
-            "kill: without the brick that dies one of the two has nothing",
+            "kill: one of the two has bricks to spare, the other has not",
         ),
+        (["pybd:loop", "--faults", "readonly"], 2, "loop devices keep their store from that"),
         (["dir:/usr", "--faults", "full"], 2, "dir:/usr: faults are for recipes only"),
         (["pyposix", "--faults", "io", "--examples", "3"], 0, "\n3 sequences, "),
     ],
@@ -232,6 +233,14 @@ def test_what_is_found(tmp_path: Path, place: Path) -> None:
     assert glupy_fuzz(tmp_path, *once).returncode == 1
     (other := tmp_path / "other").mkdir()
     assert glupy_fuzz(other, *once).returncode == 0
+
+
+def test_errors_are_shown_by_name(tmp_path: Path, place: Path) -> None:
+    """C posix refuses a discard when its reserve is used up."""
+    words = "posix", "--faults", "full", "--seed", "1", "--dir", place
+    found = glupy_fuzz(tmp_path, *words)
+    assert found.returncode == 1, found.stderr
+    assert re.search(r"^ *\d+ +discard .* ENOSPC *$", found.stdout, re.M), found.stdout
 
 
 def test_a_seed_and_a_number_of_steps(tmp_path: Path, place: Path) -> None:

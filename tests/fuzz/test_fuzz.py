@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis.stateful import RULE_MARKER
 
-from glupy.testing import strategies
+from glupy.testing import profiles
 from glupy.testing.fuzz import (
     DataRules,
     Ground,
@@ -114,7 +114,6 @@ def test_a_sequence_is_left_with_what_it_needs() -> None:
         pytest.param("distribute:2:pyposix", ["io"], 20, marks=LONG),
         pytest.param("ctime:pyposix", ["io"], 20, marks=LONG),
         pytest.param("pybd:loop", ["full"], 10, marks=LONG),
-        pytest.param("pybd:loop", ["readonly"], 10, marks=LONG),
         pytest.param("replicate:3:pyposix", ["full"], 5, marks=LONG),
         pytest.param("replicate:3:pyposix", ["readonly"], 5, marks=LONG),
         pytest.param("disperse:2+1:pyposix", ["full"], 5, marks=LONG),
@@ -280,7 +279,7 @@ def test_an_error_in_a_log_fails_a_test(fuzz: Callable[..., None]) -> None:
 
 def test_profiles_are_there() -> None:
     """Hypothesis has them from its entry point, whoever imports it."""
-    for name, examples in strategies.PROFILES.items():
+    for name, examples in profiles.EXAMPLES.items():
         assert hypothesis.settings.get_profile(name).max_examples == examples
 
 
@@ -331,6 +330,15 @@ def test_what_differs_from_another_target(
         replay(ground, sequence, against)
 
 
+def test_what_differs_on_a_store_that_is_read_only() -> None:
+    """A defect of C posix, which says that such an unlink was done."""
+    with (
+        open_targets("posix", "pyposix", faults=["readonly"]) as (ground, against),
+        pytest.raises(Mismatch, match=r"^ok, the other: EROFS$"),
+    ):
+        replay(ground, [Unlink(0, "c")], against)
+
+
 def test_a_replica_that_differs() -> None:
     """Clients see another one, most often: the bricks are looked at."""
     with open_target("replicate:3:pyposix") as ground:
@@ -366,6 +374,8 @@ def test_a_folder_is_compared_with_what_is_over_rpc(brick_dir: Path) -> None:
     [
         ("posix", "pyposix", []),
         pytest.param("posix", "pyposix", ["kill"], marks=LONG),
+        ("ctime:pyposix", "pyposix", ["readonly"]),
+        pytest.param("replicate:3:posix", "replicate:3:pyposix", ["readonly"], marks=LONG),
         ("replicate:3:pyposix", "pyposix", []),
         pytest.param("replicate:3:posix", "replicate:3:pyposix", ["kill"], marks=LONG),
         pytest.param("disperse:2+1:pyposix", "pyposix", [], marks=LONG),
@@ -415,7 +425,13 @@ def test_a_brick_that_does_not_start_again() -> None:
 
 @pytest.mark.parametrize(
     ("faults", "refused"),
-    [([], 0), (["full"], errno.ENOSPC), (["io"], 0), (["readonly"], errno.EROFS)],
+    [
+        ([], 0),
+        (["full"], errno.ENOSPC),
+        (["io"], 0),
+        (["readonly"], errno.EROFS),
+        pytest.param(["kill"], 0, marks=LONG),
+    ],
 )
 def test_a_seed_makes_the_same_sequences(faults: list[str], refused: int) -> None:
     """And the same calls fail."""

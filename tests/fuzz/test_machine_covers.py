@@ -69,13 +69,19 @@ def met(runner: Runner) -> set[str]:
     return found
 
 
-def missed(target: str, expected: set[str], *faults: str, over_rpc: bool = False) -> set[str]:
+def missed(
+    target: str,
+    expected: set[str],
+    *faults: str,
+    over_rpc: bool = False,
+    examples: int = EXAMPLES,
+) -> set[str]:
     """What of that was not met."""
     left = set(expected)
     with open_target(target, faults=faults, over_rpc=over_rpc) as ground:
         search = Search(ground, progress=lambda search: left.difference_update(met(search.last)))
         for seed in SEEDS:
-            assert search.run(examples=EXAMPLES, seed=seed) is None, search.finding
+            assert search.run(examples=examples, seed=seed) is None, search.finding
             if not left:
                 break
     return left
@@ -83,6 +89,30 @@ def missed(target: str, expected: set[str], *faults: str, over_rpc: bool = False
 
 def test_all_calls_are_met() -> None:
     assert missed("pyposix", ALL) == set()
+
+
+def test_two_clients_call_at_once() -> None:
+    assert missed("pyposix", OVER_RPC, over_rpc=True, examples=10) == set()
+
+
+@pytest.mark.parametrize("target", ["shard:pyposix", "disperse:2+1:pyposix"])
+def test_ranges_begin_and_end_where_shards_and_stripes_do(target: str) -> None:
+    """And a byte before and behind."""
+    found: set[int] = set()
+
+    def note(search: Search) -> None:
+        for step, _ in search.last.done:
+            if isinstance(step, steps.Write | steps.Read | steps.Discard):
+                found.update((step.offset, step.offset + step.length))
+
+    with open_target(target) as ground:
+        wanted = {at + more for at in ground.boundaries if at for more in (-1, 0, 1)}
+        search = Search(ground, progress=note)
+        for seed in SEEDS:
+            assert search.run(examples=EXAMPLES // 3, seed=seed) is None, search.finding
+            if wanted <= found:
+                break
+    assert wanted - found == set()
 
 
 @pytest.mark.long

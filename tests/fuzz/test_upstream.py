@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,27 @@ def test_each_has_a_row() -> None:
     assert [name for name in DEFECTS if f"`{name}`" not in table] == []
     scripts = (DOCS / "upstream").glob("*.sh")
     assert [path.name for path in scripts if f"(upstream/{path.name})" not in table] == []
+
+
+def test_each_row_can_be_shown() -> None:
+    """By a script, a test that is there, or it says why it cannot."""
+    scripts = [path.read_text() for path in (DOCS / "upstream").iterdir() if path.is_file()]
+    unshown = []
+    for line in (DOCS / "upstream-defects.md").read_text().splitlines():
+        found_by = line.rpartition(" | ")[2]
+        if not line.startswith("| **") or "no reproducer" in found_by:
+            continue
+        names = re.findall(r"`([^` ]+)`", found_by)
+        tests = [name for name in names if name.startswith("tests/")]
+        assert all((DOCS.parent / test.partition("::")[0]).exists() for test in tests), line
+        is_scripted = "(upstream/" in line or any(
+            re.search(rf"(\"|^# ){re.escape(name)}(\"|  )", script, re.M)
+            for name in names
+            for script in scripts
+        )
+        if not tests and not is_scripted:
+            unshown.append(line)
+    assert unshown == []
 
 
 def test_no_such_name() -> None:

@@ -79,7 +79,8 @@ def running(command: list[str], folder: Path, mountpoint: Path) -> Iterator[Path
 
 
 def test_each_block_of_code_has_its_test() -> None:
-    assert set(MODULES) == {"tidy.py", "ledger.py", "guard.py", "test_tidy.py", "test_space.py"}
+    tests = {"test_tidy.py", "test_space.py", "test_ranges.py"}
+    assert set(MODULES) == {"tidy.py", "ledger.py", "guard.py", *tests}
     assert len(COMMANDS) == 1
     assert len(BLOCKS) == len(MODULES) + len(COMMANDS)
 
@@ -115,9 +116,9 @@ def said_of_tests(folder: Path, *words: str) -> str:
 
 
 def test_tests_are_run_as_shown(tmp_path: Path) -> None:
-    for name in "tidy.py", "test_tidy.py", "test_space.py":
+    for name in "tidy.py", "test_tidy.py", "test_space.py", "test_ranges.py":
         (tmp_path / name).write_text(MODULES[name])
-    assert "\n2 passed in" in (said := said_of_tests(tmp_path)), said
+    assert "\n3 passed in" in (said := said_of_tests(tmp_path)), said
 
 
 def test_searches_are_run_as_shown(tmp_path: Path) -> None:

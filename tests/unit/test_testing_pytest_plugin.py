@@ -1,5 +1,7 @@
 """Fixtures of glupy.testing that other tests have replaced, or told more than they need."""
 
+import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from glupy.testing.gfapi import Client
 
 pytest_plugins = ["pytester"]
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="stores are mounted by root")
 
 
 def test_in_process(in_process: Client, brick_dir: Path) -> None:
@@ -38,3 +41,32 @@ def test_fuzz_takes_the_examples_of_a_profile(pytester: pytest.Pytester) -> None
     made = [int(each) for each in re.findall(r"^made (\d+)$", result.stdout.str(), re.M)]
     # Hypothesis does not count those that it gives up, and has 100 without a profile.
     assert (made[0] in range(20, 40), made[1] in range(3, 10)) == (True, True), made
+
+
+@needs_root
+def test_a_test_that_fails_leaves_nothing(pytester: pytest.Pytester) -> None:
+    """No mount, loop device, process or file of what its fixtures have made."""
+    pytester.makepyfile(
+        """
+        def test_it(mount, client, in_process, make_brick, fuzz, logs, tmp_path):
+            make_brick()
+            (mount.mountpoint / "file").write_bytes(b"data")
+            client.creat("/open")
+            in_process.creat("/open, too")
+            fuzz("pyposix", examples=1)
+            raise ValueError("here")
+        """
+    )
+    result = pytester.runpytest_subprocess("--basetemp=made", "-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*ValueError: here"])
+    made = str(pytester.path / "made")
+    assert made not in Path("/proc/mounts").read_text()
+    assert not [
+        file
+        for file in Path("/sys/block").glob("loop*/loop/backing_file")
+        if made in file.read_text()
+    ]
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            assert made not in command.read_text(errors="replace")

@@ -1,5 +1,6 @@
 """Hypothesis strategies of glupy.testing, as a test of somebody else's draws from them."""
 
+import os
 from collections import Counter
 from typing import Any
 
@@ -48,3 +49,13 @@ def test_all_of_them_are_drawn() -> None:
     assert set(lengths) == beside((512, 4096))
     assert lengths[4096] < lengths[512], "the longest is the rarest"
     assert set(drawn(strategies.lengths((0, 8)))) == {1, 7, 8, 9}
+
+
+def test_all_flags_are_drawn() -> None:
+    more = 0, os.O_APPEND, os.O_SYNC, os.O_DSYNC, os.O_DIRECT
+    opened = {access | each for access in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR) for each in more}
+    assert set(drawn(strategies.open_flags)) == opened
+    created = {os.O_RDWR | each | how for how in (0, os.O_EXCL, os.O_TRUNC) for each in more}
+    assert set(drawn(strategies.create_flags)) == created
+    assert set(drawn(strategies.xattr_flags)) == {0, os.XATTR_CREATE, os.XATTR_REPLACE}
+    assert {len(value) for value in drawn(strategies.xattr_values)} == {0, 1, 300}

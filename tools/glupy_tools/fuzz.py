@@ -222,7 +222,7 @@ def fuzz(
             logged = logs_below(parent)
     except TargetError as error:
         if search is None or search.finding is None:
-            raise CommandError(str(error), status=1 if search else 2) from error
+            raise CommandError(str(error), status=2) from error
         console.print(f"and in the end: {str(error).splitlines()[0]}", highlight=False)
     except ClientCrashError as error:
         tell(over_rpc=over_rpc or in_process).crashed(error.crash, f"the client crashed: {error}")

@@ -131,9 +131,8 @@ class Copies(Moving, ByGfid):
         if origin is None or origin is snapshot:
             raise OSError(errno.EINVAL, "what it was made of is not mapped any more")
         stub = Stub(self.child, Loc(inode=there, gfid=gfid))
-        # In one order: each may be the other's snapshot.
-        first, second = sorted((origin, snapshot), key=lambda file: file.gfid)
-        async with first.resizing, second.resizing:
+        # One after the other: each of two files may be a snapshot of the other one.
+        async with self.merges, origin.resizing, snapshot.resizing:
             if not origin.mapped or not snapshot.mapped or origin.merging:
                 raise failed(errno.EAGAIN)
             await self._refuse_names(inode, snapshot)

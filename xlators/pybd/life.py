@@ -94,6 +94,7 @@ class Life(Translator):
         self.unmappings = 0
         self._to_reclaim: list[File] = []
         self._reclaiming = Lock()
+        self.merges = Lock()
         self._file_system = Path(self.identity.directory).stat().st_dev
         self.is_arbiter = ARBITER in self.types_above
         self.rules = Rules.parse(self.option("map"))

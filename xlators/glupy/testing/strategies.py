@@ -1,24 +1,17 @@
 """Hypothesis strategies for fops: offsets and lengths that love boundaries, names, flags, xattrs.
 
-    @given(offset=strategies.offsets(), length=strategies.lengths())
-    def test_mine(offset, length): ...
-
-Importing Hypothesis also registers the profiles ``glupy-dev`` (quick), ``glupy-ci`` and
-``glupy-long``: ``pytest --hypothesis-profile glupy-long``.
+@given(offset=strategies.offsets(), length=strategies.lengths())
+def test_mine(offset, length): ...
 """
 
 import os
 from collections.abc import Sequence
 
-import hypothesis
-from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 KIB, MIB = 1 << 10, 1 << 20
 BOUNDARIES = (0, 512, 4 * KIB, 8 * KIB, 64 * KIB, 128 * KIB, MIB)
 """Of sectors, blocks, pages, a loop device's and a thin pool's granules, GlusterFS's buffers."""
-PROFILES = {"glupy-dev": 20, "glupy-ci": 100, "glupy-long": 10_000}
-"""How many examples each profile has."""
 deltas = st.sampled_from([0, 0, 1, -1])
 
 access_flags = st.sampled_from([os.O_RDWR] * 6 + [os.O_RDONLY, os.O_WRONLY])
@@ -57,11 +50,3 @@ sizes = offsets
 def names(count: int = 3) -> st.SearchStrategy[str]:
     """One of a few names, so that they meet each other."""
     return st.sampled_from([chr(ord("a") + number) for number in range(count)])
-
-
-def register_profiles() -> None:
-    """Hypothesis calls this when it is imported (entry point ``hypothesis`` in setup.cfg)."""
-    for name, examples in PROFILES.items():
-        hypothesis.settings.register_profile(
-            name, max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck)
-        )

@@ -41,7 +41,7 @@ def check_faults(faults: Collection[str], *, compared: bool = False) -> None:
             raise FaultError(f"{fault!r} is no fault: {', '.join(FAULTS)} are")
     if {"full", "readonly"} <= set(faults):
         raise FaultError("what is read-only cannot be full, too")
-    if compared and (others := sorted(set(faults) - {"kill"})):
+    if compared and (others := sorted(set(faults) - {"kill", "readonly"})):
         raise FaultError(f"{others[0]} is not the same in two targets: compare them without")
 
 

@@ -169,8 +169,9 @@ def open_targets(
             yield ground, None
             return
         with open_target(against, over_rpc=over_rpc and is_recipe(against), **given) as other:
-            if "kill" in faults and ground.redundant != other.redundant:
-                raise TargetError("kill: without the brick that dies one of the two has nothing")
+            if faults and ground.redundant != other.redundant:
+                fault = min(faults)
+                raise TargetError(f"{fault}: one of the two has bricks to spare, the other has not")
             yield ground, other
 
 
@@ -241,6 +242,8 @@ def _ground(
     if "shard" in spec:
         _make_shard_folder(clients[0], ground.trouble)
     if "readonly" in faults:
+        if "pybd:" in spec:
+            raise FaultError("readonly: loop devices keep their store from that")
         ground.kept = make_contents(ground)
         stack.enter_context(stores.read_only(store.folder))
     return ground
