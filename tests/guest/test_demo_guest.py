@@ -106,14 +106,11 @@ def test_a_signal_while_the_guest_starts_leaves_nothing(
 
 @pytest.mark.long
 def test_a_qemu_without_its_gluster_driver_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    # Stores of other tests would be in use as long as they are mounted here, too.
     hide = """
-        findmnt --raw --noheadings --output TARGET,SOURCE |
-            sed -n "s| /dev/loop.*||p" | xargs -r umount --lazy
         mount --bind /dev/null "$(find /usr/lib -name block-gluster.so)"
         exec "$@"
     """
-    prefix = ["unshare", "--mount", "sh", "-ec", hide, "sh"]
+    prefix = ["unshare", "--mount", "--propagation=slave", "sh", "-ec", hide, "sh"]
     with demo(tmp_path, "--guest", "--leaf", "posix", prefix=prefix) as process:
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1

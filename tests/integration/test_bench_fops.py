@@ -53,3 +53,14 @@ def test_by_default_it_is_pyposix_against_c_with_one_caller_and_with_eight(tmp_p
     keys = ["op", "parallel", "ratio", "low", "high", "ours", "theirs"]
     assert [list(row)[: len(keys)] for row in found["rows"]] == [keys, keys]
     assert [(row["op"], row["parallel"]) for row in found["rows"]] == [("fstat", 1), ("fstat", 8)]
+
+
+def test_a_brick_that_does_not_start_says_why(tmp_path: Path) -> None:
+    """Its log goes with it."""
+    words = "bench", "fops", "--leaf", "nosuch", "--dir", tmp_path, "--seconds", "0.01"
+    command = [sys.executable, "-m", "glupy_tools", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "type 'storage/nosuch' is not valid or not found" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -84,8 +84,8 @@ def test_a_busy_store_is_unmade_when_its_last_user_goes(
     with (folder / "file").open("w"), pytest.raises(stores.StoreError, match="last user"):
         stores.unmake(image)
     assert stores.mount_of(folder) is None
-    stores.settled(lambda: backing_file(device) == "")
-    assert backing_file(device) == ""
+    # Another may have it at once.
+    assert stores.settled(lambda: str(image) not in backing_file(device))
     assert_nothing_left(image, folder)
 
 

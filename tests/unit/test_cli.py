@@ -11,7 +11,11 @@ import volfiles
 from glupy_tools.demo import WRITTEN, Report, Step
 from glupy_tools.run import _Follow
 
-COMMANDS = ["install", "uninstall", "volfile", "run", "demo", "bench", "brick"]
+COMMANDS = [
+    *("install", "uninstall", "volfile", "run", "demo", "bench", "brick"),
+    *("pool", "volume", "fuzz"),
+]
+HELLO = f"{Path(__file__).parents[2]}/xlators/examples/hello.py:Hello"
 
 
 def glupy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -48,6 +52,9 @@ def test_help_of_each_command_has_an_example(command: list[str]) -> None:
         (["volfile", "client", "host:x"], "glupy volfile client: Invalid value for 'HOST:PORT'"),
         (["run", "hello", "/", "/"], "glupy run: Invalid value for 'FILE.py:Class': 'hello'"),
         (["run", "/nowhere/hello.py:Hello", "/", "/"], "glupy run: Invalid value for 'FILE.py:Cl"),
+        (["run", HELLO, "/usr", "/"], "glupy run: /usr would be hidden by what is mounted on /"),
+        (["run", HELLO, "/", "/mnt", "-o", "a=1", "-o", "a=2"], "glupy run: Invalid value for '-o"),
+        (["run", HELLO, "/", "/mnt", "-o", "module=x"], "glupy run: module is FILE.py:Class, and"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(arguments: list[str], line: str) -> None:

@@ -69,7 +69,10 @@ def main() -> NoReturn:
         _fail(f"glupy: {error}", 2)
     except CommandError as error:
         _fail(f"glupy: {error}", error.status)
-    except (ProcessError, StoreError) as error:
+    except ProcessError as error:
+        first = str(error).splitlines()[0]
+        _fail(f"glupy: {first}: {error.reason}" if error.reason else f"glupy: {first}")
+    except StoreError as error:
         _fail(f"glupy: {error}")
     except BrokenPipeError:
         sys.stdout = None  # whoever read it has gone: nothing to flush

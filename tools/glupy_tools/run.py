@@ -35,6 +35,8 @@ def parsed_options(
         key, _, value = text.partition("=")
         if not key or not value:
             raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+        if key in options:
+            raise click.BadParameter(f"{key} is given twice")
         options[key] = value
     return options
 
@@ -95,6 +97,10 @@ def run(
     """
     if os.geteuid() != 0:
         raise CommandError("run needs root: it mounts a file system")
+    if "module" in options:
+        raise click.UsageError("module is FILE.py:Class, and no option here")
+    if directory == mountpoint or mountpoint in directory.parents:
+        raise click.UsageError(f"{directory} would be hidden by what is mounted on {mountpoint}")
     insert = ("features/glupy", {"module": module, **options})
     with ExitStack() as undo:
         with stores.held_back():
@@ -108,7 +114,7 @@ def run(
         click.echo(f"{mountpoint} is {directory} through {module}; Ctrl-C ends it", err=True)
         while True:
             follow.print()
-            both.check()
+            both.check(patience=0)
             time.sleep(0.2)
 
 

@@ -23,12 +23,12 @@ class Served:
     brick: Brick
     mount: FuseMount
 
-    def check(self) -> None:
+    def check(self, *, patience: float = _ENDING) -> None:
         """Raise CommandError, with the first error it logged, if one of them has ended.
 
-        Or is just ending: who talks to it notices that a moment earlier.
+        Or ends within ``patience`` seconds: who talks to it notices that a moment earlier.
         """
-        deadline = time.monotonic() + _ENDING
+        deadline = time.monotonic() + patience
         while True:
             for name, process in (("brick", self.brick), ("FUSE client", self.mount)):
                 flags = os.WEXITED | os.WNOHANG | os.WNOWAIT

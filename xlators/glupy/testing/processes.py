@@ -88,7 +88,8 @@ class _Process:
         self.graph.write(volfile)
         command: list[Path | str] = [program, "-N", "-f", volfile, "-l", self.log]
         try:
-            with self.output.open("ab") as output:
+            # A signal between the two would leave a process that nobody knows.
+            with self.output.open("ab") as output, stores.held_back():
                 self._process = subprocess.Popen(
                     [*command, "-L", self._log_level, "-p", self.folder / "pid", *self._arguments],
                     stdin=subprocess.DEVNULL,

@@ -14,8 +14,8 @@ PATIENCE = 60.0
 def wait_until(condition: Callable[[], _T], what: str = "", seconds: float = PATIENCE) -> _T:
     """Return what `condition` returns, once that is true.
 
-    AssertionError names `what` did not come in so many seconds; what `condition` raises comes
-    through.
+    AssertionError, which names `what`, if it is not true in so many seconds. What `condition`
+    raises comes through.
     """
     deadline = time.monotonic() + seconds
     while not (found := condition()):
