@@ -57,7 +57,7 @@ def test_by_default_it_is_pyposix_against_c_with_one_caller_and_with_eight(tmp_p
 
 def test_a_brick_that_does_not_start_says_why(tmp_path: Path) -> None:
     """Its log goes with it."""
-    words = "bench", "fops", "--leaf", "nosuch", "--dir", tmp_path, "--seconds", "0.01"
+    words = "bench", "fops", "--leaf", "nosuch", "--dir", str(tmp_path), "--seconds", "0.01"
     command = [sys.executable, "-m", "glupy_tools", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
