@@ -264,7 +264,7 @@ def test_the_interval_of_a_running_brick(running: Callable[..., Running], brick_
     time.sleep(1.5)
     assert not file.exists()
     brick.set(health_check_interval="1")
-    wait_until(file.exists)
+    wait_until(file.exists, seconds=15)  # the default is 30
     brick.set(health_check_interval="0")
     time.sleep(0.5)  # a check that was under way has ended
     file.unlink()

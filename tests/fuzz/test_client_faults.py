@@ -13,7 +13,7 @@ import pytest
 from glupy.testing.fuzz import Search, open_target
 from glupy.testing.gfapi import File, Reply
 
-EXAMPLES, MOST_CALLS = 400, 20_000
+EXAMPLES = 400  # of 50 steps
 Call = Callable[..., Any]
 
 
@@ -54,4 +54,3 @@ def test_a_fault_of_a_call_is_found(
     assert finding is not None
     with capsys.disabled():
         print(f"\n{name}: {search.calls_to_find} calls: {finding.wrong}")
-    assert search.calls_to_find <= MOST_CALLS

@@ -11,6 +11,7 @@ import pytest
 
 from glupy import stores
 from glupy.stores import loops
+from glupy.testing.waiting import wait_until
 
 MIB = 1024 * 1024
 SIZE = 300 * MIB  # what mkfs.xfs wants at least
@@ -85,7 +86,7 @@ def test_a_busy_store_is_unmade_when_its_last_user_goes(
         stores.unmake(image)
     assert stores.mount_of(folder) is None
     # Another may have it at once.
-    assert stores.settled(lambda: str(image) not in backing_file(device))
+    wait_until(lambda: str(image) not in backing_file(device))
     assert_nothing_left(image, folder)
 
 

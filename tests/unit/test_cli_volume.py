@@ -239,6 +239,22 @@ def test_a_brick_that_does_not_come_back_ends_it(
     assert list(rolling.restart("vv", "id-2")) == [], "bricks of other hosts are left alone"
 
 
+def test_a_brick_that_comes_with_another_one_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`gluster volume start force` starts all that are down."""
+    both = [Brick(f"host1:/bricks/{number}", "id-1") for number in range(2)]
+    running: dict[str, int] = {}
+    down = Volume("vv", "id", True, True, both, {})
+    monkeypatch.setattr(gluster, "volumes", lambda _: [down])
+    monkeypatch.setattr(
+        gluster, "run", lambda *_: running.update({brick.name: 1 << 30 for brick in both})
+    )
+    monkeypatch.setattr(gluster, "pids", lambda _: running)
+    monkeypatch.setattr(rolling, "_end", lambda pid: pytest.fail(f"process {pid} is ended"))
+    monkeypatch.setattr(rolling, "_settle", lambda _: iter(()))
+    told = [f"restarting {brick.name}" for brick in both]
+    assert list(rolling.restart("vv", "id-1", everything=True)) == told
+
+
 def test_a_brick_is_restarted_when_all_others_are_well(monkeypatch: pytest.MonkeyPatch) -> None:
     bricks = [Brick(f"host1:/bricks/{number}", "id-1", 1) for number in range(2)]
     names = [brick.name for brick in bricks]

@@ -45,7 +45,7 @@ def test_fuzz_takes_the_examples_of_a_profile(pytester: pytest.Pytester) -> None
 
 @needs_root
 def test_a_test_that_fails_leaves_nothing(pytester: pytest.Pytester) -> None:
-    """No mount, loop device, process or file of what its fixtures have made."""
+    """No mount, loop device or process of what its fixtures have made."""
     pytester.makepyfile(
         """
         def test_it(mount, client, in_process, make_brick, fuzz, logs, tmp_path):

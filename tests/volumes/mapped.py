@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import random
-import time
 import uuid
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from .copies import Copy, copies, differences
 
 KEY = "user.glusterfs.bd"
 MIB = 1 << 20
-PATIENCE = 20.0
 
 
 def change(path: Path, seed: int, times: int = 40) -> None:
@@ -58,10 +56,7 @@ def make_image(folder: Path, name: str = "image", size: int = 16 * MIB) -> Path:
 
 
 def no_device_is_left(pool: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while devices(pool):
-        assert time.monotonic() < deadline, devices(pool)
-        time.sleep(0.1)
+    wait_until(lambda: not devices(pool), f"an empty {pool}")
 
 
 def gfid(path: Path) -> str:

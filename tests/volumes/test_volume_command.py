@@ -250,7 +250,8 @@ def test_changed_code(make: Make, tmp_path: Path) -> None:
     volume_state.remember(name, settings)
     assert "is not among what" in refused("volume", "remove", name, "features/glupy")
     said = done("volume", "use", name, "--leaf", "posix").splitlines()
-    assert "run something else until they are restarted" in said[-1]
+    assert "run something else, or nobody knows what, until they are restarted" in said[-1]
+    assert "is not among what" in refused("volume", "remove", name, "features/none", "--rolling")
     restarted = done("volume", "remove", name, "features/glupy", "--rolling").splitlines()
     assert [line.split()[1] for line in restarted if "healed" not in line] == [
         *("restarting", "restarting", "done")

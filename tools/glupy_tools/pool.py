@@ -364,7 +364,9 @@ def _table(devices: Sequence[Device]) -> Table:
 @_argument
 @click.option("--device", "name", metavar="NAME", help="Remove only this device.")
 @_brick
-@click.option("--force", is_flag=True, help="Also devices that files are mapped to: their data.")
+@click.option(
+    "--force", is_flag=True, help="Also devices that files are, or may be, mapped to: their data."
+)
 def remove(*, chosen: Chosen, name: str | None, directory: Path | None, force: bool) -> None:
     """Remove a device, or a pool that `glupy pool create` has made.
 
@@ -422,8 +424,10 @@ def _remove_pool(chosen: Chosen, *, force: bool) -> None:
     devices = gone.devices()
     _refuse_foreign(devices)
     if isinstance(gone, LvmPool):
-        if MADE_TAG not in _tags(gone.group):
+        if MADE_TAG not in (tags := _tags(gone.group)):
             raise CommandError(f"{chosen.spec} was not made by glupy pool create")
+        if IMAGE_TAG in tags and len(below := _physical(gone.group)) > 1:
+            raise CommandError(f"{gone.group} has devices beside its image: {', '.join(below)}")
     elif not isinstance(gone, LoopPool):
         raise CommandError(f"{chosen.spec}: such pools are not removed by this command")
     if devices and not force:
@@ -449,13 +453,15 @@ def _tags(group: str) -> list[str]:
     return stores.run("vgs", "--noheadings", "--options", "vg_tags", group).strip().split(",")
 
 
+def _physical(group: str) -> list[str]:
+    """Return the devices that a volume group is on."""
+    return stores.run("vgs", "--noheadings", "--options", "pv_name", group).split()
+
+
 def _remove_group(group: str) -> None:
     """Remove a volume group of ours, and the image under it if that is ours too."""
     is_image = IMAGE_TAG in _tags(group)
-    words = "vgs", "--noheadings", "--options", "pv_name", group
-    devices = stores.run(*words).split()
-    if is_image and len(devices) > 1:
-        raise CommandError(f"{group} has devices beside its image: {', '.join(devices)}")
+    devices = _physical(group)
     stores.run("vgremove", "--yes", group)
     for device in devices:
         stores.run("pvremove", "--yes", device)

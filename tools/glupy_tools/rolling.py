@@ -49,6 +49,8 @@ def restart(name: str, here: str, *, everything: bool = False) -> Iterator[str]:
         yield f"restarting {brick.name}"
         with stores.held_back():  # whoever interrupts this has no brick that is down
             pid = gluster.pids(name).get(brick.name)  # it may be another one by now
+            if brick.pid is None and pid is not None:
+                continue  # it came with the one before: `start force` starts all
             if pid is not None:
                 _end(pid)
             _start(name, brick)

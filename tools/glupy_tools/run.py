@@ -95,12 +95,12 @@ def run(
       glupy run hello.py:Hello /srv/data /mnt --level INFO
       glupy run slow.py:Slow /srv/data /mnt -o milliseconds=2000 --leaf pyposix
     """
-    if os.geteuid() != 0:
-        raise CommandError("run needs root: it mounts a file system")
     if "module" in options:
         raise click.UsageError("module is FILE.py:Class, and no option here")
     if directory == mountpoint or mountpoint in directory.parents:
         raise click.UsageError(f"{directory} would be hidden by what is mounted on {mountpoint}")
+    if os.geteuid() != 0:
+        raise CommandError("run needs root: it mounts a file system")
     insert = ("features/glupy", {"module": module, **options})
     with ExitStack() as undo:
         with stores.held_back():

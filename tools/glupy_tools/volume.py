@@ -210,8 +210,11 @@ def remove(*, name: str, translator: str, is_rolling: bool, force: bool) -> None
     chosen = dict(request.translators)
     type_ = _type(translator)
     if type_ not in chosen:
-        if before.started and is_rolling and rolling.waiting(before, gluster.own_id()):
-            rolling.refuse_unfit(before)  # it was taken out by another host, or a run that ended
+        # Another host may have taken it out, or a run that did not come to its end.
+        if before.started and is_rolling and _runs(before, type_):
+            if reason := volume_state.installation():
+                raise CommandError(reason)
+            rolling.refuse_unfit(before)
             _restart(before)
             return
         raise CommandError(f"{type_} is not among what glupy volume added to {name}")
@@ -256,6 +259,13 @@ def _restart(volume: gluster.Volume, *, everything: bool = False) -> None:
     if elsewhere:
         click.echo(f"{name}: run {again} on the hosts of {', '.join(elsewhere)}")
     click.echo(f"{name}: done")
+
+
+def _runs(volume: gluster.Volume, type_: str) -> bool:
+    """Say whether a brick of this host runs a translator, as far as that can be told."""
+    here = gluster.own_id()
+    runs = [volume_state.running(each, [type_]) for each in volume.bricks if each.host == here]
+    return any(stack is not None and type_ in stack.translators for stack in runs)
 
 
 def _type(translator: str) -> str:
@@ -306,8 +316,10 @@ def _change(before: gluster.Volume, request: Request, *, is_rolling: bool) -> No
             words = ", ".join(_AT_START)
             click.echo(f"{name}: but for {words}: glupy volume restart {name}")
         if others := rolling.waiting(after, gluster.own_id()):
-            names = ", ".join(brick.name for brick in others)
-            click.echo(f"{name}: run something else until they are restarted: {names} (--rolling)")
+            click.echo(
+                f"{name}: run something else, or nobody knows what, until they are restarted "
+                f"(--rolling): {', '.join(brick.name for brick in others)}"
+            )
         return
     _restart(after, everything=waiting)
 

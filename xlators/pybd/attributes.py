@@ -46,7 +46,8 @@ class Attributes(Base):
             del answers[keys.CONTENT]
         if file.size <= number_in(asked, keys.CONTENT):
             with contextlib.suppress(OSError):
-                answers[keys.CONTENT] = os.pread(self.device(file).number, file.size, 0)
+                device = self.device(file)  # open as long as we have it
+                answers[keys.CONTENT] = os.pread(device.number, file.size, 0)
         return answers
 
     def stat(self, frame: Frame, loc: Loc, xdata: Dict | None) -> Pass | Awaitable[fops.Stat]:

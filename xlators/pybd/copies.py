@@ -14,7 +14,7 @@ from pybd.device import Device, failed
 from pybd.files import File
 from pybd.inodes import REGULAR
 from pybd.mapping import Mapping
-from pybd.moving import SETTLED_AFTER, AlreadyMapped, Moving
+from pybd.moving import SETTLED_AFTER, AlreadyMapped, Moving, Undecided
 from pybd.ranges import rounded_up, union
 from pybd.stub import Stub
 
@@ -75,6 +75,8 @@ class Copies(Moving, ByGfid):
             try:
                 await self._check_empty(stub)  # a write may have come late
                 await self._commit(stub, target, Mapping(source.kind, room), 0, size)
+            except Undecided:
+                raise  # it may be one
             except BaseException:
                 if is_snapshot:
                     with contextlib.suppress(OSError):
@@ -133,7 +135,7 @@ class Copies(Moving, ByGfid):
         stub = Stub(self.child, Loc(inode=there, gfid=gfid))
         # One after the other: each of two files may be a snapshot of the other one.
         async with self.merges, origin.resizing, snapshot.resizing:
-            if not origin.mapped or not snapshot.mapped or origin.merging:
+            if not (origin.mapped and snapshot.mapped) or origin.merging or snapshot.merging:
                 raise failed(errno.EAGAIN)
             await self._refuse_names(inode, snapshot)
             parent, path = inode.parent(), inode.path

@@ -77,8 +77,9 @@ class Data(Sizes):
             if not file.mapped:
                 return await self.child.open(loc, flags, fd, xdata)
             self.device(file)  # EIO leaves the stub as long as it is
-            with self.changes(file):
-                reply = await self.child.open(loc, flags, fd, xdata)
+            async with self.cutting(fd.inode, file):
+                with self.changes(file):
+                    reply = await self.child.open(loc, flags, fd, xdata)
             self.touch(frame, file)
             await self.emptied(file, fd)
         return reply
@@ -309,9 +310,10 @@ class Data(Sizes):
                     with self.telling(file):
                         self.make_room(file, device, size, size)
                 file.unsaved = True
-                with self.changes(file) as change:
-                    reply = await wind()
-                    change(reply.postbuf)
+                async with self.cutting(fd.inode, file):
+                    with self.changes(file) as change:
+                        reply = await wind()
+                        change(reply.postbuf)
                 if size < old:
                     self.trim(file, device, size)
                 else:
@@ -479,8 +481,9 @@ class Data(Sizes):
         file = await self.opened(fd)
         if file is not None:
             wanted = min(length, max(file.size - offset, 0))
+            device = self.device(file)  # open as long as we have it
             with self.telling(file):
-                return b"".join(_pieces(self.device(file).number, offset, wanted))
+                return b"".join(_pieces(device.number, offset, wanted))
         reply = await self.child.readv(fd, length, offset, 0)
         return bytes(reply.vector) if isinstance(reply.vector, Vector) else b""
 

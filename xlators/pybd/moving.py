@@ -226,13 +226,14 @@ class Moving(Sizes):
                 # Each may have had its effect.
                 try:
                     await stub.drop(mapping.KEY)
+                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                        self.sync_stub(file.gfid)
                 except OSError as error:
                     raise Undecided from error
-                if self.pool.find(half) is None:
-                    self.pool.rename(name, half)
+                with contextlib.suppress(OSError):
+                    if self.pool.find(half) is None:
+                        self.pool.rename(name, half)
                 raise
-        except Undecided:
-            raise
         except BaseException:
             if size > old:
                 with contextlib.suppress(OSError):
@@ -256,7 +257,7 @@ class Moving(Sizes):
         """Make a mapped file plain again, with its data. ENODATA if it is not mapped."""
         fd = inode.anonymous_fd()
         stub = Stub(self.child, Loc(inode=inode, gfid=file.gfid), fd)
-        async with file.resizing:
+        async with self.held(inode, file):
             if not file.mapped:
                 raise failed(errno.ENODATA)
             device = self.device(file)
@@ -274,19 +275,20 @@ class Moving(Sizes):
                     await self.child.fsync(fd, 0)
                     self.pool.rename(name, half)
                     await self._unsay(stub)
+                except Undecided:
+                    # Both have all of it: what the xattr says to who looks next is right.
+                    self._leave(file)
+                    set_unknown(inode)
+                    raise
                 except BaseException:
                     with contextlib.suppress(OSError):
                         if self.pool.find(name) is None:
                             self.pool.rename(half, name)
                     with contextlib.suppress(OSError):
-                        if await stub.has(mapping.KEY):  # or it is all that there is
-                            await self.child.discard(fd, 0, file.size)
+                        await self.child.discard(fd, 0, file.size)
                     raise
-                self.unmappings += 1
-                file.mapped = False
-                file.device = None
                 del device
-                self.files.drop(file)
+                self._leave(file)
                 set_plain(inode)
                 with contextlib.suppress(OSError):
                     await stub.remove(mapping.ORIGIN)
@@ -301,8 +303,19 @@ class Moving(Sizes):
         try:
             await stub.remove(mapping.KEY)
         except OSError:
-            if await stub.has(mapping.KEY):
+            try:
+                is_mapped = await stub.has(mapping.KEY)
+            except OSError as error:
+                raise Undecided from error
+            if is_mapped:
                 raise
+
+    def _leave(self, file: File) -> None:
+        """A file is no longer the device's."""
+        self.unmappings += 1
+        file.mapped = False
+        file.device = None
+        self.files.drop(file)
 
     async def _copy_out(self, fd: Fd, device: Device, first: int, behind: int) -> None:
         at = first

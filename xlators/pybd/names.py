@@ -14,7 +14,7 @@ from pybd.by_gfid import GONE
 from pybd.data import SYNC
 from pybd.device import failed
 from pybd.files import PLAIN, File
-from pybd.inodes import REGULAR, file_of, is_pointer, set_plain, set_unknown
+from pybd.inodes import REGULAR, file_of, is_pointer, set_mapped, set_plain, set_unknown
 from pybd.mapping import KEY, Mapping
 from pybd.moving import AlreadyMapped, Moving
 from pybd.orphans import Orphans
@@ -46,24 +46,46 @@ class Names(Moving, Orphans):
         async with self._new(loc, mode, xdata) as new:
             former = await self._named(loc) if cuts else None
             if former is not None:
-                self.device(former)
-            reply = await self.child.create(loc, flags, mode, umask, fd, xdata)
+                reply = await self._cut(
+                    frame, *former, fd, self.child.create(loc, flags, mode, umask, fd, xdata)
+                )
+                if fd.inode.ctx is former[1]:
+                    return reply
+            else:
+                reply = await self.child.create(loc, flags, mode, umask, fd, xdata)
             fd.ctx = 0  # for `release`, should the file be mapped while it is open
             if flags & os.O_EXCL:
                 if loc.inode is not None:
                     set_plain(loc.inode)
             elif not _is(new, reply.buf) and (cuts or not _is_asked(xdata, reply.buf)):
-                if former is None or reply.buf is None or former.gfid != reply.buf.ia_gfid:
-                    former = await self.learn(fd)
-                if former is not None:
-                    await self._found(frame, former, fd, reply.buf, cuts=cuts)
+                await self._found(frame, fd, reply.buf, cuts=cuts)
             await self._map_new(loc, reply.buf, new)
         return reply
 
-    async def _found(
-        self, frame: Frame, file: File, fd: Fd, buf: Iatt | None, *, cuts: bool
-    ) -> None:
-        """What a create has opened was there before, and mapped."""
+    async def _cut(
+        self, frame: Frame, inode: Inode, file: File, fd: Fd, wind: Awaitable[fops.Create]
+    ) -> fops.Create:
+        """Create where a mapped file is, and cut that: it stays mapped meanwhile."""
+        async with self.held(inode, file):
+            if not file.mapped:
+                return await wind
+            self.device(file)  # EIO leaves the stub as long as it is
+            async with self.cutting(inode, file):
+                with self.changes(file):
+                    reply = await wind
+            if reply.buf is not None and reply.buf.ia_gfid == file.gfid:
+                set_mapped(fd.inode, file)
+                fd.ctx = file.reported
+                self.touch(frame, file)
+                await self.emptied(file, fd)
+                self.show(file, reply.buf)
+        return reply
+
+    async def _found(self, frame: Frame, fd: Fd, buf: Iatt | None, *, cuts: bool) -> None:
+        """What a create has opened was there before: it may be mapped."""
+        file = await self.learn(fd)
+        if file is None:
+            return
         fd.ctx = file.reported
         if cuts:
             async with self.held(fd.inode, file):
@@ -73,15 +95,16 @@ class Names(Moving, Orphans):
                 await self.emptied(file, fd)
         self.show(file, buf)
 
-    async def _named(self, loc: Loc) -> File | None:
-        """Return the mapped file that has this name. Loc's inode gets its file later, and that may
-        be another one then."""
+    async def _named(self, loc: Loc) -> tuple[Inode, File] | None:
+        """Return the mapped file that has this name, and an inode of it. Loc's inode gets its file
+        later, and that may be another one then."""
         if loc.inode is None or self.is_arbiter:
             return None
         inode, parent = loc.inode.new(), loc.parent
         there = Loc(path=loc.path, name=loc.name, inode=inode, parent=parent, pargfid=loc.pargfid)
         try:
-            return await self.looked(there)
+            file = await self.looked(there)
+            return (inode, file) if file is not None else None
         except OSError as error:
             if error.errno not in GONE:
                 raise
@@ -143,9 +166,9 @@ class Names(Moving, Orphans):
             async with self._new(loc, mode, xdata) as new:
                 reply = await self.child.put(loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata)
                 await self._map_new(loc, reply.buf, new)
-            file = file_of(loc.inode)
+            file = file_of(loc.inode) or await self.looked(loc)
             flags = flags & ~os.O_EXCL or os.O_RDWR
-        if file is not None:
+        while file is not None:
             async with self.held(loc.inode, file):
                 if file.mapped:
                     with self.telling(file):
@@ -153,6 +176,7 @@ class Names(Moving, Orphans):
                             loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata
                         )
                         return await self._put_into(frame, file, loc, flags, vector, offset, wind)
+            file = await self.looked(loc)
         return await self.child.put(
             loc, mode, umask, flags, vector, count, offset, iobref, xattr, xdata
         )
@@ -175,14 +199,11 @@ class Names(Moving, Orphans):
         end = offset + vector.nbytes
         self.check_room(device, offset, vector.nbytes)
         stub = Stub(self.child, Loc(inode=loc.inode, gfid=file.gfid))
-        try:
+        assert loc.inode is not None
+        async with self.cutting(loc.inode, file):
             with self.changes(file) as change:
                 reply = await wind
                 change(reply.buf)
-        except OSError:
-            if flags & os.O_TRUNC:  # it may have been cut before that
-                self.trim(file, device, min(file.size, (await stub.stat()).ia_size))
-            raise
         if flags & os.O_TRUNC:
             self.trim(file, device, 0)
         grows = end > file.size

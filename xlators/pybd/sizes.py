@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import time
+from collections.abc import AsyncIterator
 
-from glupy import Gfid
-from glupy.views import Fd
+from glupy import Gfid, Loc
+from glupy.views import Fd, Inode
 from pybd.base import Base
 from pybd.device import Device, data_ranges, failed
 from pybd.files import File
+from pybd.mapping import THICK
 from pybd.ranges import MOST, rounded_up
 
 _ROOM_SECONDS = 5.0  # as often as posix looks
@@ -54,7 +57,10 @@ class Sizes(Base):
 
         What is between the file's end and ``start`` reads as zeros then.
         """
+        before = device.size
         self.grow(self.identity.name(file.gfid), device, file.size, end, start)
+        if device.size > before and file.kind == THICK:
+            device.sync()  # the file's size may be on the disk before what is written is
 
     def grow(self, name: str, device: Device, old: int, end: int, start: int | None = None) -> None:
         """Have a device of this name reach to ``end``, and read as zeros from ``old`` to ``start``,
@@ -68,11 +74,17 @@ class Sizes(Base):
             self.pool.resize(name, size)
             device.measure()
         if not self.pool.fresh_is_zero:
-            device.clear(old, start)
-            if start < device.size > before:
-                # What was there is nobody's, also if what is to be written does not come.
-                device.clear(max(start, before), device.size)
-                device.sync()
+            try:
+                device.clear(old, start)
+                if start < device.size > before:
+                    # What was there is nobody's, also if what is to be written does not come.
+                    device.clear(max(start, before), device.size)
+            except OSError:
+                if device.size > before:
+                    with contextlib.suppress(OSError):
+                        self.pool.resize(name, before)
+                        device.measure()
+                raise
             return
         for first, behind in data_ranges(device, old, min(start, before)):
             device.wipe(first, behind)
@@ -108,6 +120,19 @@ class Sizes(Base):
             change(reply.postbuf)
         with file.gate.alone():  # a discard up to the end takes what is behind that, too
             file.size = size
+
+    @contextlib.asynccontextmanager
+    async def cutting(self, inode: Inode, file: File) -> AsyncIterator[None]:
+        """What is wound inside may cut the stub, and fail all the same: then the file is cut, too.
+        ``resizing`` is held."""
+        try:
+            yield
+        except OSError:
+            with contextlib.suppress(OSError):
+                reply = await self.child.stat(Loc(inode=inode, gfid=file.gfid))
+                if reply.buf is not None and reply.buf.ia_size < file.size:
+                    self.trim(file, self.device(file), reply.buf.ia_size)
+            raise
 
     async def emptied(self, file: File, fd: Fd) -> None:
         """Posix has cut the stub to nothing; what grew since goes, too: ``resizing`` is held."""

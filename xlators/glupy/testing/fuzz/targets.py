@@ -223,6 +223,8 @@ def _ground(
             raise TargetError(f"{spec}: {error.strerror}") from error
         return ground_of(_clients_of(read, stack, folder), UNKNOWN)
     check_faults(faults)
+    if "readonly" in faults and "pybd:" in spec:
+        raise FaultError("readonly: loop devices keep their store from that")
     store = stack.enter_context(stores.store(folder / "image", STORE_SIZE, folder / "store"))
     recipe = Recipe(spec, stack, folder, store.folder, inserts, faults, over_rpc)
     graph, promises = recipe.build()
@@ -242,8 +244,6 @@ def _ground(
     if "shard" in spec:
         _make_shard_folder(clients[0], ground.trouble)
     if "readonly" in faults:
-        if "pybd:" in spec:
-            raise FaultError("readonly: loop devices keep their store from that")
         ground.kept = make_contents(ground)
         stack.enter_context(stores.read_only(store.folder))
     return ground
