@@ -44,6 +44,21 @@ def mapped(client: Client) -> Client:
     return client
 
 
+def test_a_file_that_a_create_has_cut(
+    over_failing: Brick, connect: Connect, mapped: Client, backend: Path, orders: Path
+) -> None:
+    """Also if the create fails then."""
+    with mapped.open("/f", os.O_RDONLY) as file:
+        for fop in "create", "open":  # libgfapi sends the one or the other
+            failing.order(orders, fop, errno.EIO, done=True)
+        refuses(errno.EIO, partial(mapped.creat, "/f", os.O_RDWR | os.O_TRUNC))
+        size = (backend / "f").stat().st_size
+        failing.clear(orders)
+        assert file.fstat().st_size == size
+        assert read(mapped, "/f") == DATA[:size]
+    check_restarted(over_failing, connect, DATA[:size])
+
+
 def is_mapped(file: Path) -> bool:
     return KEY in os.listxattr(file)
 
@@ -69,12 +84,13 @@ def test_a_mapping(
     client: Client, backend: Path, pool: Path, orders: Path, fop: str, after: int
 ) -> None:
     write(client, "/f", DATA)
-    before = client.stat("/f")
+    client.utimens("/f", 10**18, 10**18)
     failing.order(orders, fop, errno.EIO, after=after)
     refuses(errno.EIO, partial(client.setxattr, "/f", KEY, b"thin:10MB"))
     assert not (orders / fop).exists()
     assert (is_mapped(backend / "f"), devices(pool)) == (False, [])
-    assert client.stat("/f") == before
+    now = client.stat("/f")
+    assert (now.st_size, now.st_mtime_ns) == (len(DATA), 10**18)
     assert read(client, "/f") == DATA
     client.setxattr("/f", KEY, b"thin:10MB")
     assert read(client, "/f", len(DATA)) == DATA
@@ -150,6 +166,29 @@ def test_an_unmapping_that_fails_though_it_was_said(
         file.pwrite(b"later", 0)
     wait_until(lambda: not devices(pool))
     check_restarted(over_failing, connect, b"later" + DATA[5:])
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_an_unmapping_of_which_nobody_knows(
+    over_failing: Brick,
+    connect: Connect,
+    mapped: Client,
+    backend: Path,
+    pool: Path,
+    orders: Path,
+    is_done: bool,
+) -> None:
+    """What the xattr says to who looks next is right: file and device have the same then."""
+    failing.order(orders, "removexattr", errno.EIO, done=is_done)
+    failing.order(orders, "getxattr", errno.EIO)
+    refuses(errno.EIO, partial(mapped.removexattr, "/f", KEY))
+    assert not (orders / "getxattr").exists()
+    assert is_mapped(backend / "f") != is_done
+    with mapped.open("/f") as file:
+        file.pwrite(b"later", 0)
+        file.fsync()
+    check_restarted(over_failing, connect, b"later" + DATA[5:])
+    wait_until(lambda: len(devices(pool)) == (not is_done))
 
 
 def test_an_unmapping_after_one_that_was_killed(mapped: Client, backend: Path, pool: Path) -> None:

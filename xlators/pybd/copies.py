@@ -6,7 +6,7 @@ import contextlib
 import errno
 
 from glupy import Gfid, Loc, sleep
-from glupy.views import Inode
+from glupy.views import Iatt, Inode
 from pybd import device as devices
 from pybd import mapping
 from pybd.by_gfid import ByGfid
@@ -45,14 +45,17 @@ class Copies(Moving, ByGfid):
             target.seen(iatt, target.looking())
             with self._marked(inode, target):
                 await sleep(SETTLED_AFTER)
-                await self._check_empty(stub)
+                await self._empty(stub)
                 await self._copy_device(
                     source, target, stub, max(size or 0, source.size), is_snapshot
                 )
 
-    async def _check_empty(self, stub: Stub) -> None:
-        if (await stub.stat()).ia_size:
+    async def _empty(self, stub: Stub) -> Iatt:
+        """Return the attributes of an empty file; EINVAL if it is not."""
+        found = await stub.stat()
+        if found.ia_size:
             raise OSError(errno.EINVAL, "the target is not empty")
+        return found
 
     async def _copy_device(
         self, source: File, target: File, stub: Stub, size: int, is_snapshot: bool
@@ -73,8 +76,8 @@ class Copies(Moving, ByGfid):
             else:
                 await stub.drop(mapping.ORIGIN)  # of a snapshot that was killed
             try:
-                await self._check_empty(stub)  # a write may have come late
-                await self._commit(stub, target, Mapping(source.kind, room), 0, size)
+                before = await self._empty(stub)  # a write may have come late
+                await self._commit(stub, target, Mapping(source.kind, room), before, size)
             except Undecided:
                 raise  # it may be one
             except BaseException:

@@ -158,7 +158,7 @@ class Moving(Sizes):
                 if size > device.size:
                     room = rounded_up(size, self.pool.extent)
                     self.grow(half, device, device.size, room)
-            await self._commit(stub, file, Mapping(wanted.kind, room), old, size)
+            await self._commit(stub, file, Mapping(wanted.kind, room), seen, size)
         # It is mapped. What the stub has left nobody reads: it goes now, or when it is unmapped.
         file.device = device
         file.size = size
@@ -211,9 +211,12 @@ class Moving(Sizes):
                     self.log.warning("device %s is left for later: %s", name, left.strerror)
             raise
 
-    async def _commit(self, stub: Stub, file: File, mapped: Mapping, old: int, size: int) -> None:
+    async def _commit(
+        self, stub: Stub, file: File, mapped: Mapping, before: Iatt, size: int
+    ) -> None:
         """Say that a file is mapped, and give it its size and its device a name. If that fails, it
-        is not, and has the old size."""
+        is not, and is as it was before."""
+        old = before.ia_size
         half, name = self.identity.half(file.gfid), self.identity.name(file.gfid)
         try:
             if size > old:
@@ -238,6 +241,7 @@ class Moving(Sizes):
             if size > old:
                 with contextlib.suppress(OSError):
                     await stub.truncate(old)
+                    await stub.set_times(before)
             raise
 
     async def _copy_in(self, stub: Stub, device: Device, size: int) -> None:
