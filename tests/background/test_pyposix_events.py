@@ -38,10 +38,11 @@ class Told(NamedTuple):
 
 
 class Events:
-    """Listens in glustereventsd's place."""
+    """Listens in glustereventsd's place, for what bricks below a folder tell."""
 
-    def __init__(self, listeners: list[socket.socket]) -> None:
+    def __init__(self, listeners: list[socket.socket], folder: Path) -> None:
         self._listeners = listeners
+        self._folder = folder
 
     def received(self) -> list[Told]:
         """Return what has come since the last time."""
@@ -50,7 +51,7 @@ class Events:
             with contextlib.suppress(BlockingIOError):
                 while True:
                     _, event, text = listener.recv(4096).decode().split(" ", 2)
-                    if int(event) in POSIX:
+                    if int(event) in POSIX and f"{self._folder}/" in text:
                         found.append(Told(int(event), text))
         return found
 
@@ -64,7 +65,7 @@ class Events:
 
 
 @pytest.fixture
-def events() -> Iterator[Events]:
+def events(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Events]:
     with contextlib.ExitStack() as stack:
         listeners = []
         for family, host in (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"):
@@ -76,7 +77,7 @@ def events() -> Iterator[Events]:
                 continue
             listener.setblocking(False)
             listeners.append(listener)
-        yield Events(listeners)
+        yield Events(listeners, tmp_path_factory.getbasetemp())
 
 
 def folders(brick_dir: Path) -> dict[str, Path]:
