@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ pytestmark = [
     pytest.mark.allow_log(*REFUSED, r"is not unmapped", r"errno=5\b", r"Input/output error"),
     pytest.mark.allow_log(r"forced unwinding .*\(RELEASE"),  # of a close, as the brick ends
 ]
+Check = Callable[[bytes], None]
 DATA = b"begin" * 10_000 + bytes(2 * MIB) + b"end" * 10_000
 
 
@@ -45,7 +47,7 @@ def mapped(client: Client) -> Client:
 
 
 def test_a_file_that_a_create_has_cut(
-    over_failing: Brick, connect: Connect, mapped: Client, backend: Path, orders: Path
+    check_restarted: Check, mapped: Client, backend: Path, orders: Path
 ) -> None:
     """Also if the create fails then."""
     with mapped.open("/f", os.O_RDONLY) as file:
@@ -56,18 +58,23 @@ def test_a_file_that_a_create_has_cut(
         failing.clear(orders)
         assert file.fstat().st_size == size
         assert read(mapped, "/f") == DATA[:size]
-    check_restarted(over_failing, connect, DATA[:size])
+    check_restarted(DATA[:size])
 
 
 def is_mapped(file: Path) -> bool:
     return KEY in os.listxattr(file)
 
 
-def check_restarted(brick: Brick, connect: Connect, data: bytes) -> None:
-    """It has that data, whoever serves it."""
-    brick.stop()
-    brick.start()
-    assert read(connect(brick), "/f") == data
+@pytest.fixture
+def check_restarted(over_failing: Brick, connect: Connect) -> Check:
+    """The file has that data, whoever serves it."""
+
+    def check(data: bytes) -> None:
+        over_failing.stop()
+        over_failing.start()
+        assert read(connect(over_failing), "/f") == data
+
+    return check
 
 
 @pytest.mark.parametrize(
@@ -122,7 +129,7 @@ def test_a_mapping_that_fails_though_it_was_said(
 
 
 def test_a_mapping_that_cannot_be_taken_back(
-    over_failing: Brick, connect: Connect, client: Client, backend: Path, pool: Path, orders: Path
+    check_restarted: Check, client: Client, backend: Path, pool: Path, orders: Path
 ) -> None:
     """The xattr says that it is mapped: its device stays, and has what is written from then on."""
     write(client, "/f", DATA)
@@ -134,7 +141,7 @@ def test_a_mapping_that_cannot_be_taken_back(
     with client.open("/f") as file:
         file.pwrite(b"later", 0)
         file.fsync()
-    check_restarted(over_failing, connect, b"later" + DATA[5:])
+    check_restarted(b"later" + DATA[5:])
     assert len(devices(pool)) == 1
 
 
@@ -151,8 +158,7 @@ def test_an_unmapping(mapped: Client, backend: Path, pool: Path, orders: Path, f
 
 
 def test_an_unmapping_that_fails_though_it_was_said(
-    over_failing: Brick,
-    connect: Connect,
+    check_restarted: Check,
     mapped: Client,
     backend: Path,
     pool: Path,
@@ -165,13 +171,12 @@ def test_an_unmapping_that_fails_though_it_was_said(
     with mapped.open("/f") as file:
         file.pwrite(b"later", 0)
     wait_until(lambda: not devices(pool))
-    check_restarted(over_failing, connect, b"later" + DATA[5:])
+    check_restarted(b"later" + DATA[5:])
 
 
 @pytest.mark.parametrize("is_done", [False, True])
 def test_an_unmapping_of_which_nobody_knows(
-    over_failing: Brick,
-    connect: Connect,
+    check_restarted: Check,
     mapped: Client,
     backend: Path,
     pool: Path,
@@ -187,7 +192,7 @@ def test_an_unmapping_of_which_nobody_knows(
     with mapped.open("/f") as file:
         file.pwrite(b"later", 0)
         file.fsync()
-    check_restarted(over_failing, connect, b"later" + DATA[5:])
+    check_restarted(b"later" + DATA[5:])
     wait_until(lambda: len(devices(pool)) == (not is_done))
 
 
@@ -242,9 +247,7 @@ def test_a_write_past_the_end(mapped: Client, orders: Path) -> None:
     assert read(mapped, "/f") == DATA
 
 
-def test_a_file_that_an_open_has_cut(
-    over_failing: Brick, connect: Connect, mapped: Client, orders: Path
-) -> None:
+def test_a_file_that_an_open_has_cut(check_restarted: Check, mapped: Client, orders: Path) -> None:
     """What fails then makes it no longer again: what is written is there after a restart."""
     failing.order(orders, "fstat", errno.EIO)
     with mapped.open("/f") as file:
@@ -253,7 +256,7 @@ def test_a_file_that_an_open_has_cut(
         file.pwrite(b"new", 2)
         file.fsync()
         assert file.fstat().st_size == 5
-    check_restarted(over_failing, connect, b"\0\0new")
+    check_restarted(b"\0\0new")
 
 
 def test_a_merge_whose_end_fails(mapped: Client, backend: Path, pool: Path, orders: Path) -> None:

@@ -103,14 +103,19 @@ class Names(Moving, Orphans):
         inode, parent = loc.inode.new(), loc.parent
         there = Loc(path=loc.path, name=loc.name, inode=inode, parent=parent, pargfid=loc.pargfid)
         try:
-            file = await self.looked(there)
+            file = await self._there(there)
             return (inode, file) if file is not None else None
+        finally:
+            set_unknown(inode)  # or its `forget` would be the file's
+
+    async def _there(self, loc: Loc) -> File | None:
+        """Return the mapped file that a loc means now; None if it is plain, or there is none."""
+        try:
+            return await self.looked(loc)
         except OSError as error:
             if error.errno not in GONE:
                 raise
             return None
-        finally:
-            set_unknown(inode)  # or its `forget` would be the file's
 
     async def mknod(
         self, frame: Frame, loc: Loc, mode: int, rdev: int, umask: int, xdata: Dict | None
@@ -154,19 +159,14 @@ class Names(Moving, Orphans):
     ) -> fops.Put:
         """Make a file with its data, or write into the one that is there."""
         xattr, xdata = _without_key(frame, xattr), _without_key(frame, xdata)
-        file = None
-        if flags and not flags & os.O_EXCL:  # none: the file is to be new, as in create
-            try:
-                file = await self.looked(loc) or file_of(loc.inode)
-            except OSError as error:
-                if error.errno not in GONE:
-                    raise
+        is_new = not flags or flags & os.O_EXCL  # no flags: as in create
+        file = None if is_new else await self._there(loc) or file_of(loc.inode)
         # Empty first, then mapped: so the data goes to where it belongs.
         if file is None and self._rule(loc.name) is not None:
             async with self._new(loc, mode, xdata) as new:
                 reply = await self.child.put(loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata)
                 await self._map_new(loc, reply.buf, new)
-            file = file_of(loc.inode) or await self.looked(loc)
+            file = file_of(loc.inode) or await self._there(loc)
             flags = flags & ~os.O_EXCL or os.O_RDWR
         while file is not None:
             async with self.held(loc.inode, file):
@@ -176,7 +176,7 @@ class Names(Moving, Orphans):
                             loc, mode, umask, flags, b"", 1, 0, None, xattr, xdata
                         )
                         return await self._put_into(frame, file, loc, flags, vector, offset, wind)
-            file = await self.looked(loc)
+            file = await self._there(loc) or file_of(loc.inode)  # it was unmapped meanwhile
         return await self.child.put(
             loc, mode, umask, flags, vector, count, offset, iobref, xattr, xdata
         )
