@@ -26,6 +26,8 @@ from glupy.testing.fuzz.targets import Recipe
 
 PATIENCE = 120.0
 """Seconds that a script may take."""
+_CLEANING = 120.0
+"""And that it may take to take away what it made."""
 _CALLS, _CHECKS = 1, 2
 """The sections of ``repro_functions.sh``."""
 _FLAGS = {
@@ -114,7 +116,7 @@ def shows(path: Path) -> bool:
             for number in signal.SIGTERM, signal.SIGKILL:
                 os.killpg(process.pid, number)
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(PATIENCE)
+                    process.wait(_CLEANING)
                     break
             return False
         output.seek(0)
