@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .conftest import KEY, MIB
 from .mapped import LEAVES, devices, inserted, read, write
 
 LANDFILL = inserted("landfill:Landfill")
+TWINS = inserted("twins:Twins")
 SOON = {"janitor-sleep-duration": "1"}
 
 pytestmark = [
@@ -61,6 +63,21 @@ def test_a_tree_in_the_landfill(
     wait_until(lambda: len(devices(pool)) == 1)
     wait_until(lambda: blocks(pool) <= before + MIB)
     assert read(client, "/kept", 5) == b"/kept"
+
+
+def test_a_second_inode_goes_while_a_file_without_a_name_is_open(
+    make_bd: Callable[..., Brick], connect: Connect, pool: Path
+) -> None:
+    client = connect(make_bd(above=[TWINS]))
+    make_mapped(client, "/f")
+    with client.open("/f") as file:
+        client.unlink("/f")
+        for _ in range(3):  # the first lets go of the inode, and of its device with that
+            file.fsync()
+            time.sleep(0.1)
+        assert file.pread(2, 0).value == b"/f"
+        assert len(devices(pool)) == 1
+    wait_until(lambda: not devices(pool))
 
 
 # What a client has asked when its brick goes.

@@ -164,12 +164,16 @@ class Base(Shown):
     # ---- until nobody knows it any more ----
 
     def forget(self, inode: Inode) -> None:
-        """The last that GlusterFS knows of a file: store its times, close its device."""
+        """The last that GlusterFS knows of a file: store its times, close its device.
+
+        But an inode that a lookup had for itself, and never linked, may go while it is in use.
+        """
         file = inode.ctx
         if not isinstance(file, File):
             return
         if file.gone:
-            self.spawn(self.reclaim(file))
+            if inode.gfid == file.gfid:
+                self.spawn(self.reclaim(file))
         elif (taken := file.times.taken()) is not None:
             gfid, fresh = file.gfid, inode.new()
             self._store_late(file, Loc(inode=fresh, gfid=gfid), taken)
