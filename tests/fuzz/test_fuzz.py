@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import hypothesis
 import pytest
@@ -52,6 +53,7 @@ from glupy.testing.fuzz.steps import (
     Zerofill,
 )
 from glupy.testing.fuzz.targets import STORE_SIZE, open_targets, roomy
+from glupy.testing.fuzz.trouble import Trouble
 from glupy_tools import bench_fuzz
 
 from .searching import above, searched
@@ -61,6 +63,11 @@ LONG = pytest.mark.long
 ASSERTION = pytest.mark.allow_log(r"shard_truncate_last_shard_cbk\] .*: Assertion failed: ")
 # An open failed in one brick: AFR asks that one for its locks before it tries again.
 REOPENED = pytest.mark.allow_log(r"afr_is_reopen_allowed_cbk\] .*: Failed getlk for .* bad state")
+# What disperse notes after a write that all bricks have refused, and by whose handle.
+REFUSED = pytest.mark.allow_log(
+    r"Insufficient available children .* FOP : '(F?XATTROP|FLUSH)' failed"
+    r"|Failed to update version and size|Failing (FLUSH|FSYNC) on "
+)
 SIZE = 131_072
 """Bytes of the file of two targets."""
 
@@ -97,7 +104,7 @@ def test_a_sequence_is_left_with_what_it_needs() -> None:
         ("pyposix", ["full"], 30),
         ("pyposix", ["io"], 30),
         ("pyposix", ["readonly"], 30),
-        ("pyposix", ["kill"], 3),
+        ("pyposix", ["kill"], 10),
         pytest.param("pyposix", ["io", "kill"], 3, marks=LONG),
         ("posix", [], 30),
         ("pybd:loop", [], 15),
@@ -106,26 +113,47 @@ def test_a_sequence_is_left_with_what_it_needs() -> None:
         ("disperse:2+1:pyposix", [], 5),
         ("distribute:2:pyposix", [], 5),
         pytest.param("shard:pyposix", [], 5, marks=ASSERTION),
-        pytest.param("pybd:loop", ["kill"], 3, marks=LONG),
-        pytest.param("replicate:3:pyposix", ["kill"], 3, marks=LONG),
+        pytest.param("pybd:loop", ["kill"], 20, marks=LONG),
+        pytest.param("replicate:3:pyposix", ["kill"], 20, marks=[LONG, REOPENED]),
         pytest.param("disperse:4+2:pyposix", ["io"], 30, marks=LONG),
-        pytest.param("disperse:2+1:pyposix", ["kill"], 3, marks=LONG),
-        pytest.param("distribute:2:pyposix", ["kill"], 3, marks=LONG),
+        pytest.param("disperse:2+1:pyposix", ["kill"], 20, marks=LONG),
+        pytest.param("distribute:2:pyposix", ["kill"], 20, marks=LONG),
         pytest.param("distribute:2:pyposix", ["io"], 20, marks=LONG),
-        pytest.param("ctime:pyposix", ["io"], 20, marks=LONG),
         pytest.param("pybd:loop", ["full"], 10, marks=LONG),
-        pytest.param("replicate:3:pyposix", ["full"], 5, marks=LONG),
         pytest.param("replicate:3:pyposix", ["readonly"], 5, marks=LONG),
-        pytest.param("disperse:2+1:pyposix", ["full"], 5, marks=LONG),
-        pytest.param("disperse:2+1:pyposix", ["readonly"], 5, marks=LONG),
+        pytest.param("disperse:2+1:pyposix", ["readonly"], 5, marks=[LONG, REFUSED]),
         pytest.param("distribute:2:pyposix", [], 30, marks=LONG),
         pytest.param("shard:pyposix", [], 30, marks=[LONG, ASSERTION]),
     ],
 )
 def test_nothing_is_found_where_nothing_is_wrong(
-    fuzz: Callable[..., None], target: str, faults: list[str], examples: int
+    fuzz: Callable[..., None],
+    target: str,
+    faults: list[str],
+    examples: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    happened = set()
+
+    def note(fault: str, make: Callable[..., None]) -> Callable[..., None]:
+        def noted(*given: Any) -> None:
+            happened.add(fault)
+            make(*given)
+
+        return noted
+
+    monkeypatch.setattr(Trouble, "kill", note("kill", Trouble.kill))
+    monkeypatch.setattr(Trouble, "inject", note("io", Trouble.inject))
     fuzz(target, faults=faults, examples=examples, seed=1)
+    assert happened == set(faults) & {"kill", "io"}
+
+
+@LONG
+def test_fops_fail_below_features_utime() -> None:
+    """Times are not looked at: it does not know of a discard (docs/upstream-defects.md)."""
+    with open_target("ctime:pyposix", faults=["io"]) as ground:
+        ground.promises = replace(ground.promises, times=frozenset())
+        assert Search(ground).run(examples=20, seed=1) is None
 
 
 def test_a_fault_happens(capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,6 +171,8 @@ def fuzz(tmp_path: Path, logs: LogChecker) -> Fuzz:
         seed: int | None = None,
     ) -> None:
         chosen = random.randrange(1 << 32) if seed is None else seed
+        if "kill" in faults:
+            logs.allow(r"saved_frames_unwind\] ")  # what a client has sent to a brick that ends
         with open_target(target, inserts=inserts, faults=faults, parent=tmp_path) as ground:
             finding = Search(ground).run(examples=examples, seed=chosen)
             logged = logs_below(tmp_path).values()

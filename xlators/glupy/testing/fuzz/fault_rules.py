@@ -11,6 +11,7 @@ from glupy.testing.fuzz.machine import SequenceMachine
 OWN_FOPS: Mapping[type[steps.Step], str] = {
     steps.Create: "create",
     steps.Open: "open",
+    steps.Close: "flush",
     steps.Link: "link",
     steps.Rename: "rename",
     steps.Unlink: "unlink",

@@ -22,7 +22,10 @@ NOT_PROMISED: Mapping[str, Mapping[str, tuple[Any, str]]] = {
     },
     "readonly": {
         "together": (False, "a store that is read-only refuses what either would change"),
-        "anonymous_reads": (False, "an anonymous fd of libgfapi's is for writing, too"),
+        "refused_when_readonly": (
+            frozenset({"anonymousread"}),
+            "an anonymous fd of libgfapi's is for writing, too",
+        ),
     },
 }
 """What a fault takes away of the promises of any recipe, and why."""

@@ -39,7 +39,8 @@ class Promises:
     handle may not do is refused. ``seeks``: lseek finds data and holes. ``times``: what changes a
     file sets its mtime and ctime, by this machine's clock. ``growing_times``: so does a truncate
     that makes one longer, ``cutting_times``: one that cuts behind ``cuts_within``. ``set_times``: a
-    time that a client sets is told, though it be an earlier one. ``steady``: which of the two stay
+    time that a client sets is told, though it be an earlier one. ``lasting_times``: times outlive
+    the brick's process. ``steady``: which of the two stay
     as the last reply told them, as long as nothing changes the file. ``handles``: a file's handle
     in ``.glusterfs`` goes with its last name.
     ``same_names``: a rename from one name of a file to another does nothing. ``nameless``: the
@@ -54,8 +55,9 @@ class Promises:
     some. ``cuts_within``: so does one from one range of so many bytes into another; 0: none does.
     ``unsupported``: fops that may be refused with EOPNOTSUPP. ``refused_when_full``: fops that a
     full store may refuse, beside those that take space. ``refused_times``: what it refuses has set
-    no times. ``together``: two calls can be made at once. ``anonymous_reads``: what is not open can
-    be read wherever it can be opened.
+    no times. ``refused_when_readonly``: the same of a store that is read-only, beside those that
+    change something; ``failed_handles``: one by which it has refused a change is as good as before.
+    ``together``: two calls can be made at once.
     """
 
     block_size: int = 0
@@ -80,6 +82,7 @@ class Promises:
     growing_times: bool = True
     cutting_times: bool = True
     set_times: bool = True
+    lasting_times: bool = True
     steady: frozenset[str] = frozenset({"mtime", "ctime"})
     handles: bool = True
     same_names: bool = True
@@ -98,9 +101,10 @@ class Promises:
     cuts_within: int = 0
     unsupported: frozenset[str] = frozenset()
     refused_when_full: frozenset[str] = frozenset()
+    refused_when_readonly: frozenset[str] = frozenset()
+    failed_handles: bool = True
     refused_times: bool = True
     together: bool = True
-    anonymous_reads: bool = True
     why: dict[str, str] = field(default_factory=dict)
 
     def but(self, **given: tuple[Any, str]) -> "Promises":
@@ -316,10 +320,11 @@ def _bits(first: int, behind: int) -> int:
 
 @dataclass(eq=False)
 class Handle:
-    """An open file, and the flags of its open(2)."""
+    """An open file, the flags of its open(2), and whether a change by it has failed."""
 
     file: FileModel
     flags: int
+    failed: bool = False
 
     @property
     def reads(self) -> bool:

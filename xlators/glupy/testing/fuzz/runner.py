@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.journal import Journal
-from glupy.testing.fuzz.model import FileModel, Promises, VolumeModel
+from glupy.testing.fuzz.model import FileModel, Handle, Promises, VolumeModel
 from glupy.testing.fuzz.side import AnyClient, AnyFile, Side
 from glupy.testing.fuzz.steps import Plan, Step
 from glupy.testing.fuzz.trouble import Trouble
@@ -121,6 +121,8 @@ class Runner:
         """The errno that the next call may fail with."""
         self.waits_since: float | None = None
         """When the call began, by time.monotonic(), that has not come back yet."""
+        self._down = False
+        """All bricks were killed."""
         self.unanswered = False
         """Set by another thread, which ends the bricks then: that call does not come back."""
 
@@ -132,7 +134,9 @@ class Runner:
     # ---- one step ----
 
     def perform(self, step: Step) -> Outcome:
-        """Do a step. Raises Mismatch if it did not do what it should."""
+        """Do a step. Raises Mismatch if it did not do what it should, ImpossibleError if it is none
+        that can follow."""
+        self._check_possible(step)
         plan = step.plan(self.volume)
         self.done.append((step, None))
         if self.ground.journal is not None:
@@ -152,6 +156,10 @@ class Runner:
         self._injected = step.number if isinstance(step, steps.Inject) else 0
         self.ground.mistrusted |= isinstance(step, (steps.Inject, steps.Kill))
         if outcome.errno:
+            if isinstance(step, steps.Close):
+                plan.change()  # close(2): it is closed all the same
+            elif step.modifies and (handle := self._handle_of(step)) is not None:
+                handle.failed = True
             if plan.file is not None and step.modifies:
                 if not self.promises.refused_times:
                     plan.file.forget_times(*TIMES)
@@ -176,6 +184,14 @@ class Runner:
         if isinstance(step, steps.Create) and self.promises.handles:
             self._note_handle(step.name)
         return outcome
+
+    def _check_possible(self, step: Step | None = None) -> None:
+        """ImpossibleError: no brick runs, so that nothing can be done but start them."""
+        if self._down and not isinstance(step, steps.Start):
+            raise steps.ImpossibleError("no brick runs")
+        if isinstance(step, (steps.Kill, steps.Start)):
+            killed = isinstance(step, steps.Kill) and bool(self.ground.trouble.bricks)
+            self._down = killed and not self.ground.redundant
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -236,9 +252,12 @@ class Runner:
         fails = plan.errno or self.ground.full or self._injected
         if isinstance(step, steps.Copy) and fails and not self.promises.copy_errnos:
             yield from errno.errorcode
-        writes = isinstance(step, steps.AnonymousRead) and not self.promises.anonymous_reads
-        if self.ground.readonly and (step.modifies or writes):
+        changes = step.modifies or step.fop in self.promises.refused_when_readonly
+        if self.ground.readonly and changes:
             yield errno.EROFS
+        handle = self._handle_of(step)
+        if handle is not None and handle.failed and not self.promises.failed_handles:
+            yield from (errno.EIO, errno.EBADF)
         if self._injected and not self.ground.redundant:
             yield self._injected
         refused = step.takes_space or step.fop in self.promises.refused_when_full
@@ -246,6 +265,9 @@ class Runner:
             yield errno.ENOSPC
         if step.fop in self.promises.unsupported:
             yield errno.EOPNOTSUPP
+
+    def _handle_of(self, step: Step) -> Handle | None:
+        return self.volume.handles.get(getattr(step, "handle", -1))
 
     def _is_short(self, step: Step, value: object) -> bool:
         """A write that a full store had room for a part of."""
@@ -458,7 +480,10 @@ class Runner:
     # ---- all of it ----
 
     def verify(self) -> None:
-        """Look at all there is, as a user: names, and each file's bytes, attributes and xattrs."""
+        """Look at all there is, as a user: names, and each file's bytes, attributes and xattrs.
+
+        Mismatch: something is wrong; ImpossibleError: no brick runs."""
+        self._check_possible()
         for side in self.sides:
             side.trouble.be_internal(on=False)
             side.trouble.disarm()

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import volfiles
 from glupy.testing.fuzz.model import Promises
 from glupy.testing.fuzz.runner import Mismatch, Runner
-from glupy.testing.fuzz.steps import NotOpenError, Step
+from glupy.testing.fuzz.steps import ImpossibleError, Step
 from glupy.testing.fuzz.targets import TargetError, open_targets
 
 
@@ -54,11 +54,11 @@ def _show(steps: Sequence[Step], runner: Runner) -> int:
                 if runner.done and runner.done[-1][0] is step:
                     print(f"{step.fop:12} {step.arguments()} -> {runner.done[-1][1]}")
         runner.verify()
-    except (Mismatch, NotOpenError) as error:
+    except (Mismatch, ImpossibleError) as error:
         wrong = error
     try:
         runner.clean()
     except Mismatch as error:
         wrong = wrong or error
     print(wrong or "nothing is wrong")
-    return 2 if isinstance(wrong, NotOpenError) else int(wrong is not None)
+    return 2 if isinstance(wrong, ImpossibleError) else int(wrong is not None)

@@ -102,6 +102,7 @@ def mapped(promises: Promises = GFAPI) -> Promises:
     return promises.but(
         block_size=(4096, "a device frees the blocks of its own file, not of the brick's"),
         delayed=(True, "what was just written is in the kernel's cache of the device"),
+        lasting_times=(False, "pybd stores them at a fsync, and when the last handle is closed"),
         steady=(
             promises.steady & {"mtime"},
             "without features/utime ctime is when the times were stored on the brick",
@@ -225,10 +226,12 @@ def _ground(
     check_faults(faults)
     if "readonly" in faults and "pybd:" in spec:
         raise FaultError("readonly: loop devices keep their store from that")
+    if "full" in faults and _is_redundant(spec):
+        raise FaultError("full: of bricks in one store one has the last block, the others have not")
     store = stack.enter_context(stores.store(folder / "image", STORE_SIZE, folder / "store"))
     recipe = Recipe(spec, stack, folder, store.folder, inserts, faults, over_rpc)
     graph, promises = recipe.build()
-    ballast = Ballast(store.folder) if "full" in faults else None
+    ballast = Ballast(store.folder, len(recipe.folders)) if "full" in faults else None
     for brick in recipe.bricks:
         stack.enter_context(brick)
     clients = _clients_of(graph, stack, folder)
@@ -247,6 +250,11 @@ def _ground(
         ground.kept = make_contents(ground)
         stack.enter_context(stores.read_only(store.folder))
     return ground
+
+
+def _is_redundant(recipe: str) -> bool:
+    """Whether what one brick has, others have, too."""
+    return bool(re.search("replicate|disperse", recipe))
 
 
 def _make_shard_folder(client: Client, trouble: Trouble) -> None:
@@ -349,7 +357,7 @@ class Recipe:
         self._inserts, self._faults = inserts, faults
         self._count = 0
         self.in_process = not over_rpc and runs_in_process(text, faults)
-        self.redundant = bool(re.search("replicate|disperse", text))
+        self.redundant = _is_redundant(text)
         self.backends: tuple[Path, ...] = ()
         self.bricks: list[Brick] = []
         """Not started yet."""
@@ -363,7 +371,7 @@ class Recipe:
         """The graph for clients, and what it promises."""
         graph, promises = self._build(self._text)
         for fault in sorted(self._faults):
-            promises = promises.but(**NOT_PROMISED.get(fault, {}))
+            promises = promises.meet(Promises().but(**NOT_PROMISED.get(fault, {})))
         if self.redundant and self.backends and self._faults & {"kill", "io"}:
             promises = promises.because(first_brick="it may have missed what the others have")
         return graph, promises
@@ -472,10 +480,19 @@ class Recipe:
                 options = {"choose-local": "off", "read-subvolume-index": "0"}
                 why = "of a link that failed on one replica: a stat may be answered by it"
                 promises = promises.but(links=(False, why))
+            if "readonly" in self._faults:
+                why = "replicate notes a fsync on the replicas before it is done"
+                promises = promises.but(refused_when_readonly=(frozenset({"sync"}), why))
             if more:
                 promises = promises.because(arbiter="its files are empty")
             return volfiles.replicate(subvolumes, arbiter=bool(more), options=options), promises
         self.backends = ()
+        if "io" in self._faults:
+            why = "a brick where a fop has failed may answer, while it is healed"
+            promises = promises.but(set_times=(False, why))
+        if "readonly" in self._faults:
+            why = "a handle by which a write has failed is bad to disperse"
+            promises = promises.but(failed_handles=(False, why))
         if "posix" in re.findall(r"\w*posix", rest):
             why = "disperse reads with an fd of its own, and posix finds no such file"
             promises = promises.but(replaced=(False, why))

@@ -17,16 +17,16 @@ ROOM = 1 << 20
 """Bytes that are free in a full store: less than a brick's reserve, but GlusterFS's own clients can
 use them up."""
 ROOM_TO_START = 3 << 20
-"""The same for bricks that are to start in it: the 256 folders of handles take 1 MiB."""
+"""The same for each brick that is to start in it: the 256 folders of handles take 1 MiB."""
 BLOCK = 4096
 INTERNAL_PID = -3
 """Of a client of GlusterFS's own (glusterfs/common-utils.h: GF_CLIENT_PID_DEFRAG)."""
 
 
 class Ballast:
-    """A file that fills the store at ``folder``, but for what a brick needs to start."""
+    """A file that fills the store at ``folder``, but for what so many bricks need to start."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bricks: int = 1) -> None:
         self._folder, self._path = folder, folder / "ballast"
         stores.run("sync", "--file-system", folder)
         # What a file system holds back for itself statvfs does not tell.
@@ -41,8 +41,8 @@ class Ballast:
                         raise
                     file.truncate(size)
                     more //= 2
-            file.truncate(size - ROOM_TO_START)
-        self._wanted = self._free() - ROOM_TO_START + ROOM
+            file.truncate(size - bricks * ROOM_TO_START)
+        self._wanted = self._free() - bricks * ROOM_TO_START + ROOM
 
     def _free(self) -> int:
         stat = os.statvfs(self._folder)
@@ -87,6 +87,8 @@ class Trouble:
         self.bricks, self._victims = bricks, victims
         self._orders, self._client = orders, client
         self._ballast, self._folders = ballast, folders
+        self.internal = False
+        """Set by `be_internal`."""
 
     def begin(self) -> None:
         """A sequence begins: a full store is as full as at the last one."""
@@ -143,4 +145,5 @@ class Trouble:
     def be_internal(self, on: bool) -> None:
         """The client's calls are those of a GlusterFS process from now on, or a user's again."""
         if self._client is not None:
+            self.internal = on
             self._client.be_internal(INTERNAL_PID if on else 0)

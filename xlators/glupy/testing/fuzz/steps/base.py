@@ -79,16 +79,17 @@ class Step(abc.ABC):
         )
 
 
-class NotOpenError(Exception):
-    """A step is about a handle that is not open, or not for what it does."""
+class ImpossibleError(Exception):
+    """A step cannot be where it is: its handle is not open, or not for what it does, or no brick
+    runs."""
 
 
 def opened(volume: VolumeModel, handle: int) -> Handle:
-    """What is open by that number. Raises NotOpenError."""
+    """What is open by that number. Raises ImpossibleError."""
     try:
         return volume.handles[handle]
     except KeyError:
-        raise NotOpenError(f"handle {handle} is not open here") from None
+        raise ImpossibleError(f"handle {handle} is not open here") from None
 
 
 def touched_by_truncate(volume: VolumeModel, file: FileModel, size: int) -> tuple[FileModel, ...]:
@@ -105,5 +106,5 @@ class OnHandle(Step):
     handle: int
 
     def opened(self, volume: VolumeModel) -> Handle:
-        """NotOpenError: in this sequence it is not, for what opened it has failed."""
+        """ImpossibleError: in this sequence it is not, for what opened it has failed."""
         return opened(volume, self.handle)

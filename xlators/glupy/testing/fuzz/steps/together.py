@@ -8,7 +8,7 @@ from typing import Any
 from glupy.testing.fuzz.model import VolumeModel
 from glupy.testing.fuzz.side import Side
 from glupy.testing.fuzz.steps import base
-from glupy.testing.fuzz.steps.base import NotOpenError, Plan, Step
+from glupy.testing.fuzz.steps.base import ImpossibleError, Plan, Step
 from glupy.testing.fuzz.steps.data import OnRange, Read
 from glupy.testing.gfapi import Reply
 
@@ -32,11 +32,11 @@ class Together(Step):
         for part in self.calls:
             opened = part.opened(volume)
             if not opened.reads or not opened.writes or opened.flags & os.O_APPEND:
-                raise NotOpenError(f"handle {part.handle} is not open for that")
+                raise ImpossibleError(f"handle {part.handle} is not open for that")
             if isinstance(part, Read) and part.offset + part.length > opened.file.size:
-                raise NotOpenError("where that read ends depends on which call is first")
+                raise ImpossibleError("where that read ends depends on which call is first")
         if self.first.opened(volume).file is not self.second.opened(volume).file:
-            raise NotOpenError("those are two files")
+            raise ImpossibleError("those are two files")
         plans = [part.plan(volume) for part in self.calls]
 
         def change() -> None:

@@ -17,7 +17,12 @@ class Kill(Step):
     modifies = False
 
     def plan(self, volume: VolumeModel) -> Plan:
-        return Plan()
+        def change() -> None:
+            for _, file in volume.files():
+                file.forget_times("mtime", "ctime")
+                file.since.clear()
+
+        return Plan() if volume.promises.lasting_times else Plan(change=change)
 
     def call(self, side: Side) -> None:
         side.trouble.kill()

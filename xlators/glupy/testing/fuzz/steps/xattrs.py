@@ -11,6 +11,8 @@ from glupy.testing.fuzz.steps.base import OnHandle, Plan, Step
 
 USER = "user."
 """What a key of a user's begins with."""
+_GLUSTERFS = "user.glusterfs."
+"""What one begins with that clients of GlusterFS's own alone may see, such as pybd's."""
 _FLAGS = {0: "", os.XATTR_CREATE: ", XATTR_CREATE", os.XATTR_REPLACE: ", XATTR_REPLACE"}
 
 
@@ -134,8 +136,10 @@ class Flistxattr(OnHandle):
         return Plan(value=sorted(self.opened(volume).file.xattrs))
 
     def call(self, side: Side) -> list[str]:
-        keys = side.files[self.handle].flistxattr()
-        return sorted(key for key in keys if key.startswith(USER))
+        keys = {key for key in side.files[self.handle].flistxattr() if key.startswith(USER)}
+        if side.trouble.internal:
+            keys = {key for key in keys if not key.startswith(_GLUSTERFS)}
+        return sorted(keys)
 
 
 @dataclass(frozen=True)
