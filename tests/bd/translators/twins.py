@@ -12,9 +12,10 @@ class Twins(Translator):
 
     async def lookup(self, frame: Frame, loc: Loc, xdata: Dict | None) -> fops.Lookup:
         reply = await self.child.lookup(loc, xdata)
-        if loc.inode is not None and loc.name not in (None, "."):
-            twin, parent = loc.inode.new(), loc.parent
-            again = Loc(path=loc.path, name=loc.name, inode=twin, parent=parent)
+        if loc.inode is not None and loc.path not in ("/", "/."):
+            path, name, parent, pargfid = loc.path, loc.name, loc.parent, loc.pargfid
+            twin = loc.inode.new()
+            again = Loc(path=path, name=name, inode=twin, parent=parent, pargfid=pargfid)
             await self.child.lookup(again, xdata)
             self.twins.append(twin)
         return reply
