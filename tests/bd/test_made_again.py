@@ -6,6 +6,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from glupy.testing.pytest_plugin import Connect
 from glupy.testing.waiting import wait_until
 
 from .conftest import KEY
-from .mapped import LEAVES, devices, read, write
+from .mapped import LEAVES, SLOW, devices, read, write
 from .test_races import HEAL
 
 BEFORE = b"before" * 100
@@ -104,6 +105,31 @@ def test_while_what_was_removed_is_open(
     assert len(devices(pool)) == 1
     client.unlink(path)
     wait_until(lambda: not devices(pool))
+
+
+@pytest.mark.parametrize("mapped", ["by-xattr"])
+def test_while_its_last_name_goes(
+    make_brick: Callable[..., Brick],
+    connect: Connect,
+    backend: Path,
+    pool: Path,
+    mapped: str,
+) -> None:
+    """Heal in one folder makes the name that heal in another one removes."""
+    slow = "features/glupy", {"module": SLOW, "fops": "mknod", "milliseconds": "500"}
+    brick = make_brick(backend, inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"}), HEAL])
+    client, other = connect(brick), connect(brick)
+    with opened(client, {}) as file:
+        gfid = os.getxattr(backend / "f", "trusted.gfid").hex()
+        with ThreadPoolExecutor() as pool_of_one:
+            making = pool_of_one.submit(make_again, other, gfid, "mknod")
+            time.sleep(0.2)
+            client.unlink("/f")
+            path = making.result()
+        assert file.pread(6, 0).value == b"before"
+    time.sleep(1)
+    assert read(client, path) == BEFORE
+    assert len(devices(pool)) == 1
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,24 @@ def test_a_second_inode_goes_while_a_file_without_a_name_is_open(
         assert file.pread(2, 0).value == b"/f"
         assert len(devices(pool)) == 1
     wait_until(lambda: not devices(pool))
+
+
+@pytest.mark.allow_log(r"unlink of gfid handle failed", r"has no handle in .glusterfs; it is kept")
+def test_a_name_of_a_file_that_has_lost_its_handle(
+    make_bd: Callable[..., Brick], connect: Connect, backend: Path, pool: Path
+) -> None:
+    """As on a brick that was restored without .glusterfs: posix finds it by its names only."""
+    client = connect(make_bd(backend))
+    make_mapped(client, "/f")
+    client.link("/f", "/g")
+    gfid = str(uuid.UUID(bytes=os.getxattr(backend / "f", "trusted.gfid")))
+    handle = backend / ".glusterfs" / gfid[:2] / gfid[2:4] / gfid
+    handle.unlink()
+    client.unlink("/f")
+    time.sleep(0.5)
+    assert len(devices(pool)) == 1
+    handle.hardlink_to(backend / "g")
+    assert read(client, "/g", 2) == b"/f"
 
 
 # What a client has asked when its brick goes.

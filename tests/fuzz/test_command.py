@@ -120,6 +120,7 @@ def test_a_script_of_what_a_fault_shows(tmp_path: Path) -> None:
             "kill: one of the two has bricks to spare, the other has not",
         ),
         (["pybd:loop", "--faults", "readonly"], 2, "loop devices keep their store from that"),
+        (["replicate:3:pyposix", "--faults", "full"], 2, "full: of bricks in one store one has "),
         (["dir:/usr", "--faults", "full"], 2, "dir:/usr: faults are for recipes only"),
         (["pyposix", "--faults", "io", "--examples", "3"], 0, "\n3 sequences, "),
     ],

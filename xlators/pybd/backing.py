@@ -155,6 +155,10 @@ class Backing(Life):
             return None
         return stat.st_size, stat.st_mtime_ns
 
+    def has_handle(self, gfid: bytes) -> bool:
+        """Say whether a file can be found by its gfid."""
+        return os.path.lexists(self._handle(gfid))
+
     def _handle(self, gfid: bytes) -> Path:
         name = str(Gfid(gfid))
         return Path(self.identity.directory, ".glusterfs", name[:2], name[2:4], name)

@@ -16,7 +16,15 @@ from glupy.views import Fd, Frame, Iatt, Inode, Loc
 from pybd import mapping
 from pybd.device import failed
 from pybd.files import PLAIN, File
-from pybd.inodes import REGULAR, file_of, may_be_mapped, set_mapped, set_plain, set_unknown
+from pybd.inodes import (
+    REGULAR,
+    file_of,
+    is_of,
+    may_be_mapped,
+    set_mapped,
+    set_plain,
+    set_unknown,
+)
 from pybd.mapping import KEY
 from pybd.shown import Shown
 
@@ -53,6 +61,8 @@ class Base(Shown):
         """
         if inode is None or iatt.c.ia_type != REGULAR or self.is_arbiter:
             return None
+        if not is_of(inode, iatt.ia_gfid):
+            return self._note_other(iatt, value)
         known = file_of(inode)
         if known is not None:
             # Only this process maps and unmaps: what we remember counts.
@@ -69,19 +79,37 @@ class Base(Shown):
                 return None
             file = other  # on its way to a device
         else:
-            try:
-                stored = mapping.stored(os.fsdecode(value))
-            except OSError:
-                self.say_once(
-                    iatt.ia_gfid.hex(), "%s: its xattr says %r: not mapped", iatt.ia_gfid, value
-                )
+            found = self._stored_as(iatt, value)
+            if found is None:
                 set_plain(inode)
                 return None
-            file = self.files.of(iatt.ia_gfid, stored.kind)
-            file.merging = file.merging or stored.merging is not None
+            file = found
         set_mapped(inode, file)
         file.seen(iatt, since.changes)
         return file if file.mapped else None
+
+    def _note_other(self, iatt: Iatt, value: bytes | None) -> File | None:
+        """The same of a file that has come to the name of the one that was asked for."""
+        file = self.files.find(iatt.ia_gfid)
+        if file is None and value is not None:
+            file = self._stored_as(iatt, value)
+        if file is None:
+            return None
+        file.seen(iatt, -1)
+        return file if file.mapped and not file.merging else None
+
+    def _stored_as(self, iatt: Iatt, value: bytes) -> File | None:
+        """Remember a file with this xattr; None if that is no mapping."""
+        try:
+            stored = mapping.stored(os.fsdecode(value))
+        except OSError:
+            self.say_once(
+                iatt.ia_gfid.hex(), "%s: its xattr says %r: not mapped", iatt.ia_gfid, value
+            )
+            return None
+        file = self.files.of(iatt.ia_gfid, stored.kind)
+        file.merging = file.merging or stored.merging is not None
+        return file
 
     def looking(self, inode: Inode | None) -> Seen:
         """Return what ``note`` wants: how far changes are when somebody begins to look."""

@@ -69,8 +69,9 @@ class File:
     was begun; it is ended first. ``written``: what is written or discarded inside the file, while
     its device is copied. ``unsaved``: the size may not be on the disk yet. ``reported`` is the
     number of the last failure of a sync that an fd was told of; ``reported_anonymous``: an
-    anonymous one. ``gone``: the last name is. Who sets the stub's times holds ``storing``, and so
-    what a client sets is not lost to a store of older ones.
+    anonymous one. ``gone``: the last name is; ``watched``: somebody will look whether it is closed.
+    Who sets the stub's times holds ``storing``, and so what a client sets is not lost to a store of
+    older ones.
     """
 
     __slots__ = (
@@ -96,6 +97,7 @@ class File:
         "stub",
         "times",
         "unsaved",
+        "watched",
         "written",
     )
 
@@ -111,6 +113,7 @@ class File:
         self.merging = False
         self.unsaved = True
         self.gone = False
+        self.watched = False
         self.complaint = ""
         self.reported = 0
         self.reported_anonymous = 0

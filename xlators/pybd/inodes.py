@@ -18,6 +18,13 @@ def file_of(inode: Inode | None) -> File | None:
     return file if isinstance(file, File) and (file.mapped or file.moving) else None
 
 
+def is_of(inode: Inode, gfid: bytes) -> bool:
+    """Say whether an inode is that file's, or not linked yet. Who goes by a name may bring another
+    one's: the name has a new file by now."""
+    linked = inode.gfid
+    return not linked or linked == gfid
+
+
 def set_plain(inode: Inode) -> None:
     """A file is not mapped: from now on its data passes us by."""
     inode.ctx = PLAIN

@@ -14,7 +14,15 @@ from pybd.by_gfid import GONE
 from pybd.data import SYNC
 from pybd.device import failed
 from pybd.files import PLAIN, File
-from pybd.inodes import REGULAR, file_of, is_pointer, set_mapped, set_plain, set_unknown
+from pybd.inodes import (
+    REGULAR,
+    file_of,
+    is_of,
+    is_pointer,
+    set_mapped,
+    set_plain,
+    set_unknown,
+)
 from pybd.mapping import KEY, Mapping
 from pybd.moving import AlreadyMapped, Moving
 from pybd.orphans import Orphans
@@ -253,6 +261,7 @@ class Names(Moving, Orphans):
             return await self.child.unlink(loc, xflags, xdata)
         counts = xdata is not None and keys.GET_BLOCK_COUNT in xdata  # features/shard does
         blocks = self.shown(file).ia_blocks if counts else 0
+        had_handle = self.has_handle(file.gfid)
         with self.changes(file):
             reply = await self.child.unlink(loc, xflags, xdata)
         answers = self.shown_in(file, reply.xdata)
@@ -260,7 +269,7 @@ class Names(Moving, Orphans):
             answers = answers.copy()
             answers.set_uint(keys.GET_BLOCK_COUNT, blocks, 64)
         reply = reply._replace(xdata=answers)
-        await self._lost_a_name(file, loc.inode)
+        await self._lost_a_name(file, loc.inode, had_handle=had_handle)
         return reply
 
     async def rename(
@@ -268,20 +277,25 @@ class Names(Moving, Orphans):
     ) -> fops.Rename:
         """Give a file another name, maybe one that was another file's."""
         victim = await self._victim(newloc) if newloc.inode is not None else None
+        had_handle = victim is not None and self.has_handle(victim.gfid)
         file = file_of(oldloc.inode)
         if file is not None:
             with self.changes(file) as change:
                 reply = await self.child.rename(oldloc, newloc, xdata)
-                change(reply.buf)
-            self.show(file, reply.buf)
+                is_ours = reply.buf is not None and file.gfid == reply.buf.ia_gfid
+                change(reply.buf if is_ours else None)
+            if is_ours:
+                self.show(file, reply.buf)
         else:
             reply = await self.child.rename(oldloc, newloc, xdata)
-            if reply.buf is not None and self.rules:
+            inode = oldloc.inode
+            is_its = inode is not None and reply.buf is not None and is_of(inode, reply.buf.ia_gfid)
+            if is_its and reply.buf is not None and self.rules:
                 named = Loc(name=newloc.name, inode=oldloc.inode, gfid=reply.buf.ia_gfid)
                 await self._map_renamed(named, reply.buf)
         if victim is not None and victim is not file:
             victim.changed(None, victim.changing())
-            await self._lost_a_name(victim, newloc.inode)
+            await self._lost_a_name(victim, newloc.inode, had_handle=had_handle)
         return reply
 
     async def _victim(self, loc: Loc) -> File | None:
@@ -294,11 +308,18 @@ class Names(Moving, Orphans):
             return file
         if inode.c.ia_type != REGULAR:
             return None
-        return await self.learn(inode.anonymous_fd())
+        try:
+            return await self.learn(inode.anonymous_fd())
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return None  # the name has another file by now, or this one has no handle
 
-    async def _lost_a_name(self, file: File, inode: Inode | None) -> None:
-        """If that was the last one the device goes: now, or when nobody has the file open."""
-        if inode is None:
+    async def _lost_a_name(self, file: File, inode: Inode | None, *, had_handle: bool) -> None:
+        """If that was the last one the device goes: now, or when nobody has the file open.
+
+        What a brick has lost the handle of is found by its names only, by ``patrol``."""
+        if inode is None or not had_handle:
             return
         try:
             await self.child.stat(Loc(inode=inode, gfid=file.gfid))
@@ -340,7 +361,9 @@ class Names(Moving, Orphans):
         it is that one, with one more name, or the only one; or all that there is of that one is an
         fd, and its device is not the new file's."""
         is_mapped = await self._state_of(former.gfid)
-        if is_mapped is None and was_gone:
+        if is_mapped:
+            former.gone = False  # whose last name went while this one came
+        elif is_mapped is None and was_gone:
             self.lost(former)
         elif is_mapped is False:
             replaced = await self.replace(former)

@@ -25,17 +25,24 @@ class Orphans(ByGfid):
         self._reclaim_once_closed(file)
 
     def _reclaim_once_closed(self, file: File) -> None:
-        root = self.root
-        inode = root.find(file.gfid) if root is not None else None
-        if inode is None or inode.active_fd_count == 0:
+        if not self._is_open(file):
             self.spawn(self.reclaim(file))
             return
+        if file.watched:
+            return
+        file.watched = True
 
         def again(translator: Orphans) -> None:
+            file.watched = False
             if file.gone:
                 translator._reclaim_once_closed(file)
 
         self.call_later(_CLOSED_SECONDS, again)
+
+    def _is_open(self, file: File) -> bool:
+        root = self.root
+        inode = root.find(file.gfid) if root is not None else None
+        return inode is not None and inode.active_fd_count > 0
 
     async def reclaim(self, file: File) -> None:
         """The last name of a file is gone, and nobody uses it: remove its device.
@@ -54,8 +61,25 @@ class Orphans(ByGfid):
             names = [self.identity.name(each.gfid) for each in files]
             if names and self._is_on_disk(names):
                 for each in files:
-                    if self._drop(each):
+                    if await self._is_unused(each) and self._drop(each):
                         self._remove_owned(self.identity.name(each.gfid))
+
+    async def _is_unused(self, file: File) -> bool:
+        """Look again, after the sync: an open may have been on its way as the last name went, and
+        heal may have given it one since."""
+        if self.root is None:
+            return True  # all of it ends
+        if self._is_open(file):
+            self._reclaim_once_closed(file)
+            return False
+        try:
+            is_mapped = await self._state_of(file.gfid)
+        except OSError as error:
+            self._left_for_later([self.identity.name(file.gfid)], error)
+            return False
+        if is_mapped:
+            file.gone = False
+        return not is_mapped
 
     async def replace(self, file: File) -> bool:
         """Another file has a removed one's gfid: nobody finds this one any more, and its device is
@@ -151,6 +175,7 @@ class Orphans(ByGfid):
                 await self._name_whole(file, known.name)
                 continue
             if file is not None and file.gone:
+                self._reclaim_once_closed(file)  # if that has failed before
                 continue
             if self._closing:
                 break

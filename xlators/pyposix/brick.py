@@ -376,6 +376,8 @@ class Brick(Translator):
             raise OSError(errno.EINVAL, "an fd that was not opened here")
         inode = fd.inode
         gfid, flags, kind = inode.gfid, fd.flags, inode.c.ia_type
+        if not gfid:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))  # never linked
         file = self._remembered(inode, gfid)
         number = -1
         if kind == DIRECTORY:

@@ -385,12 +385,21 @@ class Making(Brick):
             raise
         except OSError:
             file = self._files[new.gfid]
+            orphan = self._handles.orphan(new.gfid)
             with file.lock:
                 if not file.orphan:
                     return False
-                os.link(self._handles.orphan(new.gfid), new.entry.path)
-                os.rename(self._handles.orphan(new.gfid), handle)
+                try:
+                    os.rename(orphan, handle)
+                except FileNotFoundError:
+                    return False  # its last fd was closed this very moment
                 file.orphan = False
+                try:
+                    os.link(handle, new.entry.path)
+                except OSError:
+                    os.rename(handle, orphan)
+                    file.orphan = True
+                    raise
         return True
 
     def _unlink_linkto(self, new: _New) -> None:
