@@ -381,7 +381,7 @@ def test_a_crash_of_the_search_itself_goes_on_over_rpc(tmp_path: Path, place: Pa
     """What it had made is taken away, and the script that comes of it exits as others do."""
     insert, out = inserted("DiscardCrashes", "crashing.py"), tmp_path / "out"
     words = "--seed", "1", "--examples", "20", "--out", out, "--dir", place
-    found = glupy_fuzz(tmp_path, "pyposix", *insert, *words)
+    found = glupy_fuzz(tmp_path, "pyposix", *insert, *words, timeout=700)
     assert (found.returncode, found.stderr) == (1, "")
     assert "SIGSEGV in the process of the search; once more, over RPC" in found.stdout
     assert "wrong: brick-0 ended by itself: signal SIGSEGV" in found.stdout

@@ -403,7 +403,7 @@ def test_a_folder_is_compared_with_what_is_over_rpc(brick_dir: Path) -> None:
         ("posix", "pyposix", []),
         pytest.param("posix", "pyposix", ["kill"], marks=LONG),
         ("ctime:pyposix", "pyposix", ["readonly"]),
-        pytest.param("replicate:3:posix", "replicate:3:pyposix", ["readonly"], marks=LONG),
+        pytest.param("replicate:3:pyposix", "replicate:2:pyposix", ["readonly"], marks=LONG),
         ("replicate:3:pyposix", "pyposix", []),
         pytest.param("replicate:3:posix", "replicate:3:pyposix", ["kill"], marks=LONG),
         pytest.param("disperse:2+1:pyposix", "pyposix", [], marks=LONG),

@@ -121,8 +121,6 @@ class Runner:
         """The errno that the next call may fail with."""
         self.waits_since: float | None = None
         """When the call began, by time.monotonic(), that has not come back yet."""
-        self._down = False
-        """All bricks were killed."""
         self.unanswered = False
         """Set by another thread, which ends the bricks then: that call does not come back."""
 
@@ -134,9 +132,7 @@ class Runner:
     # ---- one step ----
 
     def perform(self, step: Step) -> Outcome:
-        """Do a step. Raises Mismatch if it did not do what it should, ImpossibleError if it is none
-        that can follow."""
-        self._check_possible(step)
+        """Do a step. Raises Mismatch if it did not do what it should."""
         plan = step.plan(self.volume)
         self.done.append((step, None))
         if self.ground.journal is not None:
@@ -184,14 +180,6 @@ class Runner:
         if isinstance(step, steps.Create) and self.promises.handles:
             self._note_handle(step.name)
         return outcome
-
-    def _check_possible(self, step: Step | None = None) -> None:
-        """ImpossibleError: no brick runs, so that nothing can be done but start them."""
-        if self._down and not isinstance(step, steps.Start):
-            raise steps.ImpossibleError("no brick runs")
-        if isinstance(step, (steps.Kill, steps.Start)):
-            killed = isinstance(step, steps.Kill) and bool(self.ground.trouble.bricks)
-            self._down = killed and not self.ground.redundant
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -480,10 +468,7 @@ class Runner:
     # ---- all of it ----
 
     def verify(self) -> None:
-        """Look at all there is, as a user: names, and each file's bytes, attributes and xattrs.
-
-        Mismatch: something is wrong; ImpossibleError: no brick runs."""
-        self._check_possible()
+        """Look at all there is, as a user: names, and each file's bytes, attributes and xattrs."""
         for side in self.sides:
             side.trouble.be_internal(on=False)
             side.trouble.disarm()

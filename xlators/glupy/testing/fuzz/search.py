@@ -1,6 +1,7 @@
 """The search: Hypothesis runs the machine, and what it finds is made as short as can be."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Sequence
 
@@ -118,7 +119,7 @@ class Search:
     def _fails(self, sequence: Sequence[steps.Step]) -> bool:
         if self.stopped:
             raise KeyboardInterrupt
-        if self.ground.spoiled:
+        if self.ground.spoiled or self._leaves_down(sequence):
             return False
         runner, wrong = Runner(self.ground, self.against), None
         self.current = runner
@@ -138,6 +139,16 @@ class Search:
                 runner.clean()
         self.ended(runner, wrong)
         return wrong is not None
+
+    def _leaves_down(self, sequence: Sequence[steps.Step]) -> bool:
+        """Whether all bricks are killed and not started: nothing that fails then is wrong."""
+        if self.ground.redundant or not self.ground.trouble.bricks:
+            return False
+        pairs = itertools.pairwise([*sequence, None])
+        return any(
+            isinstance(step, steps.Kill) and not isinstance(following, steps.Start)
+            for step, following in pairs
+        )
 
     def ended(self, runner: Runner, wrong: str | None) -> None:
         """An example is over; ``wrong``: what was, or None."""

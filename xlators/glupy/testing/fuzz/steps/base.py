@@ -80,8 +80,7 @@ class Step(abc.ABC):
 
 
 class ImpossibleError(Exception):
-    """A step cannot be where it is: its handle is not open, or not for what it does, or no brick
-    runs."""
+    """A step cannot be where it is: its handle is not open, or not for what it does."""
 
 
 def opened(volume: VolumeModel, handle: int) -> Handle:
