@@ -40,7 +40,7 @@ class Promises:
     file sets its mtime and ctime, by this machine's clock. ``growing_times``: so does a truncate
     that makes one longer, ``cutting_times``: one that cuts behind ``cuts_within``. ``set_times``: a
     time that a client sets is told, though it be an earlier one. ``lasting_times``: times outlive
-    the brick's process. ``steady``: which of the two stay
+    the brick's process, though nothing has ``stored`` them. ``steady``: which of the two stay
     as the last reply told them, as long as nothing changes the file. ``handles``: a file's handle
     in ``.glusterfs`` goes with its last name.
     ``same_names``: a rename from one name of a file to another does nothing. ``nameless``: the
@@ -154,6 +154,7 @@ class FileModel:
     the rest are holes. The difference is what file systems are free to do past the end of a file.
     ``last`` is where something happened last. ``times``: mtime and ctime as the last reply told
     them, unless they may have changed; ``since``: what they are not before, ``until``: not after.
+    ``stored``: a fsync or a close came after the last change, without a fop that failed.
     ``inode`` is its number, and ``rights``: None until they were told. ``handle`` is its path in
     ``.glusterfs``, known where a brick is on this machine.
     """
@@ -169,6 +170,7 @@ class FileModel:
     times: dict[str, int] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)
     until: dict[str, int] = field(default_factory=dict)
+    stored: bool = True
     inode: int | None = None
     handle: str | None = None
     rights: Rights | None = None

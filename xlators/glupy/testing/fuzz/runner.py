@@ -134,6 +134,7 @@ class Runner:
     def perform(self, step: Step) -> Outcome:
         """Do a step. Raises Mismatch if it did not do what it should."""
         plan = step.plan(self.volume)
+        handle, may_fail = self._handle_of(step), self.may_fail
         self.done.append((step, None))
         if self.ground.journal is not None:
             self.ground.journal.note(step)
@@ -154,7 +155,7 @@ class Runner:
         if outcome.errno:
             if isinstance(step, steps.Close):
                 plan.change()  # close(2): it is closed all the same
-            elif step.modifies and (handle := self._handle_of(step)) is not None:
+            elif step.modifies and handle is not None and outcome.errno == errno.EROFS:
                 handle.failed = True
             if plan.file is not None and step.modifies:
                 if not self.promises.refused_times:
@@ -177,6 +178,8 @@ class Runner:
             self._check_before(step, plan.file, outcome)
             self._change(step, plan)
             self._check_after(step, plan.file, outcome)
+        if isinstance(step, (steps.Sync, steps.Close)) and handle is not None and not may_fail:
+            handle.file.stored = True
         if isinstance(step, steps.Create) and self.promises.handles:
             self._note_handle(step.name)
         return outcome
@@ -204,6 +207,7 @@ class Runner:
         for file in plan.marks:
             file.since["ctime"] = now
         for file in plan.touches:
+            file.stored = False
             file.forget_times(*TIMES)
             file.since |= dict.fromkeys(TIMES, now)
 

@@ -488,6 +488,7 @@ class Recipe:
             return volfiles.replicate(subvolumes, arbiter=bool(more), options=options), promises
         self.backends = ()
         if "io" in self._faults:
+            # Seen of 1 in 12 such sequences, over C posix, too.
             why = "a brick where a fop has failed may answer, while it is healed"
             promises = promises.but(set_times=(False, why))
         if "readonly" in self._faults:

@@ -19,8 +19,9 @@ class Kill(Step):
     def plan(self, volume: VolumeModel) -> Plan:
         def change() -> None:
             for _, file in volume.files():
-                file.forget_times("mtime", "ctime")
-                file.since.clear()
+                if not file.stored:
+                    file.forget_times("mtime", "ctime")
+                    file.since.clear()
 
         return Plan() if volume.promises.lasting_times else Plan(change=change)
 
