@@ -287,38 +287,3 @@ def test_an_append_that_waits_for_an_unmapping(
         cloning.join()
         assert file.pread(100, 0).value == b"datamore"
     assert read(client, "/copy") == b"data"
-
-
-def test_a_plain_file_whose_name_a_mapped_one_has_taken(
-    make_brick: Callable[..., Brick], pool: Path, backend: Path, connect: Connect
-) -> None:
-    """GlusterFS looks a name up with the inode that it had, if that is in memory."""
-    client = connect(make_brick(backend, inserts=[("user/pybd", {"pool": f"loop:{pool}"})]))
-    write(client, "/mapped", b"mapped" * MIB)
-    client.setxattr("/mapped", KEY, b"thin")
-    with client.creat("/f") as file:
-        file.pwrite(b"plain", 0)
-        (backend / "mapped").rename(backend / "f")
-        assert client.stat("/f").st_size == 6 * MIB
-        assert file.pread(10, 0).value == b"plain"
-        file.pwrite(b"more", 5)
-        assert file.fstat().st_size == 9
-        assert file.pread(10, 0).value == b"plainmore"
-    client.close()
-
-
-def test_a_mapped_file_whose_name_a_plain_one_has_taken(
-    make_brick: Callable[..., Brick], pool: Path, backend: Path, connect: Connect
-) -> None:
-    client = connect(make_brick(backend, inserts=[("user/pybd", {"pool": f"loop:{pool}"})]))
-    write(client, "/plain", b"plain")
-    with client.creat("/f") as file:
-        file.pwrite(b"mapped" * MIB, 0)
-        client.setxattr("/f", KEY, b"thin")
-        (backend / "plain").rename(backend / "f")
-        assert client.stat("/f").st_size == 5
-        assert file.fstat().st_size == 6 * MIB
-        assert file.pread(6, 0).value == b"mapped"
-        file.pwrite(b"M", 0)
-        assert file.pread(6, 0).value == b"Mapped"
-    assert (backend / "f").read_bytes() == b"plain"

@@ -62,7 +62,7 @@ class Base(Shown):
         if inode is None or iatt.c.ia_type != REGULAR or self.is_arbiter:
             return None
         if not is_of(inode, iatt.ia_gfid):
-            return self._note_other(iatt, value)
+            return self._note_other(iatt, value, since)
         known = file_of(inode)
         if known is not None:
             # Only this process maps and unmaps: what we remember counts.
@@ -88,10 +88,10 @@ class Base(Shown):
         file.seen(iatt, since.changes)
         return file if file.mapped else None
 
-    def _note_other(self, iatt: Iatt, value: bytes | None) -> File | None:
+    def _note_other(self, iatt: Iatt, value: bytes | None, since: Seen) -> File | None:
         """The same of a file that has come to the name of the one that was asked for."""
         file = self.files.find(iatt.ia_gfid)
-        if file is None and value is not None:
+        if file is None and value is not None and since.unmappings == self.unmappings:
             file = self._stored_as(iatt, value)
         if file is None:
             return None

@@ -70,8 +70,8 @@ class File:
     its device is copied. ``unsaved``: the size may not be on the disk yet. ``reported`` is the
     number of the last failure of a sync that an fd was told of; ``reported_anonymous``: an
     anonymous one. ``gone``: the last name is; ``watched``: somebody will look whether it is closed.
-    Who sets the stub's times holds ``storing``, and so what a client sets is not lost to a store of
-    older ones.
+    Who gives it a name or takes one holds ``naming``. Who sets the stub's times holds ``storing``,
+    and so what a client sets is not lost to a store of older ones.
     """
 
     __slots__ = (
@@ -89,6 +89,7 @@ class File:
         "mapped",
         "merging",
         "moving",
+        "naming",
         "reported",
         "reported_anonymous",
         "resizing",
@@ -121,6 +122,7 @@ class File:
         self.times: Final = Times()
         self.resizing: Final = Lock()
         self.storing: Final = Lock()
+        self.naming: Final = Lock()
         self.gate: Final = Gate()
         self._lock: Final = threading.Lock()
         self._changes = 0

@@ -20,9 +20,10 @@ def file_of(inode: Inode | None) -> File | None:
 
 def is_of(inode: Inode, gfid: bytes) -> bool:
     """Say whether an inode is that file's, or not linked yet. Who goes by a name may bring another
-    one's: the name has a new file by now."""
+    one's: the name has a new file by now. A file that has lost its gfid C posix tells of as zero.
+    """
     linked = inode.gfid
-    return not linked or linked == gfid
+    return not linked or linked == gfid or not any(gfid)
 
 
 def set_plain(inode: Inode) -> None:

@@ -234,12 +234,13 @@ class Names(Moving, Orphans):
 
     async def link(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None) -> fops.Link:
         """Give a file one more name."""
-        file = file_of(oldloc.inode)
+        file = await self._victim(oldloc)
         if file is None:
             return await self.child.link(oldloc, newloc, xdata)
-        with self.changes(file) as change:
-            reply = await self.child.link(oldloc, newloc, xdata)
-            change(reply.buf)
+        async with file.naming:
+            with self.changes(file) as change:
+                reply = await self.child.link(oldloc, newloc, xdata)
+                change(reply.buf)
         self.show(file, reply.buf)
         return reply
 
@@ -261,41 +262,52 @@ class Names(Moving, Orphans):
             return await self.child.unlink(loc, xflags, xdata)
         counts = xdata is not None and keys.GET_BLOCK_COUNT in xdata  # features/shard does
         blocks = self.shown(file).ia_blocks if counts else 0
-        had_handle = self.has_handle(file.gfid)
-        with self.changes(file):
-            reply = await self.child.unlink(loc, xflags, xdata)
+        async with file.naming:  # posix counts a file's names before it takes the last one
+            had_handle = self.has_handle(file.gfid)
+            with self.changes(file):
+                reply = await self.child.unlink(loc, xflags, xdata)
+            await self._lost_a_name(file, loc.inode, had_handle=had_handle)
         answers = self.shown_in(file, reply.xdata)
         if answers is not None and keys.GET_BLOCK_COUNT in answers:
             answers = answers.copy()
             answers.set_uint(keys.GET_BLOCK_COUNT, blocks, 64)
-        reply = reply._replace(xdata=answers)
-        await self._lost_a_name(file, loc.inode, had_handle=had_handle)
-        return reply
+        return reply._replace(xdata=answers)
 
     async def rename(
         self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None
     ) -> fops.Rename:
         """Give a file another name, maybe one that was another file's."""
-        victim = await self._victim(newloc) if newloc.inode is not None else None
-        had_handle = victim is not None and self.has_handle(victim.gfid)
         file = file_of(oldloc.inode)
-        if file is not None:
-            with self.changes(file) as change:
-                reply = await self.child.rename(oldloc, newloc, xdata)
-                is_ours = reply.buf is not None and file.gfid == reply.buf.ia_gfid
-                change(reply.buf if is_ours else None)
-            if is_ours:
-                self.show(file, reply.buf)
-        else:
+        victim = await self._victim(newloc) if newloc.inode is not None else None
+        if victim is file:
+            victim = None  # two names of one file: both stay
+        async with contextlib.AsyncExitStack() as named:
+            renamed = (each for each in (file, victim) if each is not None)
+            for each in sorted(renamed, key=lambda each: each.gfid):
+                await named.enter_async_context(each.naming)
+            had_handle = victim is not None and self.has_handle(victim.gfid)
+            reply = await self._rename(file, oldloc, newloc, xdata)
+            if victim is not None:
+                victim.changed(None, victim.changing())
+                await self._lost_a_name(victim, newloc.inode, had_handle=had_handle)
+        inode, buf = oldloc.inode, reply.buf
+        if file is not None or not self.rules or inode is None or buf is None:
+            return reply
+        if is_of(inode, buf.ia_gfid):
+            await self._map_renamed(Loc(name=newloc.name, inode=inode, gfid=buf.ia_gfid), buf)
+        return reply
+
+    async def _rename(
+        self, file: File | None, oldloc: Loc, newloc: Loc, xdata: Dict | None
+    ) -> fops.Rename:
+        if file is None:
+            return await self.child.rename(oldloc, newloc, xdata)
+        with self.changes(file) as change:
             reply = await self.child.rename(oldloc, newloc, xdata)
-            inode = oldloc.inode
-            is_its = inode is not None and reply.buf is not None and is_of(inode, reply.buf.ia_gfid)
-            if is_its and reply.buf is not None and self.rules:
-                named = Loc(name=newloc.name, inode=oldloc.inode, gfid=reply.buf.ia_gfid)
-                await self._map_renamed(named, reply.buf)
-        if victim is not None and victim is not file:
-            victim.changed(None, victim.changing())
-            await self._lost_a_name(victim, newloc.inode, had_handle=had_handle)
+            is_its = reply.buf is not None and file.gfid == reply.buf.ia_gfid
+            change(reply.buf if is_its else None)
+        if is_its:
+            self.show(file, reply.buf)
         return reply
 
     async def _victim(self, loc: Loc) -> File | None:
@@ -341,14 +353,15 @@ class Names(Moving, Orphans):
         former = self.files.find(gfid) if gfid else None
         found = None if is_pointer(mode) else self._rule(loc.name)
         if former is not None and former.mapped:
-            was_gone, former.gone = former.gone, False  # it may have its name again at once
-            try:
-                yield None
-            except BaseException:
-                if was_gone:
-                    self.lost(former)
-                raise
-            await self._made_again(former, loc, found, was_gone)
+            async with former.naming:
+                was_gone, former.gone = former.gone, False  # it may have its name again at once
+                try:
+                    yield None
+                except BaseException:
+                    if was_gone:
+                        self.lost(former)
+                    raise
+                await self._made_again(former, loc, found, was_gone)
             return
         new = self.files.add(gfid, found.kind) if gfid and found is not None else None
         async with contextlib.nullcontext() if new is None else self.arriving(new):

@@ -88,17 +88,18 @@ class Orphans(ByGfid):
         Until then it is half a device, which a kill leaves as nobody's, not as the new file's.
         """
         file.gone = True
-        if not self._drop(file):
-            return True
         name, half = self.identity.name(file.gfid), self.identity.half(file.gfid)
-        try:
-            if self.pool.find(name) is None:
-                return True  # it was lost
-            self.pool.remove(half)  # of an attempt that was killed
-            self.pool.rename(name, half)
-        except OSError as error:
-            self._left_for_later([name], error)
-            return False
+        async with file.resizing:  # who has it open may be about to resize what has this name
+            if not self._drop(file):
+                return True
+            try:
+                if self.pool.find(name) is None:
+                    return True  # it was lost
+                self.pool.remove(half)  # of an attempt that was killed
+                self.pool.rename(name, half)
+            except OSError as error:
+                self._left_for_later([name], error)
+                return False
         async with self._reclaiming:
             return self._is_on_disk([half]) and self._remove_device(half)
 
