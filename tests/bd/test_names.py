@@ -13,7 +13,10 @@ from glupy.testing.pytest_plugin import Connect
 from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, devices, inserted, read, write
+from .mapped import LEAVES, devices, read, write
+
+INTEGRATION = Path(__file__).parents[1] / "integration"
+WINDOW = f"{INTEGRATION / 'translators' / 'window.py'}:Window"
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
@@ -58,8 +61,9 @@ def test_a_name_that_comes_as_the_last_one_goes(
     make_brick: Callable[..., Brick], pool: Path, connect: Connect, tmp_path: Path
 ) -> None:
     """posix has counted the names; no other comes before that one has gone."""
-    hold = tmp_path / "hold"
-    inserts = [inserted("window:Window", hold=str(hold)), ("user/pybd", {"pool": f"loop:{pool}"})]
+    hold, method = tmp_path / "hold", "pyposix.removing.Removing._check_unlink"
+    window = "features/glupy", {"module": WINDOW, "method": method, "hold": str(hold)}
+    inserts = [window, ("user/pybd", {"pool": f"loop:{pool}"})]
     brick = make_brick(inserts=inserts)
     client, other = connect(brick), connect(brick)
     write(client, "/f", b"bytes")

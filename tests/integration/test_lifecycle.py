@@ -591,6 +591,10 @@ def test_detached_bricks_give_their_memory_back(multiplexed: Multiplexed) -> Non
     assert log.count("cancelled: spawn 60") == 25
     assert "Traceback" not in log
     # GlusterFS itself loses some with every brick: 12 KiB, or 34 if there are fops under way.
+    for _ in range(2):
+        if ours - stock < 1 << 16:
+            break
+        ours = grow(multiplexed.inserts, "pyposix", 5)  # what is lost is lost each time
     assert ours - stock < 1 << 16, f"{ours >> 10} KiB, without Python {stock >> 10} KiB"
 
 

@@ -157,12 +157,15 @@ def same(one: bytes, other: bytes, *, follow: bool = False) -> bool:
     return bool(found)
 
 
-def link_handle(path: bytes, handle: bytes, target: bytes | None = None) -> None:
+def link_handle(path: bytes, handle: bytes, target: bytes | None = None, number: int = -1) -> None:
     """Make sure that ``handle`` is a hard link of the file at ``path``; its folder is made too.
+
+    Of the open file ``number``, if that is given: the path may be another's by now (ENOENT if the
+    file has no name any more).
 
     A directory's is a symbolic link to ``target``. ESTALE if the handle is another file's.
     """
-    if lib.glupy_link_handle(path, handle, target or NULL):
+    if lib.glupy_link_handle(number, path, handle, target or NULL):
         raise _failed()
 
 

@@ -22,6 +22,9 @@ _DEVICES = int(FileType.IFBLK), int(FileType.IFCHR)
 _SYNC = os.O_SYNC | os.O_DSYNC
 
 
+_CREATE_ONLY = os.O_CREAT | os.O_EXCL
+
+
 class Data(Brick):
     """Fops on a file's bytes."""
 
@@ -36,6 +39,10 @@ class Data(Brick):
         if inode is not None and inode.c.ia_type == SYMLINK:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         self._refuse_mapped(file, path)
+        if flags & _CREATE_ONLY == os.O_CREAT:
+            flags &= ~os.O_CREAT  # by its handle nothing is made: it has gone, then
+        elif flags & os.O_CREAT:
+            os.lstat(path)
         number = os.open(path, flags | self._direct, self.option("force-create-mode"))
         fd.ctx = OpenFile(file, number, flags | self._direct)
         self._metadata.touch(frame, file, number)

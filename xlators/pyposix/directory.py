@@ -28,8 +28,10 @@ class Directories(Brick):
         return fops.Opendir(fd)
 
     def fsyncdir(self, frame: Frame, fd: Fd, datasync: int, xdata: Dict | None) -> fops.Fsyncdir:
-        """The names in a directory are the journal's business."""
-        self._opened(fd)
+        """Have the names in a directory on the disk (fsync(2)): of a rename nothing else does."""
+        opened = self._opened(fd)
+        if opened.number >= 0:  # an anonymous fd may be of a symbolic link
+            (os.fdatasync if datasync else os.fsync)(opened.number)
         return fops.Fsyncdir()
 
     def readdir(

@@ -138,6 +138,8 @@ class Handles:
             if linux.same(self.path(gfid), path, follow=is_directory):
                 return
         self.add(gfid, path, parent, name, mode)
+        if not is_directory and xattrs.find(self.path(gfid), keys.GFID) != gfid:
+            self.remove(gfid)  # the name has got another file since
         if is_directory:
             with file.renames:
                 if self._leads_astray(gfid) and xattrs.find(path, keys.GFID) == gfid:
@@ -145,14 +147,17 @@ class Handles:
                     with self._leading(gfid, parent, name):
                         pass
 
-    def add(self, gfid: bytes, path: bytes, parent: bytes, name: bytes, mode: int) -> None:
-        """Make sure that there is a handle of the file at ``path``: ``name`` in ``parent``.
+    def add(
+        self, gfid: bytes, path: bytes, parent: bytes, name: bytes, mode: int, number: int = -1
+    ) -> None:
+        """Make sure that there is a handle of the file at ``path``: ``name`` in ``parent``; or of
+        the one that is open as ``number``.
 
         ESTALE if the handle is another file's.
         """
         handle = self.path(gfid)
         try:
-            linux.link_handle(path, handle, self.target(parent, name, mode))
+            linux.link_handle(path, handle, self.target(parent, name, mode), number)
         except OSError as error:
             if error.errno == errno.ESTALE:
                 self._log.warning("%r is not the handle of %r", handle, path)

@@ -40,8 +40,10 @@ class Lookup(Brick):
         wrong, buf, file, parent = looked
         if wrong:
             return fops.Lookup(inode, None, None, parent, -1, wrong)
-        # A new inode: the file may be from before it was a brick's, or have lost its handle.
-        if xdata is not None and inode is not None and not inode.gfid:
+        # A new inode: the file may be from before it was a brick's, or have lost its handle. Or who
+        # removed another name of it took that for the last one: no link is the handle's.
+        lost = file is not None and not buf.ia_nlink
+        if xdata is not None and inode is not None and (lost or not inode.gfid):
             if file is None and _is_fresh(buf):
                 raise FopError(errno.ENOENT, postparent=parent)
             self._heal(entry, buf, file, xdata)

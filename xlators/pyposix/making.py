@@ -47,12 +47,15 @@ class _New:
         return self
 
     def __exit__(self, failed: object, *_: object) -> None:
-        if failed is None:
-            return
+        if failed is not None:
+            self.undo()
+
+    def undo(self) -> None:
+        """Take away what was made, unless the name is another file's by now."""
         with contextlib.suppress(OSError):
             if self.handled:
                 self.handles.remove(self.gfid)
-            if self.made:
+            if self.made and xattrs.find(self.entry.path, keys.GFID) in (None, self.gfid):
                 if stat.S_ISDIR(os.lstat(self.entry.path).st_mode):
                     os.rmdir(self.entry.path)
                 else:
@@ -100,13 +103,16 @@ class Making(Brick):
                 number = os.open(path, how | os.O_NOFOLLOW, real_mode)
             opened = OpenFile(self._files[new.gfid], number, flags)
             try:
+                if not existed:
+                    try:
+                        file, buf, postparent = self._admit(new, number, stat.S_IFREG, xdata)
+                    except FileExistsError:
+                        existed = True  # who opened it meanwhile has given it his gfid
                 if existed:
-                    self._adopt(new, number)
+                    self._adopt(new, number, stat.S_IFREG)
                     file = opened.file = self._tie(new)
                     buf = self._stats.of_fd(number, file)
                     postparent = self._stats.of_path(new.entry.folder, new.entry.parent)
-                else:
-                    file, buf, postparent = self._admit(new, number, stat.S_IFREG, xdata)
                 self._metadata.touch(frame, file, number, buf)
                 self._touch_folder(frame, new, postparent)
                 return opened, buf, new, postparent
@@ -127,33 +133,48 @@ class Making(Brick):
         mode &= 0xFFFF  # the kernel's umode_t: through FUSE S_IFSOCK and S_IFREG come with a sign
         with self._begin(frame, loc, xdata) as new:
             linked = self._asked(xdata, keys.INTERNAL_FOP) and self._link_existing(new)
+            target: xattrs.Target = new.entry.path
             if not linked:
-                real_mode = self._file_mode(mode)
                 try:
-                    os.mknod(new.entry.path, real_mode, rdev)
+                    target = self._mknod(frame, new, mode, rdev)
                 except FileExistsError:
                     if not self._asked(xdata, keys.FORCE_REPLACE):
                         raise
                     self._unlink_linkto(new)
-                    os.mknod(new.entry.path, real_mode, rdev)
+                    target = self._mknod(frame, new, mode, rdev)
                 new.made = True
-                os.chown(new.entry.path, frame.uid, new.gid, follow_symlinks=False)
-            buf, postparent = self._made(frame, new, mode, xdata, linked=linked)
+            try:
+                buf, postparent = self._made(frame, new, mode, xdata, target, linked=linked)
+            finally:
+                if isinstance(target, int):
+                    os.close(target)
             return fops.Mknod(loc.inode, buf, new.preparent, postparent)
+
+    def _mknod(self, frame: Frame, new: _New, mode: int, rdev: int) -> xattrs.Target:
+        """Make it. A regular file is open then: another at its name is none of ours."""
+        path, real_mode = new.entry.path, self._file_mode(mode)
+        if stat.S_ISREG(mode):
+            permissions = stat.S_IMODE(real_mode)
+            return linux.create(path, _CREATE_ONLY | os.O_RDWR, permissions, frame.uid, new.gid)
+        os.mknod(path, real_mode, rdev)
+        os.chown(path, frame.uid, new.gid, follow_symlinks=False)
+        return path
 
     def mkdir(
         self, frame: Frame, loc: Loc, mode: int, umask: int, xdata: Dict | None
     ) -> fops.Mkdir:
         """Make a directory."""
         with self._begin(frame, loc, xdata) as new:
+            if new.existed:
+                raise FileExistsError
             self._check_gfid_is_free(frame, new)
             self._check_layout(new, xdata)
             mask, forced = self.option("create-directory-mask"), self.option("force-directory-mode")
             real_mode = _masked(mode, mask, forced)
             os.mkdir(new.entry.path, real_mode & 0o7777)
             new.made = True
-            os.chown(new.entry.path, frame.uid, new.gid)
-            buf, postparent = self._made(frame, new, stat.S_IFDIR, xdata)
+            os.chown(new.entry.path, frame.uid, new.gid, follow_symlinks=False)
+            buf, postparent = self._made(frame, new, stat.S_IFDIR, xdata, new.entry.path)
             return fops.Mkdir(loc.inode, buf, new.preparent, postparent)
 
     def symlink(
@@ -164,7 +185,7 @@ class Making(Brick):
             os.symlink(encoded(linkname), new.entry.path)
             new.made = True
             os.chown(new.entry.path, frame.uid, new.gid, follow_symlinks=False)
-            buf, postparent = self._made(frame, new, stat.S_IFLNK, xdata)
+            buf, postparent = self._made(frame, new, stat.S_IFLNK, xdata, new.entry.path)
             return fops.Symlink(loc.inode, buf, new.preparent, postparent)
 
     def link(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None) -> fops.Link:
@@ -221,6 +242,9 @@ class Making(Brick):
                     xattrs.put(number, key, (xattr and xattr.get_bytes(key)) or b"")
             self._metadata.touch(frame, file, number)
             buf = self._stats.of_fd(number, file)
+        except BaseException:
+            new.undo()
+            raise
         finally:
             opened.close()
         return fops.Put(loc.inode, buf, new.preparent, postparent)
@@ -242,9 +266,16 @@ class Making(Brick):
         return _New(loc, entry, preparent, gid, gfid, self._handles, existed=not looked.error)
 
     def _made(
-        self, frame: Frame, new: _New, mode: int, xdata: Dict | None, *, linked: bool = False
+        self,
+        frame: Frame,
+        new: _New,
+        mode: int,
+        xdata: Dict | None,
+        target: xattrs.Target,
+        *,
+        linked: bool = False,
     ) -> tuple[Iatt, Iatt]:
-        """Give what was made at a path all that a file of GlusterFS has; return attributes."""
+        """Give what was made all that a file of GlusterFS has; return attributes."""
         entry = new.entry
         if linked:
             self._gfid2path.add(entry.path, entry.parent.gfid, entry.name)
@@ -256,8 +287,14 @@ class Making(Brick):
             buf = self._stats.of_path(entry.path, file)
             postparent = self._stats.of_path(entry.folder, entry.parent)
         else:
-            file, buf, postparent = self._admit(new, entry.path, mode, xdata)
-        self._metadata.touch(frame, file, entry.path, buf)
+            try:
+                file, buf, postparent = self._admit(new, target, mode, xdata)
+            except FileExistsError:  # who found it meanwhile has given it his gfid
+                self._adopt(new, target, mode)
+                file = self._tie(new)
+                buf = self._stats.of_path(entry.path, file)
+                postparent = self._stats.of_path(entry.folder, entry.parent)
+        self._metadata.touch(frame, file, target, buf)
         self._touch_folder(frame, new, postparent)
         return buf, postparent
 
@@ -330,16 +367,16 @@ class Making(Brick):
         inode = new.loc.inode
         return self._files[new.gfid] if inode is None else self._remembered(inode, new.gfid)
 
-    def _adopt(self, new: _New, number: int) -> None:
+    def _adopt(self, new: _New, target: xattrs.Target, mode: int) -> None:
         """A file was there already: it keeps its gfid, and gets what it lacks."""
-        found = xattrs.find(number, keys.GFID)
-        if found is None:
-            xattrs.put(number, keys.GFID, new.gfid, os.XATTR_CREATE)
-        else:
-            new.gfid = found
-        self._handles.add(
-            new.gfid, new.entry.path, new.entry.parent.gfid, new.entry.name, stat.S_IFREG
-        )
+        new.made = False
+        try:
+            xattrs.put(target, keys.GFID, new.gfid, os.XATTR_CREATE)
+        except FileExistsError:
+            new.gfid = xattrs.get(target, keys.GFID)
+        number = target if isinstance(target, int) else -1
+        parent, name = new.entry.parent.gfid, new.entry.name
+        self._handles.add(new.gfid, new.entry.path, parent, name, mode, number)
 
     def _check_layout(self, new: _New, xdata: Dict | None) -> None:
         """DHT: make nothing in a directory whose layout is not the one that the client knows."""

@@ -31,17 +31,13 @@ class Removing(Brick):
         buf, file = looked.check()
         self._check_unlink(inode, path, buf, xdata)
         last = buf.ia_nlink <= 1
-        if not last:
-            self._gfid2path.remove(path, parent.gfid, name)
-            if file is not None:
-                self._link_counts.remove(file, path, parent.gfid)
         number = -1
         asked = xdata is not None and keys.DHT_IATT in xdata
         background = self.option("background-unlink")
         if (asked or background) and buf.c.ia_type == REGULAR:
             number = os.open(path, os.O_RDONLY)
         handle = orphan = None
-        if last and file is not None:
+        if last and file is not None and buf.c.ia_type != DIRECTORY:
             handle = self._handles.path(file.gfid)
             if _is_open(inode, file):
                 orphan = self._handles.orphan(file.gfid)
@@ -58,7 +54,10 @@ class Removing(Brick):
             if orphan and file is not None and inode is not None:
                 self._bury_closed(inode, file)
             if not last and file is not None:
-                self._metadata.touch(frame, file, self._handles.path(file.gfid))
+                left = self._handles.path(file.gfid)
+                self._gfid2path.remove(left, parent.gfid, name)
+                self._link_counts.remove(file, left, parent.gfid)
+                self._metadata.touch(frame, file, left)
             answers = None
             if xdata is not None:
                 # As C posix counts: by then the handle has gone, or, of an open file, was moved.
@@ -104,12 +103,13 @@ class Removing(Brick):
         path, folder, name, parent = self._entry(loc)
         looked = self._stats.look_in(path, folder, parent)
         _, file = looked.check()
-        if xflags:
-            os.rename(path, self._handles.in_landfill(file.gfid if file else Gfid.random()))
-        else:
-            os.rmdir(path)
-        if file is not None and self._handles.leads_to(file.gfid, parent.gfid, name):
-            self._handles.remove(file.gfid)
+        with contextlib.nullcontext() if file is None else file.renames:
+            if xflags:
+                os.rename(path, self._handles.in_landfill(file.gfid if file else Gfid.random()))
+            else:
+                os.rmdir(path)
+            if file is not None and self._handles.leads_to(file.gfid, parent.gfid, name):
+                self._handles.remove(file.gfid)
         postparent = self._stats.of_path(folder, parent)
         self._metadata.touch_parent(frame, parent, folder, postparent)
         return fops.Rmdir(looked.parent, postparent)

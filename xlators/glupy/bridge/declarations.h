@@ -185,7 +185,7 @@ int quick_look_in(const char *path, struct iatt *iatt, const char *folder, struc
                   const unsigned char *gfid, const struct mdata_iatt *times);
 int glupy_create(const char *path, int flags, mode_t mode, uid_t uid, gid_t gid);
 int glupy_same(const char *one, const char *other, int follow);
-int glupy_link_handle(const char *path, const char *handle, const char *target);
+int glupy_link_handle(int fd, const char *path, const char *handle, const char *target);
 int glupy_admit(int fd, const char *path, const unsigned char *gfid, const char *handle,
                 const char *target, const char *record_key, const char *record,
                 struct iatt *iatt, const char *folder, struct iatt *parent,

@@ -216,16 +216,22 @@ static int glupy_same(const char *one, const char *other, int follow)
     return first.st_ino == second.st_ino && first.st_dev == second.st_dev;
 }
 
-/* The handle of the file at a path, of a directory if target is given: where its symlink leads.
-   Its folder is made if it is missing. ESTALE if the handle is another file's. */
-static int glupy_link_handle(const char *path, const char *handle, const char *target)
+/* The handle of the file that is open as fd, or at path alone (whose name may be another's by now);
+   of a directory if target is given: where its symlink leads. Its folder is made if it is missing.
+   ESTALE if the handle is another file's. */
+static int glupy_link_handle(int fd, const char *path, const char *handle, const char *target)
 {
-    int tries;
+    int tries, follow = fd < 0 ? 0 : AT_SYMLINK_FOLLOW;
+    char opened[32];
+    if (fd >= 0) {
+        snprintf(opened, sizeof opened, "/proc/self/fd/%d", fd);
+        path = opened;
+    }
     for (tries = 0; tries < 2; tries++) {
-        if (!(target ? symlink(target, handle) : link(path, handle)))
+        if (!(target ? symlink(target, handle) : linkat(AT_FDCWD, path, AT_FDCWD, handle, follow)))
             return 0;
         if (errno == EEXIST) {
-            if (target || glupy_same(handle, path, 0) == 1)
+            if (target || glupy_same(path, handle, fd >= 0) == 1)
                 return 0;
             errno = ESTALE;
             return -1;
@@ -261,7 +267,7 @@ static int glupy_admit(int fd, const char *path, const unsigned char *gfid, cons
     int error, unrecorded = 0;
     if (record_key && set_xattr(fd, path, record_key, record, strlen(record)))
         unrecorded = errno;
-    if (set_xattr(fd, path, "trusted.gfid", gfid, 16) || glupy_link_handle(path, handle, target))
+    if (set_xattr(fd, path, "trusted.gfid", gfid, 16) || glupy_link_handle(fd, path, handle, target))
         return -1;
     if ((fd < 0 ? glupy_fstatat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, iatt, gfid, NULL)
                 : quick_fstat(fd, iatt, gfid, NULL)) ||
@@ -275,15 +281,22 @@ static int glupy_admit(int fd, const char *path, const unsigned char *gfid, cons
 }
 
 /* Remove a name; with the last one (handle is given) the handle, which becomes the orphan if that
-   is given. Then the attributes of the folder. */
+   is given: first, so that what a crash leaves is a name, whose next lookup makes a handle. Then the
+   attributes of the folder. */
 static int glupy_remove(const char *path, const char *handle, const char *orphan,
                         const char *folder, struct iatt *parent, const unsigned char *parent_gfid,
                         const struct mdata_iatt *parent_times)
 {
-    if (unlink(path))
+    int error, gone = handle && !(orphan ? rename(handle, orphan) : unlink(handle));
+    if (handle && !gone && errno != ENOENT)
         return -1;
-    if (handle && (orphan ? rename(handle, orphan) : unlink(handle)) && errno != ENOENT)
+    if (unlink(path)) {
+        error = errno;
+        if (gone && (orphan ? rename(orphan, handle) : link(path, handle)))
+            error = errno == ENOENT ? error : errno;
+        errno = error;
         return -1;
+    }
     return glupy_fstatat(AT_FDCWD, folder, AT_SYMLINK_NOFOLLOW, parent, parent_gfid, parent_times);
 }
 
