@@ -277,7 +277,7 @@ class Names(Moving, Orphans):
         self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Dict | None
     ) -> fops.Rename:
         """Give a file another name, maybe one that was another file's."""
-        file = file_of(oldloc.inode)
+        file = await self._victim(oldloc)
         victim = await self._victim(newloc) if newloc.inode is not None else None
         if victim is file:
             victim = None  # two names of one file: both stay
@@ -313,7 +313,7 @@ class Names(Moving, Orphans):
     async def _victim(self, loc: Loc) -> File | None:
         """Return the mapped file that a loc means; None if it is plain, or no file."""
         inode = loc.inode
-        if inode is None or inode.ctx is PLAIN:
+        if inode is None or inode.ctx is PLAIN or self.is_arbiter:
             return None
         file = file_of(inode)
         if file is not None:

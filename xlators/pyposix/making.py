@@ -30,7 +30,8 @@ _NOT_GIVEN = frozenset([keys.GFID, keys.VOLUME_ID, keys.MDATA, *keys.PATHINFO])
 class _New:
     """An entry that a fop makes: where, for whom, and how far that has come.
 
-    In a ``with``: what was made of it is undone if what follows fails.
+    In a ``with``: what was made of it is undone if what follows fails, unless the name is another
+    file's by now.
     """
 
     loc: Loc
@@ -47,11 +48,8 @@ class _New:
         return self
 
     def __exit__(self, failed: object, *_: object) -> None:
-        if failed is not None:
-            self.undo()
-
-    def undo(self) -> None:
-        """Take away what was made, unless the name is another file's by now."""
+        if failed is None:
+            return
         with contextlib.suppress(OSError):
             if self.handled:
                 self.handles.remove(self.gfid)
@@ -157,6 +155,7 @@ class Making(Brick):
             permissions = stat.S_IMODE(real_mode)
             return linux.create(path, _CREATE_ONLY | os.O_RDWR, permissions, frame.uid, new.gid)
         os.mknod(path, real_mode, rdev)
+        new.made = True
         os.chown(path, frame.uid, new.gid, follow_symlinks=False)
         return path
 
@@ -242,9 +241,6 @@ class Making(Brick):
                     xattrs.put(number, key, (xattr and xattr.get_bytes(key)) or b"")
             self._metadata.touch(frame, file, number)
             buf = self._stats.of_fd(number, file)
-        except BaseException:
-            new.undo()
-            raise
         finally:
             opened.close()
         return fops.Put(loc.inode, buf, new.preparent, postparent)
@@ -292,7 +288,7 @@ class Making(Brick):
             except FileExistsError:  # who found it meanwhile has given it his gfid
                 self._adopt(new, target, mode)
                 file = self._tie(new)
-                buf = self._stats.of_path(entry.path, file)
+                buf = self._buf(new, target, file)
                 postparent = self._stats.of_path(entry.folder, entry.parent)
         self._metadata.touch(frame, file, target, buf)
         self._touch_folder(frame, new, postparent)
@@ -327,8 +323,13 @@ class Making(Brick):
         self._metadata.begin(file)
         if self._asked(xdata, keys.MDATA):
             self._take_times(new, file, target, xdata)
-            buf = self._stats.of_path(path, file)
+            buf = self._buf(new, target, file)
         return file, buf, postparent
+
+    def _buf(self, new: _New, target: xattrs.Target, file: File) -> Iatt:
+        if isinstance(target, int):
+            return self._stats.of_fd(target, file)
+        return self._stats.of_path(new.entry.path, file)
 
     def _touch_folder(self, frame: Frame, new: _New, postparent: Iatt) -> None:
         self._metadata.touch_parent(frame, new.entry.parent, new.entry.folder, postparent)
@@ -377,6 +378,9 @@ class Making(Brick):
         number = target if isinstance(target, int) else -1
         parent, name = new.entry.parent.gfid, new.entry.name
         self._handles.add(new.gfid, new.entry.path, parent, name, mode, number)
+        if self._files[new.gfid].orphan:  # its last name has gone meanwhile
+            self._handles.remove(new.gfid)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _check_layout(self, new: _New, xdata: Dict | None) -> None:
         """DHT: make nothing in a directory whose layout is not the one that the client knows."""

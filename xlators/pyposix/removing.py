@@ -31,13 +31,18 @@ class Removing(Brick):
         buf, file = looked.check()
         self._check_unlink(inode, path, buf, xdata)
         last = buf.ia_nlink <= 1
+        if not last:
+            self._gfid2path.remove(path, parent.gfid, name)
+            if file is not None:
+                self._link_counts.remove(file, path, parent.gfid)
         number = -1
         asked = xdata is not None and keys.DHT_IATT in xdata
         background = self.option("background-unlink")
         if (asked or background) and buf.c.ia_type == REGULAR:
             number = os.open(path, os.O_RDONLY)
         handle = orphan = None
-        if last and file is not None and buf.c.ia_type != DIRECTORY:
+        # Of one link alone none is the handle: that is missing, or another file's.
+        if buf.ia_nlink == 1 and file is not None:
             handle = self._handles.path(file.gfid)
             if _is_open(inode, file):
                 orphan = self._handles.orphan(file.gfid)
@@ -50,14 +55,15 @@ class Removing(Brick):
             except OSError:
                 if orphan and file is not None:
                     file.orphan = os.path.lexists(orphan)
+                if not last and buf.c.ia_type != DIRECTORY and os.path.lexists(path):
+                    self._gfid2path.add(path, parent.gfid, name)
+                    if file is not None:
+                        self._link_counts.add(file, path, parent.gfid)
                 raise
             if orphan and file is not None and inode is not None:
                 self._bury_closed(inode, file)
             if not last and file is not None:
-                left = self._handles.path(file.gfid)
-                self._gfid2path.remove(left, parent.gfid, name)
-                self._link_counts.remove(file, left, parent.gfid)
-                self._metadata.touch(frame, file, left)
+                self._metadata.touch(frame, file, self._handles.path(file.gfid))
             answers = None
             if xdata is not None:
                 # As C posix counts: by then the handle has gone, or, of an open file, was moved.

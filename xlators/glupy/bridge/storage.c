@@ -281,22 +281,16 @@ static int glupy_admit(int fd, const char *path, const unsigned char *gfid, cons
 }
 
 /* Remove a name; with the last one (handle is given) the handle, which becomes the orphan if that
-   is given: first, so that what a crash leaves is a name, whose next lookup makes a handle. Then the
-   attributes of the folder. */
+   is given: in this order, or a lookup between would make the handle anew. Then the attributes of
+   the folder. */
 static int glupy_remove(const char *path, const char *handle, const char *orphan,
                         const char *folder, struct iatt *parent, const unsigned char *parent_gfid,
                         const struct mdata_iatt *parent_times)
 {
-    int error, gone = handle && !(orphan ? rename(handle, orphan) : unlink(handle));
-    if (handle && !gone && errno != ENOENT)
+    if (unlink(path))
         return -1;
-    if (unlink(path)) {
-        error = errno;
-        if (gone && (orphan ? rename(orphan, handle) : link(path, handle)))
-            error = errno == ENOENT ? error : errno;
-        errno = error;
+    if (handle && (orphan ? rename(handle, orphan) : unlink(handle)) && errno != ENOENT)
         return -1;
-    }
     return glupy_fstatat(AT_FDCWD, folder, AT_SYMLINK_NOFOLLOW, parent, parent_gfid, parent_times);
 }
 
