@@ -144,20 +144,6 @@ def _answers(client: Client) -> bool:
         return False
 
 
-@in_front_of("data.Data.open")
-def test_a_file_that_goes_while_it_is_opened_by_who_would_make_it(
-    held: Held, brick_dir: Path
-) -> None:
-    """libgfapi opens a file that it has seen, with O_CREAT; by its handle nothing is made."""
-    write(held.client, "/f", b"data")
-    before = handles(brick_dir)
-    with held.begun(held.client.creat, "/f") as opened:
-        held.other.unlink("/f")
-    with contextlib.suppress(OSError):  # or made anew, by its name
-        opened.result().close()
-    assert not set(before) & set(handles(brick_dir))
-
-
 @in_front_of("lookup.Lookup._heal")
 def test_a_handle_that_is_lost_while_the_file_is_known(held: Held, brick_dir: Path) -> None:
     """Who takes a name for the last one takes the handle, too."""
