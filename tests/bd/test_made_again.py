@@ -107,13 +107,11 @@ def test_while_what_was_removed_is_open(
     wait_until(lambda: not devices(pool))
 
 
-@pytest.mark.parametrize("mapped", ["by-xattr"])
 def test_while_its_last_name_goes(
     make_brick: Callable[..., Brick],
     connect: Connect,
     backend: Path,
     pool: Path,
-    mapped: str,
 ) -> None:
     """Heal in one folder makes the name that heal in another one removes."""
     slow = "features/glupy", {"module": SLOW, "fops": "mknod", "milliseconds": "500"}
@@ -121,8 +119,8 @@ def test_while_its_last_name_goes(
     client, other = connect(brick), connect(brick)
     with opened(client, {}) as file:
         gfid = os.getxattr(backend / "f", "trusted.gfid").hex()
-        with ThreadPoolExecutor() as pool_of_one:
-            making = pool_of_one.submit(make_again, other, gfid, "mknod")
+        with ThreadPoolExecutor() as threads:
+            making = threads.submit(make_again, other, gfid, "mknod")
             time.sleep(0.2)
             client.unlink("/f")
             path = making.result()

@@ -46,21 +46,6 @@ def mapped(client: Client) -> Client:
     return client
 
 
-def test_a_file_that_a_create_has_cut(
-    check_restarted: Check, mapped: Client, backend: Path, orders: Path
-) -> None:
-    """Also if the create fails then."""
-    with mapped.open("/f", os.O_RDONLY) as file:
-        for fop in "create", "open":  # libgfapi sends the one or the other
-            failing.order(orders, fop, errno.EIO, done=True)
-        refuses(errno.EIO, partial(mapped.creat, "/f", os.O_RDWR | os.O_TRUNC))
-        size = (backend / "f").stat().st_size
-        failing.clear(orders)
-        assert file.fstat().st_size == size
-        assert read(mapped, "/f") == DATA[:size]
-    check_restarted(DATA[:size])
-
-
 def is_mapped(file: Path) -> bool:
     return KEY in os.listxattr(file)
 
@@ -257,6 +242,21 @@ def test_a_file_that_an_open_has_cut(check_restarted: Check, mapped: Client, ord
         file.fsync()
         assert file.fstat().st_size == 5
     check_restarted(b"\0\0new")
+
+
+def test_a_file_that_a_create_has_cut(
+    check_restarted: Check, mapped: Client, backend: Path, orders: Path
+) -> None:
+    """Also if the create fails then."""
+    with mapped.open("/f", os.O_RDONLY) as file:
+        for fop in "create", "open":  # libgfapi sends the one or the other
+            failing.order(orders, fop, errno.EIO, done=True)
+        refuses(errno.EIO, partial(mapped.creat, "/f", os.O_RDWR | os.O_TRUNC))
+        size = (backend / "f").stat().st_size
+        failing.clear(orders)
+        assert file.fstat().st_size == size
+        assert read(mapped, "/f") == DATA[:size]
+    check_restarted(DATA[:size])
 
 
 def test_a_merge_whose_end_fails(mapped: Client, backend: Path, pool: Path, orders: Path) -> None:

@@ -101,16 +101,11 @@ class Making(Brick):
                 number = os.open(path, how | os.O_NOFOLLOW, real_mode)
             opened = OpenFile(self._files[new.gfid], number, flags)
             try:
-                if not existed:
-                    try:
-                        file, buf, postparent = self._admit(new, number, stat.S_IFREG, xdata)
-                    except FileExistsError:
-                        existed = True  # who opened it meanwhile has given it his gfid
                 if existed:
-                    self._adopt(new, number, stat.S_IFREG)
-                    file = opened.file = self._tie(new)
-                    buf = self._stats.of_fd(number, file)
-                    postparent = self._stats.of_path(new.entry.folder, new.entry.parent)
+                    file, buf, postparent = self._adopt(new, number, stat.S_IFREG)
+                else:
+                    file, buf, postparent = self._admit(new, number, stat.S_IFREG, xdata)
+                opened.file = file
                 self._metadata.touch(frame, file, number, buf)
                 self._touch_folder(frame, new, postparent)
                 return opened, buf, new, postparent
@@ -140,7 +135,6 @@ class Making(Brick):
                         raise
                     self._unlink_linkto(new)
                     target = self._mknod(frame, new, mode, rdev)
-                new.made = True
             try:
                 buf, postparent = self._made(frame, new, mode, xdata, target, linked=linked)
             finally:
@@ -153,7 +147,9 @@ class Making(Brick):
         path, real_mode = new.entry.path, self._file_mode(mode)
         if stat.S_ISREG(mode):
             permissions = stat.S_IMODE(real_mode)
-            return linux.create(path, _CREATE_ONLY | os.O_RDWR, permissions, frame.uid, new.gid)
+            number = linux.create(path, _CREATE_ONLY | os.O_RDWR, permissions, frame.uid, new.gid)
+            new.made = True
+            return number
         os.mknod(path, real_mode, rdev)
         new.made = True
         os.chown(path, frame.uid, new.gid, follow_symlinks=False)
@@ -283,13 +279,7 @@ class Making(Brick):
             buf = self._stats.of_path(entry.path, file)
             postparent = self._stats.of_path(entry.folder, entry.parent)
         else:
-            try:
-                file, buf, postparent = self._admit(new, target, mode, xdata)
-            except FileExistsError:  # who found it meanwhile has given it his gfid
-                self._adopt(new, target, mode)
-                file = self._tie(new)
-                buf = self._buf(new, target, file)
-                postparent = self._stats.of_path(entry.folder, entry.parent)
+            file, buf, postparent = self._admit(new, target, mode, xdata)
         self._metadata.touch(frame, file, target, buf)
         self._touch_folder(frame, new, postparent)
         return buf, postparent
@@ -305,17 +295,20 @@ class Making(Brick):
         if self._link_counts.enabled and not stat.S_ISDIR(mode):
             self._link_counts.add(self._files[gfid], target, parent.gfid)
         record = None if stat.S_ISDIR(mode) else self._gfid2path.record(parent.gfid, name)
-        error, buf, postparent = linux.admit(
-            target if isinstance(target, int) else -1,
-            path,
-            gfid,
-            handles.path(gfid),
-            handles.target(parent.gfid, name, mode),
-            record,
-            folder,
-            parent.gfid,
-            self._stats.shown(parent, folder),
-        )
+        try:
+            error, buf, postparent = linux.admit(
+                target if isinstance(target, int) else -1,
+                path,
+                gfid,
+                handles.path(gfid),
+                handles.target(parent.gfid, name, mode),
+                record,
+                folder,
+                parent.gfid,
+                self._stats.shown(parent, folder),
+            )
+        except FileExistsError:  # who has found it meanwhile has given it his gfid
+            return self._adopt(new, target, mode)
         new.handled = True
         if error and record is not None:
             self._gfid2path.unrecorded(record[1], error)
@@ -368,8 +361,8 @@ class Making(Brick):
         inode = new.loc.inode
         return self._files[new.gfid] if inode is None else self._remembered(inode, new.gfid)
 
-    def _adopt(self, new: _New, target: xattrs.Target, mode: int) -> None:
-        """A file was there already: it keeps its gfid, and gets what it lacks."""
+    def _adopt(self, new: _New, target: xattrs.Target, mode: int) -> tuple[File, Iatt, Iatt]:
+        """A file was there already: it keeps its gfid, and gets what it lacks. As ``_admit``."""
         new.made = False
         try:
             xattrs.put(target, keys.GFID, new.gfid, os.XATTR_CREATE)
@@ -381,6 +374,9 @@ class Making(Brick):
         if self._files[new.gfid].orphan:  # its last name has gone meanwhile
             self._handles.remove(new.gfid)
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        file = self._tie(new)
+        postparent = self._stats.of_path(new.entry.folder, new.entry.parent)
+        return file, self._buf(new, target, file), postparent
 
     def _check_layout(self, new: _New, xdata: Dict | None) -> None:
         """DHT: make nothing in a directory whose layout is not the one that the client knows."""
