@@ -98,6 +98,18 @@ def test_a_brick_that_cannot_start(make_brick: MakeBrick, tmp_path: Path) -> Non
     assert "doesn't exist" in str(caught.value)
 
 
+@pytest.mark.allow_log("this is why")
+def test_why_a_brick_has_ended_is_told_whatever_it_logs_then(make_brick: MakeBrick) -> None:
+    brick = make_brick()
+    when = "[2026-01-01 00:00:00.000000 +0000]"
+    with brick.log.open("a") as log:
+        log.write("\n".join([f"{when} E [a.c:1:f] 0-a: this is why", *[f"{when} I -"] * 30, ""]))
+    crash(brick.pid)
+    with pytest.raises(ProcessError, match="this is why") as caught:
+        brick.stop()
+    assert (caught.value.reason or "").endswith("this is why")
+
+
 def test_a_brick_that_dies(make_brick: MakeBrick) -> None:
     brick = make_brick()
     crash(brick.pid)

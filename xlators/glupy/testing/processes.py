@@ -239,12 +239,16 @@ class _Process:
             raise self._error(f"ended badly: {_how(status)}")
 
     def _error(self, what: str, lines: int = 20) -> ProcessError:
-        """The error that says what happened, with the end of the log and the output."""
+        """The error that says what happened, with the end of the log and the output, and what the
+        log complains of first."""
         words = [f"{self}: {what}"]
         for text in self._texts():
             words += text.splitlines()[-lines:]
+        reason = self.complaint()
+        if reason is not None and not any(reason in line for line in words):
+            words.insert(1, reason)  # a crash logs more than those lines
         error = ProcessError("\n".join(words))
-        error.reason = self.complaint()
+        error.reason = reason
         return error
 
     def _texts(self) -> list[str]:
