@@ -434,9 +434,30 @@ def test_readdirp_shows_the_file(client: Client, connect: Connect, brick: Brick)
         assert mapped is not None
         assert (mapped.st_size, mapped.st_blocks) == (3 * MIB, file.fstat().st_blocks)
         assert mapped.st_blocks >= 2048
-        # its inode was never looked up
         with other.open("/f") as there:
             assert there.pread(MIB, 0).value == b"x" * MIB
+
+
+def test_readdirp_shows_a_file_that_nobody_has_looked_up(
+    client: Client, connect: Connect, brick: Brick, make_bd: Callable[..., Brick], backend: Path
+) -> None:
+    """The brick has no inode of it yet; nor has a client that keeps what came with the entry."""
+    write(client, "/f", b"x" * MIB)
+    write(client, "/small", b"SMALL")
+    for name in "/f", "/small":
+        client.setxattr(name, KEY, b"thin:3MB")
+    shown = client.stat("/f")
+    assert shown.st_blocks >= 2048
+    client.close()
+    brick.stop()
+    caches = [("performance/quick-read", {}), ("performance/md-cache", {})]
+    new = connect(make_bd(backend), inserts=caches)
+    entries = {each.name: each.stat for each in new.readdir("/", plus=True)}
+    found = entries["f"]
+    assert found is not None
+    assert (found.st_size, found.st_blocks) == (3 * MIB, shown.st_blocks)
+    assert read(new, "/f") == b"x" * MIB + bytes(2 * MIB)
+    assert read(new, "/small") == b"SMALL" + bytes(3 * MIB - 5)
 
 
 def test_open_with_o_trunc(client: Client, pool: Path) -> None:

@@ -4,6 +4,8 @@ Vectors are one buffer on their way, and who waits for an answer is not told.
 """
 
 import random
+import re
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -13,7 +15,8 @@ import pytest
 from glupy.testing.fuzz import Search, open_target
 from glupy.testing.gfapi import File, Reply
 
-EXAMPLES = 400  # of 50 steps
+from .test_seeded_faults import CUT, EXAMPLES, KEPT, MOST_CALLS, SIZE
+
 Call = Callable[..., Any]
 
 
@@ -38,6 +41,19 @@ FAULTS: dict[str, Callable[[Call], Call]] = {
     "fsync_async": lambda call: lambda file: _other(call(file), post=None),
     "fdatasync_async": lambda call: lambda file: _other(call(file), pre=None),
 }
+BYTES = rf"{CUT}|{KEPT}|byte \d+ is 0x\w\w, not 0x"
+SHOWS = {
+    "pwritev": BYTES,
+    "preadv": BYTES,
+    "pwrite_async": CUT,
+    "pread_async": rf"{BYTES}|bytes from \d+ on, not \d+",
+    "discard_async": CUT,
+    "zerofill_async": rf"{BYTES}|{SIZE}",
+    "ftruncate_async": SIZE,
+    "fsync_async": "the reply has no attributes of after",
+    "fdatasync_async": "the reply has no attributes of before",
+}
+"""What is wrong then, as the finding has it."""
 CHOSEN = random.sample(list(FAULTS), 2)
 
 
@@ -47,10 +63,14 @@ CHOSEN = random.sample(list(FAULTS), 2)
 def test_a_fault_of_a_call_is_found(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    began = time.monotonic()
     monkeypatch.setattr(File, name, FAULTS[name](getattr(File, name)))
     with open_target("pyposix") as ground:
         search = Search(ground)
         finding = search.run(examples=EXAMPLES, seed=1, shrink=False)
     assert finding is not None
+    assert search.calls_to_find <= MOST_CALLS
+    assert time.monotonic() - began < 60
+    assert re.search(SHOWS[name], finding.wrong), finding
     with capsys.disabled():
         print(f"\n{name}: {search.calls_to_find} calls: {finding.wrong}")

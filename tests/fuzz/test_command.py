@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Self, cast
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -123,6 +124,13 @@ def test_a_script_of_what_a_fault_shows(tmp_path: Path) -> None:
         (["replicate:3:pyposix", "--faults", "full"], 2, "full: of bricks in one store one has "),
         (["dir:/usr", "--faults", "full"], 2, "dir:/usr: faults are for recipes only"),
         (["pyposix", "--faults", "io", "--examples", "3"], 0, "\n3 sequences, "),
+        (["pyposix", "--faults", "kill", "--examples", "2"], 0, "\n2 sequences, "),
+        (["pyposix", "--faults", "readonly", "--examples", "3"], 0, "\n3 sequences, "),
+        (["pybd:loop", "--examples", "2"], 0, "\n2 sequences, "),
+        (["replicate:3:pyposix", "--examples", "2"], 0, "\n2 sequences, "),
+        (["disperse:2+1:pyposix", "--examples", "2"], 0, "\n2 sequences, "),
+        (["distribute:2:pyposix", "--examples", "2"], 0, "\n2 sequences, "),
+        (["shard:pyposix", "--examples", "2"], 0, "\n2 sequences, "),
     ],
 )
 def test_how_it_ends(words: list[str], status: int, said: str, tmp_path: Path, place: Path) -> None:
@@ -131,6 +139,12 @@ def test_how_it_ends(words: list[str], status: int, said: str, tmp_path: Path, p
     assert done.stdout.endswith("nothing found\n") == (status == 0)
     assert ("\nnot asserted: copy_errnos: syncop" in done.stdout) == (status == 0)
     assert len(done.stderr.splitlines()) == (status == 2)
+
+
+def test_how_long_a_sequence_is() -> None:
+    """Of 50 steps, unless told otherwise."""
+    (steps,) = (option for option in fuzz.params if option.name == "steps")
+    assert steps.get_default(click.Context(fuzz)) == 50
 
 
 def test_who_is_not_root(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,15 +222,17 @@ def test_a_folder_of_ext4(brick_dir: Path, tmp_path: Path, place: Path) -> None:
 
 @pytest.mark.allow_log(*REFUSALS)
 def test_a_mount(make_brick: MakeBrick, tmp_path: Path, place: Path) -> None:
-    """And its scripts, which show it there again."""
+    """And its script, which shows it there again, and finds nothing where it is not."""
     made = make_brick(inserts=[above("TruncateIsAByteOff")])
     (mountpoint := tmp_path / "mount").mkdir()
+    (sound := tmp_path / "sound").mkdir()
     with FuseMount(made.client_graph(), mountpoint, tmp_path / "fuse"):
         words = "--seed", "1", "--examples", "50", "--out", tmp_path, "--dir", place
         done = glupy_fuzz(tmp_path, f"dir:{mountpoint}", *words)
         assert (done.returncode, "\nwrong: " in done.stdout) == (1, True), done
-        again = run(tmp_path / "repro.py")
-        assert again.returncode == 1, again
+        for status, target in (1, []), (0, [f"dir:{sound}"]):
+            again = run(tmp_path / "repro.py", *target)
+            assert again.returncode == status, again
 
 
 def test_what_is_found(tmp_path: Path, place: Path) -> None:
@@ -227,9 +243,13 @@ def test_what_is_found(tmp_path: Path, place: Path) -> None:
     assert found.returncode == 1, found.stderr
     assert "mtime was not set" in found.stdout
     shown = fops(found.stdout)
-    assert (len(shown), shown[-1]) == (4, "discard")
+    assert len(shown) == 4 and "discard" in found.stdout
+    assert shown[-1] in ("discard", "together")
     assert shown[-2] in ("age", "wait")
-    assert (out / "repro.py").exists()
+    assert "O_RDWR" in found.stdout
+    for status, target in (1, []), (0, ["pyposix"]):
+        again = run(out / "repro.py", *target)
+        assert again.returncode == status, again
     once = *words, "--seed", "2", "--examples", "1"
     assert glupy_fuzz(tmp_path, *once).returncode == 1
     (other := tmp_path / "other").mkdir()

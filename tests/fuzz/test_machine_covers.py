@@ -24,7 +24,7 @@ CALLS = {
 }.difference(*BY_FAULT.values())
 LATER = {f"{call} later" for call in ("Write", "Read", "Discard", "Zerofill", "Truncate", "Sync")}
 FLAGS = {f"Write O_{flag}" for flag in ("APPEND", "SYNC", "DSYNC", "DIRECT")}
-PIECES = {"Write in pieces", "Read in pieces"}
+PIECES = {f"{call} in pieces{when}" for call in ("Write", "Read") for when in ("", " later")}
 KINDS = {"Fallocate keep_size", "Fallocate not keep_size", "Seek hole", "Seek not hole"}
 NAMELESS = {f"{call} without a name" for call in ("Write", "Read", "Discard", "Fstat", "Sync")}
 AGAIN = {"Open", "Create of an old file", "Rename of an old file"}
@@ -43,7 +43,7 @@ def facets(step: Step, volume: VolumeModel) -> Iterator[str]:
         if isinstance(value, bool):
             yield f"{call} {field.name}" if value else f"{call} not {field.name}"
     if getattr(step, "pieces", 1) > 1:
-        yield f"{call} in pieces"
+        yield f"{call} in pieces" + (" later" if getattr(step, "later", False) else "")
     if isinstance(step, OnHandle):
         opened = volume.handles[step.handle]
         yield from (f"{call} {flag}" for flag in flag_names(opened.flags).split("|"))

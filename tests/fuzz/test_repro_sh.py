@@ -344,6 +344,8 @@ def test_the_command(tmp_path: Path) -> None:
 
     assert f"again, without Python: {tmp_path}/repro.sh" in glupy("TruncateIsAByteOff")
     assert run(tmp_path / "repro.sh")[0] == 1
+    (sound := tmp_path / "sound").mkdir()
+    assert run(tmp_path / "repro.sh", sound)[0] == 0
     shown = glupy("WritesTellTheirSizeBefore")
     assert "no repro.sh: through a mount this does not show" in shown
     assert len(list(tmp_path.glob("repro*.sh"))) == 1

@@ -44,6 +44,41 @@ def test_fuzz_takes_the_examples_of_a_profile(pytester: pytest.Pytester) -> None
 
 
 @needs_root
+def test_an_error_in_a_log_fails_a_test(pytester: pytest.Pytester) -> None:
+    """Of whatever its fixtures have made: a brick, clients, a mount, and what these print."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def fail(log):
+            assert log.exists()
+            with log.open("a") as file:
+                file.write("[2026-01-02 03:04:05.000006 +0000] E [a.c:1:f] 0-a: it failed\\n")
+
+        @pytest.mark.parametrize("name", ["log", "output"])
+        def test_brick(brick, name):
+            fail(getattr(brick, name))
+
+        def test_client(client, tmp_path):
+            fail(tmp_path / "client-0.log")
+
+        def test_in_process(in_process, tmp_path):
+            fail(tmp_path / "in-process.log")
+
+        @pytest.mark.parametrize("name", ["log", "output"])
+        def test_mount(mount, name):
+            fail(getattr(mount, name))
+
+        def test_none(mount, client, in_process):
+            client.creat("/file").close()
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=7, errors=6)
+    assert str(result.stdout).count("0-a: it failed") >= 6
+
+
+@needs_root
 def test_a_test_that_fails_leaves_nothing(pytester: pytest.Pytester) -> None:
     """No mount, loop device or process of what its fixtures have made."""
     pytester.makepyfile(

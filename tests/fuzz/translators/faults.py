@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -465,39 +466,97 @@ class RefusedWriteLeavesBlocks(Translator):
             raise
 
 
-class FallocateSetsNoCtime(Translator):
-    """Clients see the ctime of before it, until something else sets that."""
+class _TimeIsNotSet(Translator):
+    """Clients see the `time` of before one fop, until something else sets that."""
+
+    time = "ia_ctime"
 
     def init(self) -> None:
         self.told: dict[tuple[bytes, tuple[int, int]], tuple[int, int]] = {}
 
-    async def fallocate(self, frame: Frame, fd: Fd, *arguments: Any) -> Any:
-        done = await self.child.fallocate(fd, *arguments)
-        before, after = done.preop_stbuf, done.postop_stbuf
-        assert before is not None and after is not None
-        self.told[bytes(after.ia_gfid), ctime(after)] = ctime(self.seen(before))
-        return done
+    async def unseen(self, stat: Callable[[], Any], call: Callable[[], Any]) -> Any:
+        """Have that called, and what it sets not be seen in what ``stat`` asks for."""
+        before = (await stat()).buf
+        done = await call()
+        after = (await stat()).buf
+        self.told[bytes(after.ia_gfid), self.time_of(after)] = self.time_of(self.seen(before))
+        return self.shown(done)
+
+    def time_of(self, buf: Iatt) -> tuple[int, int]:
+        return getattr(buf, self.time), getattr(buf, f"{self.time}_nsec")
 
     def seen(self, buf: Iatt) -> Iatt:
         seen = buf.copy()
-        told = self.told.get((bytes(buf.ia_gfid), ctime(buf)), ctime(buf))
-        seen.c.ia_ctime, seen.c.ia_ctime_nsec = told
+        now = self.time_of(buf)
+        seconds, nanoseconds = self.told.get((bytes(buf.ia_gfid), now), now)
+        setattr(seen.c, self.time, seconds)
+        setattr(seen.c, f"{self.time}_nsec", nanoseconds)
         return seen
 
-
-def ctime(buf: Iatt) -> tuple[int, int]:
-    return buf.ia_ctime, buf.ia_ctime_nsec
-
-
-def _without_ctime(fop: str) -> Any:
-    async def handle(self: FallocateSetsNoCtime, frame: Frame, *arguments: Any) -> Any:
-        done = await getattr(self.child, fop)(*arguments)
+    def shown(self, done: Any) -> Any:
         bufs = {k: self.seen(v) for k, v in done._asdict().items() if isinstance(v, Iatt)}
         return done._replace(**bufs)
+
+
+def _with_old_times(fop: str) -> Any:
+    async def handle(self: _TimeIsNotSet, frame: Frame, *arguments: Any) -> Any:
+        return self.shown(await getattr(self.child, fop)(*arguments))
 
     return handle
 
 
 for _fop in fops.TABLE.values():
-    if _fop.name != "fallocate" and "iatt" in dict(_fop.reply_fields).values():
-        setattr(FallocateSetsNoCtime, _fop.name, _without_ctime(_fop.name))
+    if "iatt" in dict(_fop.reply_fields).values():
+        setattr(_TimeIsNotSet, _fop.name, _with_old_times(_fop.name))
+
+
+class FallocateSetsNoCtime(_TimeIsNotSet):
+    async def fallocate(self, frame: Frame, fd: Fd, *rest: Any) -> Any:
+        return await self.unseen(
+            lambda: self.child.fstat(fd), lambda: self.child.fallocate(fd, *rest)
+        )
+
+
+class LinkSetsNoCtime(_TimeIsNotSet):
+    async def link(self, frame: Frame, oldloc: Loc, *rest: Any) -> Any:
+        return await self.unseen(
+            lambda: self.child.stat(oldloc), lambda: self.child.link(oldloc, *rest)
+        )
+
+
+class RenameSetsNoCtime(_TimeIsNotSet):
+    async def rename(self, frame: Frame, oldloc: Loc, newloc: Loc, xdata: Any) -> Any:
+        by_gfid = Loc(inode=oldloc.inode, gfid=oldloc.inode.gfid if oldloc.inode else b"")
+        return await self.unseen(
+            lambda: self.child.stat(by_gfid), lambda: self.child.rename(oldloc, newloc, xdata)
+        )
+
+
+class ChmodSetsNoCtime(_TimeIsNotSet):
+    async def setattr(self, frame: Frame, loc: Loc, *rest: Any) -> Any:
+        return await self.unseen(
+            lambda: self.child.stat(loc), lambda: self.child.setattr(loc, *rest)
+        )
+
+
+class SetxattrSetsNoCtime(_TimeIsNotSet):
+    async def setxattr(self, frame: Frame, loc: Loc, *rest: Any) -> Any:
+        return await self.unseen(
+            lambda: self.child.stat(loc), lambda: self.child.setxattr(loc, *rest)
+        )
+
+
+class WritesSetNoMtime(_TimeIsNotSet):
+    time = "ia_mtime"
+
+    async def writev(self, frame: Frame, fd: Fd, *rest: Any) -> Any:
+        return await self.unseen(lambda: self.child.fstat(fd), lambda: self.child.writev(fd, *rest))
+
+
+class DiscardSetsNoMtime(_TimeIsNotSet):
+    time = "ia_mtime"
+
+    async def discard(self, frame: Frame, fd: Fd, *rest: Any) -> Any:
+        return await self.unseen(
+            lambda: self.child.fstat(fd), lambda: self.child.discard(fd, *rest)
+        )

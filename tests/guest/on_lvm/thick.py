@@ -50,6 +50,8 @@ def test_what_cannot_be_mapped(group: str, in_this_process: Open, tmp_path: Path
         refuses(errno.ENOSPC, lambda: file.ftruncate(100 << 30))
         refuses(errno.ENOSPC, lambda: file.pwrite(b"far", 100 << 30))
         assert file.fstat().st_size == 5 * MIB
+        # A thick volume is all data.
+        assert (file.lseek(MIB, os.SEEK_DATA), file.lseek(MIB, os.SEEK_HOLE)) == (MIB, 5 * MIB)
     assert read(client, "/f") == b"data" + bytes(5 * MIB - 4)
 
 

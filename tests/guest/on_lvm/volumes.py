@@ -150,4 +150,4 @@ def search(
     ground = Ground([client], promises, promises.block_size, kept=kept)
     seed = random.randrange(1 << 32)
     finding = Search(ground, rules=[*more, DataRules]).run(examples=examples, seed=seed, steps=30)
-    assert finding is None, finding
+    assert finding is None, f"seed {seed}: {finding}"

@@ -53,6 +53,9 @@ class LocalFile:
         done = os.preadv(self._number, buffers, offset)
         return [b"".join(buffers)[:done]]
 
+    def preadv_async(self, lengths: list[int], offset: int) -> Future[Reply[list[bytes]]]:
+        return _answered(Reply(self.preadv(lengths, offset), None, self.fstat()))
+
     def pwrite(self, data: bytes, offset: int) -> Reply[int]:
         if not self._is_direct:
             return self._replied(lambda: os.pwrite(self._number, data, offset))
@@ -62,6 +65,9 @@ class LocalFile:
 
     def pwritev(self, pieces: list[bytes], offset: int) -> int:
         return os.pwritev(self._number, pieces, offset)
+
+    def pwritev_async(self, pieces: list[bytes], offset: int) -> Future[Reply[int]]:
+        return _answered(self._replied(lambda: self.pwritev(pieces, offset)))
 
     def pwrite_async(self, data: bytes, offset: int) -> Future[Reply[int]]:
         return _answered(self.pwrite(data, offset))

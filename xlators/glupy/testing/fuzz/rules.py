@@ -163,12 +163,14 @@ class DataRules(SequenceMachine):
         offset, length = self._range(handle, place, length)
         self._do(steps.Write(handle, offset, length, seed, later=later))
 
-    @on_handle(place=places, length=lengths, seed=seeds, pieces=st.integers(2, 4))
-    def write_vector(self, handle: int, place: Place, length: int, seed: int, pieces: int) -> None:
+    @on_handle(place=places, length=lengths, seed=seeds, pieces=st.integers(2, 4), later=later)
+    def write_vector(
+        self, handle: int, place: Place, length: int, seed: int, pieces: int, later: bool
+    ) -> None:
         offset, length = self._range(handle, place, length)
         if self._is_direct(handle):
             pieces = 1
-        self._do(steps.Write(handle, offset, length, seed, pieces))
+        self._do(steps.Write(handle, offset, length, seed, pieces, later))
 
     @on_handle(seed=seeds)
     def write_all(self, handle: int, seed: int) -> None:

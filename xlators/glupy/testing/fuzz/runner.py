@@ -655,7 +655,7 @@ def _has_pre(step: Step, promises: Promises) -> bool:
     if step.fop in promises.without_pre:
         return False
     if isinstance(step, steps.Writing):
-        return isinstance(step, steps.Write) and step.pieces == 1
+        return isinstance(step, steps.Write) and (step.pieces == 1 or step.later)
     if isinstance(step, (steps.Discard, steps.Zerofill)):
         return step.later
     return isinstance(step, (steps.Truncate, steps.Sync, steps.Copy))
@@ -663,7 +663,7 @@ def _has_pre(step: Step, promises: Promises) -> bool:
 
 def _has_post(step: Step) -> bool:
     if isinstance(step, (steps.Read, steps.Write)):
-        return step.pieces == 1
+        return step.pieces == 1 or step.later
     if isinstance(step, (steps.Discard, steps.Zerofill)):
         return step.later
     return not isinstance(step, (steps.Fallocate, steps.TruncatePath, steps.AnonymousWrite))

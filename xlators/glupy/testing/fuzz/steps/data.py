@@ -48,7 +48,7 @@ class Fstat(OnHandle):
 
 @dataclass(frozen=True)
 class Read(OnRange):
-    """pread; in ``pieces`` by preadv; ``later``: asynchronous."""
+    """pread; in ``pieces`` by preadv; ``later``: asynchronous, in pieces too."""
 
     modifies = False
 
@@ -71,7 +71,10 @@ class Read(OnRange):
         if self.pieces > 1:
             size = max(1, -(-self.length // self.pieces))
             sizes = [min(size, self.length - at) for at in range(0, self.length, size)]
-            return b"".join(file.preadv(sizes, self.offset))
+            if not self.later:
+                return b"".join(file.preadv(sizes, self.offset))
+            value, pre, post = file.preadv_async(sizes, self.offset).result(base.PATIENCE)
+            return Reply(b"".join(value), pre, post)
         if self.later:
             return self.start(side).result(base.PATIENCE)
         return file.pread(self.length, self.offset)
@@ -111,7 +114,9 @@ class Write(OnRange):
         if self.pieces > 1:
             size = max(1, -(-self.length // self.pieces))
             pieces = [data[at : at + size] for at in range(0, self.length, size)]
-            return file.pwritev(pieces, self.offset)
+            if not self.later:
+                return file.pwritev(pieces, self.offset)
+            return file.pwritev_async(pieces, self.offset).result(base.PATIENCE)
         if self.later:
             return self.start(side).result(base.PATIENCE)
         return file.pwrite(data, self.offset)
