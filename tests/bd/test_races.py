@@ -13,6 +13,7 @@ import volfiles
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick
 from glupy.testing.pytest_plugin import Connect
+from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
 from .mapped import ONE_LEAF, PATIENCE, SLOW, devices, inserted, read, write
@@ -168,6 +169,33 @@ def test_an_append_beside_discards_up_to_the_end(client: Client) -> None:
             for each in discards:
                 each.result(PATIENCE)
             assert file.pread(8, 9_998).value == bytes(2) + b"kept"
+
+
+@pytest.mark.allow_log("Input/output error", "errno=5")
+def test_a_write_behind_the_end_that_fails_takes_nothing_along(
+    make_bd: Callable[..., Brick], connect: Connect, tmp_path: Path
+) -> None:
+    """What others write meanwhile, where it would have made the file reach, stays."""
+    hold = tmp_path / "hold"
+    lost = inserted("lost_write:LostWrite", hold=str(hold))
+    brick = make_bd(above=[lost])
+    client, other = connect(brick), connect(brick)
+    write(client, "/f", b"")
+    client.setxattr("/f", KEY, b"thin")
+    hold.touch()
+    with client.open("/f", os.O_RDWR) as failing, other.open("/f", os.O_RDWR) as file:
+        fails = failing.pwrite_async(b"this is lost" + bytes(MIB), 0)
+        wait_until(hold.with_suffix(".met").exists)
+        writes = [file.pwrite_async(b"kept", at) for at in range(4096, 9 * 4096, 4096)]
+        time.sleep(1)
+        hold.unlink()
+        for each in writes:
+            assert each.result(PATIENCE).value == 4
+        with pytest.raises(OSError, match="Input/output error"):
+            fails.result(PATIENCE)
+        assert file.fstat().st_size == 8 * 4096 + 4
+        data = file.pread(MIB, 0).value
+    assert data == bytes(4096) + (b"kept" + bytes(4092)) * 7 + b"kept"
 
 
 def test_a_discard_beside_truncates_still_frees(client: Client, pool: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import glupy
 from glupy import PASS, FopError, fops
 
-from .conftest import Bridge, Outcome
+from .conftest import Bridge, Log, Outcome
 from .values import build, describe, describe_frame, without_addresses
 
 FOPS = pytest.mark.parametrize("fop", fops.TABLE.values(), ids=lambda fop: fop.name)
@@ -268,6 +268,48 @@ def test_gather(bridge: Bridge, fop: Any, mode: str) -> None:
     assert outcome.answered == outcome.replied == replies[1]
     assert replies[2] == replies[0]
     assert without_addresses(replies[0]) == without_addresses(outcome.replied)
+
+
+@MODES
+def test_all_of_a_gather_is_under_way_at_once(bridge: Bridge, mode: str) -> None:
+    """What is first waits for what is last, and nothing waits for its turn."""
+    order: list[str] = []
+
+    async def handler(self: Any, fop: Any, frame: Any, arguments: Any) -> Any:
+        wind = getattr(self.child, fop.name)
+        last_is_done = glupy.Future()
+
+        async def first() -> Any:
+            await last_is_done
+            reply = await wind(*arguments)
+            order.append("first")
+            return reply
+
+        async def last() -> None:
+            await wind(*arguments)
+            order.append("last")
+            last_is_done.set_result(None)
+
+        return (await glupy.gather(first(), last()))[0]
+
+    outcome = bridge.run(fops.TABLE["fstat"], handler, mode=mode)
+    assert (outcome.winds, order) == (2, ["last", "first"])
+    assert outcome.answered == outcome.replied
+
+
+@FOPS
+def test_a_handler_that_nobody_can_resume(bridge: Bridge, log: Log, fop: Any) -> None:
+    """What it waits for is dropped: EIO, once."""
+
+    async def handler(self: Any, fop: Any, frame: Any, arguments: Any) -> Any:
+        await glupy.Future()
+
+    outcome = bridge.run(fop, handler, collect=True)
+    assert outcome.answered == nothing(fop, errno.EIO)
+    assert outcome.unwound == 1
+    line, trace = log.errors()
+    assert "RuntimeError: the future was dropped without a result" in line
+    assert trace.startswith("Traceback")
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["def", "async"])

@@ -63,7 +63,7 @@ FAULTS = {
     "OpenTruncatesWithoutTimes": "(mtime|ctime) was not set",
     "ReadTellsAnotherFile": "inode",
     "ReadTellsAnotherType": "is no file's",
-    "RefusedWriteLeavesBlocks": rf"on the brick: {BLOCKS}",
+    "RefusedWriteLeavesBlocks": BLOCKS,
     "FallocateSetsNoCtime": "ctime was not set",
     "LinkSetsNoCtime": "ctime was not set",
     "RenameSetsNoCtime": "ctime was not set",

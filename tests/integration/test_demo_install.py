@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from glupy import stores
 from glupy_tools.install import PYTHON, RECORD, xlator_folder
 
 SCRIPT = """
@@ -23,6 +24,9 @@ glupy install --check
 find "$parent" -type l -newer "$copy-start" -printf '%P\\n' | sort
 test -e "$folder/$record" && echo recorded
 sed -i 's,"environment": ".*","environment": "/elsewhere",' "$folder/$record"
+glupy install --check
+glupy install
+sed -i 's,"glusterfs": ".*","glusterfs": "9.9",' "$folder/$record"
 glupy install --check
 glupy install
 glupy install --check
@@ -67,9 +71,7 @@ def test_install_check_and_uninstall(tmp_path: Path) -> None:
         "xlator/user/glupy.so",
         "xlator/user/pybd.so",
         "recorded",
-        "status 1",
-        f"in place in {folder}: {types}",
-        "status 0",
+        *["status 1", f"in place in {folder}: {types}", "status 0"] * 2,
         f"in place in {folder}",
         "status 0",
         f"taken away from {folder}",
@@ -78,8 +80,12 @@ def test_install_check_and_uninstall(tmp_path: Path) -> None:
         "status 0",
     ]
     moved = f"since the last install the environment has moved from /elsewhere to {sys.prefix}"
+    version = stores.run("glusterfsd", "--version").split()[1]
+    upgraded = f"since the last install GlusterFS was upgraded from 9.9 to {version}"
     assert done.stderr.splitlines() == [
         "glupy: not installed: run glupy install",
         f"glupy: {moved}: run glupy install",
         moved,
+        f"glupy: {upgraded}: run glupy install",
+        upgraded,
     ]

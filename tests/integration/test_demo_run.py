@@ -31,11 +31,14 @@ def command(tmp_path: Path) -> list[str]:
     return [sys.executable, "-m", "glupy_tools", "run", str(tmp_path / "shout.py"), *folders]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("ending", "leaf"), [(signal.SIGINT, []), (signal.SIGTERM, ["--leaf", "posix"])]
+)
 def test_run_mounts_and_a_signal_undoes_it(
-    ending: signal.Signals, command: list[str], tmp_path: Path
+    ending: signal.Signals, leaf: list[str], command: list[str], tmp_path: Path
 ) -> None:
     command[4] += ":Shout"
+    command += leaf
     with subprocess.Popen(
         [*command, "-o", "word=new:"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

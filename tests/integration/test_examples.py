@@ -3,6 +3,7 @@
 import codecs
 import os
 import re
+import runpy
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import volfiles
+from glupy import fops
 from glupy.testing.gfapi import credentials
 from glupy.testing.logs import LogChecker
 from glupy.testing.processes import Brick, FuseMount, ProcessError
@@ -236,6 +238,11 @@ def test_trace_logs_arguments_and_replies(make_brick: MakeBrick, mounted: Mounte
         call = re.search(rf"0-brick-glupy: (\d+) {fop}\({arguments}.*\)$", log, re.MULTILINE)
         assert call, (fop, log)
         assert re.search(rf"0-brick-glupy: {call[1]} {fop}: .*{reply}", log), (fop, log)
+
+
+def test_trace_handles_every_fop() -> None:
+    trace = runpy.run_path(str(EXAMPLES / "trace.py"))["Trace"]
+    assert trace.handled() == list(fops.TABLE.values())
 
 
 def test_trace_shows_only_chosen_fops(make_brick: MakeBrick, connect: Connect) -> None:

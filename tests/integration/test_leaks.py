@@ -21,7 +21,7 @@ from glupy.testing.pytest_plugin import Connect, MakeBrick
 
 UNRULY = Path(__file__).parent / "translators" / "unruly.py"
 COUNTING = "features/glupy", {"module": f"{UNRULY}:Counting"}
-GROWTH = 5 << 20
+GROWTH = 5_000_000
 # What GlusterFS counts of what fops carry; the root, its fd and the caches keep some.
 POOLS = {"fd_t", "inode_t", "dict_t", "data_t", "call_frame_t", "call_stack_t"}
 ALLOCATED = {"iobref": "gf_common_mt_iobref", "iobuf": "gf_common_mt_iobuf"}

@@ -93,8 +93,10 @@ def do(client: Client, what: str) -> concurrent.futures.Future[None]:
         "thread 60",
         "recurse-on def",
         "ask sleep 60",
+        "wait",
     ],
 )
+@pytest.mark.parametrize("leaf", ["posix", pytest.param("pyposix", marks=pytest.mark.long)])
 def test_sigterm_ends_a_brick_whatever_its_handlers_do(
     make_brick: MakeBrick, connect: Connect, what: str
 ) -> None:

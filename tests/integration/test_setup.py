@@ -114,6 +114,16 @@ def test_what_is_missing_is_one_line(
     assert re.fullmatch(f"setup: {line}.*\n", said), said
 
 
+@pytest.mark.parametrize("command", ["demo", "test"])
+def test_a_command_that_cannot_set_up_says_so_and_no_more(clone: Path, command: str) -> None:
+    said = refused(clone, [FEDORA], command=[command])
+    assert re.fullmatch("setup: this is not Debian 12 or 13: install from the sources.*\n", said)
+    said = refused(
+        clone, [NO_SUDO], "setpriv", "--reuid=65534", "--clear-groups", command=[command]
+    )
+    assert re.fullmatch(r"\w+: not root, and there is no sudo.*\n", said), said
+
+
 def has_no_network(said: str, command: str, packages: str, log: str) -> None:
     """Assert that these are to be installed, and that the lists cannot be had, in a line each."""
     first, second, end = said.split("\n")

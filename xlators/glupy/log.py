@@ -118,7 +118,8 @@ _seen_lock = threading.Lock()
 
 
 def bug(translator: Translator, where: str, error: BaseException) -> None:
-    """Log an exception that nobody expected: one line, then the whole traceback.
+    """Log an exception that nobody expected: one line, then the traceback, whole unless it is deep:
+    of more than 60 frames those at both ends, as an endless recursion has a thousand.
 
     Each distinct one at most once a minute; the next time it says how many were left out.
     """

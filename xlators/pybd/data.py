@@ -211,15 +211,14 @@ class Data(Sizes):
                 self.make_room(file, device, offset, end)
             before = self.shown(file)
             self.show(file, before, size=old, blocks=blocks)
-            # First: if that fails, no byte of the file has changed.
-            await self.set_size(file, fd, end)
             alone = xdata is not None and keys.UPDATE_ATOMIC in xdata
-            done = 0
-            try:
+            async with self.growing(file, fd, end) as grown:
                 with file.gate.alone() if alone else contextlib.nullcontext():
                     if alone and file.kind == THIN:
                         self.show(file, before, size=old)  # as it is when nobody else writes
                     done = write(device.number, offset)
+                    if done:
+                        grown(offset + done)
                     if (flags | fd.flags) & SYNC:
                         self.sync(file, device, fd)
                     elif alone:
@@ -228,11 +227,6 @@ class Data(Sizes):
                     after = self.shown(file)
                 if (flags | fd.flags) & SYNC:
                     await self.sync_size(file, fd)
-            finally:
-                if done < length and end > old:
-                    with contextlib.suppress(OSError):
-                        await self.resize(file, fd, max(old, offset + done) if done else old)
-                    after = self.shown(file)
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
 
     async def _check_protection(self, file: File, fd: Fd, xdata: Dict) -> None:

@@ -61,7 +61,8 @@ class Times:
 class File:
     """One mapped file: the context of its inodes. There is one of these for a gfid.
 
-    ``size`` is the file's in bytes, and right from the moment that ``stub`` is there. ``stub`` are
+    ``size`` is the file's in bytes, and right from the moment that ``stub`` is there; ``end`` is
+    where what is written behind it will have made it end. ``stub`` are
     the stub's attributes as they were last seen; ``fresh``: nothing has changed them since. Who
     changes the size, or the mapping itself, holds ``resizing`` (across awaits); who reads or writes
     the device passes through ``gate`` meanwhile. ``moving``: the data is on its way to the device
@@ -90,6 +91,7 @@ class File:
         "merging",
         "moving",
         "naming",
+        "reach",
         "reported",
         "reported_anonymous",
         "resizing",
@@ -107,6 +109,7 @@ class File:
         self.kind = kind
         self.device: Device | None = None
         self.size = 0
+        self.reach = 0
         self.stub: Iatt | None = None
         self.fresh = False
         self.mapped = True
@@ -137,6 +140,11 @@ class File:
             and not (self.moving or self.merging)
             and self.mapped
         )
+
+    @property
+    def end(self) -> int:
+        """Where what there is of it on the device ends."""
+        return max(self.reach, self.size)  # in this order: first the size grows, then nothing does
 
     # ---- the stub's attributes ----
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from glupy import Gfid, Loc
 from glupy.views import Fd, Inode
@@ -114,12 +114,46 @@ class Sizes(Base):
 
     async def resize(self, file: File, fd: Fd, size: int) -> None:
         """Have the stub be so long, whatever it was: ``resizing`` is held."""
+        await self._resize_stub(file, fd, size)
+        with file.gate.alone():  # a discard up to the end takes what is behind that, too
+            file.size = size
+
+    async def _resize_stub(self, file: File, fd: Fd, size: int) -> None:
         file.unsaved = True
         with self.changes(file) as change:
             reply = await self.child.ftruncate(fd, size)
             change(reply.postbuf)
+
+    @contextlib.asynccontextmanager
+    async def growing(self, file: File, fd: Fd, end: int) -> AsyncIterator[Callable[[int], None]]:
+        """Inside, bytes are put behind the file's end, up to this one: ``resizing`` is held.
+
+        What this gives is called with the size to which they are there. Nobody reads or writes
+        what is not: who wants to waits for ``resizing``, and loses nothing if it fails. The stub is
+        as long first: if that fails no byte of the file has changed.
+        """
+        old = file.size
+
+        def grown(size: int) -> None:
+            file.size = max(file.size, size)
+
+        if end <= old:
+            yield grown
+            return
         with file.gate.alone():  # a discard up to the end takes what is behind that, too
-            file.size = size
+            file.reach = end
+        try:
+            await self._resize_stub(file, fd, end)
+            try:
+                yield grown
+            finally:
+                if file.size < end:
+                    try:
+                        await self._resize_stub(file, fd, file.size)
+                    except OSError:
+                        file.size = end  # as the stub says
+        finally:
+            file.reach = 0
 
     @contextlib.asynccontextmanager
     async def cutting(self, inode: Inode, file: File) -> AsyncIterator[None]:

@@ -66,7 +66,7 @@ class Space(Data, Base):
             before = self.shown(file)
             if file.written is not None:
                 file.written.append((offset, offset + length))
-            device.discard(offset, length, file.size)
+            device.discard(offset, length, file.end)
             if fd.flags & SYNC:
                 self.sync(file, device, fd)
             if not device.frees:
@@ -130,29 +130,24 @@ class Space(Data, Base):
             if zero:
                 await self.protect(frame, file, fd)
                 self.check_room(device, offset, length)
+                end = end if grow else min(end, old)
                 if grows:
                     self.make_room(file, device, offset, end)
-                    # First: if that fails, no byte of the file has changed.
-                    await self.set_size(file, fd, end)
-                try:
-                    alone = xdata is not None and keys.UPDATE_ATOMIC in xdata
+                alone = xdata is not None and keys.UPDATE_ATOMIC in xdata
+                async with self.growing(file, fd, end) as grown:
                     with file.gate.alone() if alone else contextlib.nullcontext():
                         if alone and file.kind == THIN:
                             self.show(file, before, size=old)  # as it is when nobody else writes
-                        device.zero(offset, end if grow else min(end, old))
+                        device.zero(offset, end)
                         if fd.flags & SYNC:
                             self.sync(file, device, fd)
                         elif alone:
                             device.sync()
+                        grown(end)
                         self.touch(frame, file)
                         after = self.shown(file)
                     if fd.flags & SYNC:
                         await self.sync_size(file, fd)
-                except OSError:
-                    if grows:
-                        with contextlib.suppress(OSError):
-                            await self.resize(file, fd, old)
-                    raise
                 return fops.Zerofill(before, after)
             self._allocate(file, device, offset, length, grows=grows)
             if grows:

@@ -452,7 +452,7 @@ class ReadTellsAnotherType(Translator):
 
 
 class RefusedWriteLeavesBlocks(Translator):
-    """What has no room for a write has it for blocks: 1 MiB is left."""
+    """What has no room for a write has it for blocks behind that: 1 MiB is left."""
 
     async def writev(
         self, frame: Frame, fd: Fd, vector: Vector, count: int, offset: int, *rest: Any
@@ -462,7 +462,8 @@ class RefusedWriteLeavesBlocks(Translator):
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 with handle_of(self, fd.inode).open("r+b") as file:
-                    linux.fallocate(file.fileno(), linux.FALLOC_FL_KEEP_SIZE, offset, 16 * BLOCK)
+                    behind = offset + vector.nbytes
+                    linux.fallocate(file.fileno(), linux.FALLOC_FL_KEEP_SIZE, behind, 16 * BLOCK)
             raise
 
 

@@ -289,7 +289,11 @@ class Runner:
         return plan._replace(change=change)
 
     def _look_again(self, step: steps.Writing, plan: Plan, file: FileModel) -> None:
-        """A write that was refused: past O_DIRECT a part of it may be done (iomap/direct-io.c)."""
+        """A write that was refused: past O_DIRECT a part of it may be done (iomap/direct-io.c).
+
+        Within the file it may have left blocks that read as zeros: ext4 gives back only what is
+        past the end (ext4_truncate_failed_write), and may refuse a large folio at its last block.
+        """
         before, must, may = bytes(file.data), file.must, file.may
         plan.change()
         after = bytes(file.data)
@@ -306,7 +310,7 @@ class Runner:
         file.data[:] = found
         file.must = must & file.touched(0, file.size)
         if not direct:
-            file.may = may
+            file.may = may | (file.may & file.touched(0, file.size))
 
     def _bytes_of(self, file: FileModel) -> bytes | None:
         """All that is in a file; None if there is no way to read it."""
