@@ -405,6 +405,15 @@ DEFECTS = {
     "posix-unlink": Defect(
         "posix", [Unlink(0, "c")], "it succeeded on a store that is read-only", faults=["readonly"]
     ),
+    "posix-link": Defect(
+        "posix",
+        [
+            *(Create(0, "a"), Link(0, "a", "b"), Create(1, "c")),
+            *(Rename(0, "c", "a"), Unlink(0, "a"), Link(0, "b", "a")),
+        ],
+        "EEXIST, where success is right",
+        ["links_again"],
+    ),
     "server-copies": Defect(
         "posix",
         [

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import volfiles
 from glupy import stores
 from glupy.testing.gfapi import Client
 from glupy.testing.logs import LogChecker
@@ -450,7 +451,7 @@ def test_readdirp_shows_a_file_that_nobody_has_looked_up(
     assert shown.st_blocks >= 2048
     client.close()
     brick.stop()
-    caches = [("performance/quick-read", {}), ("performance/md-cache", {})]
+    caches: list[volfiles.Insert] = [("performance/quick-read", {}), ("performance/md-cache", {})]
     new = connect(make_bd(backend), inserts=caches)
     entries = {each.name: each.stat for each in new.readdir("/", plus=True)}
     found = entries["f"]

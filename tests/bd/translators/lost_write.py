@@ -28,4 +28,4 @@ class LostWrite(Translator):
                 time.sleep(0.01)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-        linux.pwritev = pwritev
+        vars(linux)["pwritev"] = pwritev

@@ -43,7 +43,8 @@ class Promises:
     the brick's process, though nothing has ``stored`` them. ``steady``: which of the two stay
     as the last reply told them, as long as nothing changes the file. ``handles``: a file's handle
     in ``.glusterfs`` goes with its last name.
-    ``same_names``: a rename from one name of a file to another does nothing. ``nameless``: the
+    ``same_names``: a rename from one name of a file to another does nothing. ``links_again``: a
+    file can be linked to a name that a rename took from it. ``nameless``: the
     attributes of an open file can be set when it has no name any more, and ``unlinked``: it can be
     used at all, ``replaced``: so can one whose name another has taken; ``failed_setattrs``: an
     attempt may fail without harm. ``links``: st_nlink is the number of a file's names.
@@ -86,6 +87,7 @@ class Promises:
     steady: frozenset[str] = frozenset({"mtime", "ctime"})
     handles: bool = True
     same_names: bool = True
+    links_again: bool = True
     nameless: bool = True
     unlinked: bool = True
     replaced: bool = True
@@ -155,6 +157,7 @@ class FileModel:
     ``last`` is where something happened last. ``times``: mtime and ctime as the last reply told
     them, unless they may have changed; ``since``: what they are not before, ``until``: not after.
     ``stored``: a fsync or a close came after the last change, without a fop that failed.
+    ``taken``: names that others took from it, by a rename.
     ``inode`` is its number, and ``rights``: None until they were told. ``handle`` is its path in
     ``.glusterfs``, known where a brick is on this machine.
     """
@@ -166,6 +169,7 @@ class FileModel:
     may: int = 0
     last: int = 0
     links: int = 1
+    taken: set[str] = field(default_factory=set)
     xattrs: dict[str, bytes] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)

@@ -104,6 +104,9 @@ class NameRules(SequenceMachine):
 
     @rule(client=clients, old=names, new=names)
     def link(self, client: int, old: str, new: str) -> None:
+        file = self.runner.volume.names.get(old)
+        if file is not None and new in file.taken and not self.runner.promises.links_again:
+            return
         self._do(steps.Link(client, old, new))
 
     @rule(client=clients, old=names, new=names)

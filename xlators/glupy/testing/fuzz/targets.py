@@ -60,6 +60,7 @@ _UNKNOWN: dict[str, Any] = {
     "seeks": False,
     "copies": False,
     "checked_flags": False,
+    "links_again": False,
     "links": False,
     "new_rights": False,
     "steady": frozenset(),
@@ -93,7 +94,8 @@ def of_posix(promises: Promises) -> Promises:
         why = "posix 11 does not look at the file before these"
         promises = promises.but(without_pre=(without, why))
     return promises.but(
-        same_names=(False, "a rename from one name of a file to another loses its handle")
+        same_names=(False, "a rename from one name of a file to another loses its handle"),
+        links_again=(False, "a name that a rename took from a file cannot be its again"),
     )
 
 

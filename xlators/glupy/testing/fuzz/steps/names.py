@@ -126,6 +126,7 @@ class Rename(Step):
         def change() -> None:
             if victim is not None:
                 volume.remove(self.new)
+                victim.taken.add(self.new)
             names[self.new] = names.pop(self.old)
 
         return Plan(change=change, marks=(file,) if victim is None else (file, victim))
