@@ -28,8 +28,9 @@ from glupy.testing.fuzz import (
     steps,
 )
 from glupy.testing.fuzz.fault_rules import FAULT_RULES
+from glupy.testing.fuzz.ground import names_of
+from glupy.testing.fuzz.outcome import Outcome
 from glupy.testing.fuzz.rules import RULES
-from glupy.testing.fuzz.runner import Outcome, names_of
 from glupy.testing.fuzz.script import main
 from glupy.testing.fuzz.steps import (
     AsInternal,

@@ -60,7 +60,7 @@ def record(ground: "Ground", seed: int) -> "list[Sequence[Step]]":
 def replayed(what: str, ground: "Ground", count: int, seed: int) -> Row:
     """Replay sequences with model and checks, and with the client alone."""
     from glupy.testing.fuzz import Runner  # noqa: PLC0415
-    from glupy.testing.fuzz.runner import outcome_of  # noqa: PLC0415
+    from glupy.testing.fuzz.outcome import outcome_of  # noqa: PLC0415
 
     sequences = record(ground, seed)
     calls = sum(map(len, sequences))

@@ -14,7 +14,9 @@ from rich.table import Table
 import volfiles
 from glupy.testing import logs
 from glupy.testing.fuzz import Search, report, shell
-from glupy.testing.fuzz.runner import Finding, Ground, Runner
+from glupy.testing.fuzz.ground import Ground
+from glupy.testing.fuzz.outcome import Finding
+from glupy.testing.fuzz.runner import Runner
 from glupy_tools.crashes import Crash
 
 DYING = 30.0

@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from glupy.testing.fuzz.faults import FAULTS, FaultError
+from glupy.testing.fuzz.ground import Ground
 from glupy.testing.fuzz.model import FileModel, Promises
-from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner, replay
+from glupy.testing.fuzz.outcome import Finding, Mismatch
+from glupy.testing.fuzz.runner import Runner, replay
 from glupy.testing.fuzz.targets import (
     GFAPI,
     TargetError,

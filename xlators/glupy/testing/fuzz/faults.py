@@ -11,8 +11,9 @@ from typing import Any
 
 from glupy.testing import gfapi
 from glupy.testing.fuzz import steps
+from glupy.testing.fuzz.ground import Ground
 from glupy.testing.fuzz.model import FileModel
-from glupy.testing.fuzz.runner import Ground, Runner
+from glupy.testing.fuzz.runner import Runner
 
 FAULTS = "kill", "full", "readonly", "io"
 NOT_PROMISED: Mapping[str, Mapping[str, tuple[Any, str]]] = {

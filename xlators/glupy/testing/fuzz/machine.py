@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.model import FileModel
-from glupy.testing.fuzz.runner import Mismatch, Runner
+from glupy.testing.fuzz.outcome import Mismatch
+from glupy.testing.fuzz.runner import Runner
 from glupy.testing.strategies import BOUNDARIES, KIB, MIB
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import volfiles
-from glupy.testing.fuzz.runner import Finding
+from glupy.testing.fuzz.outcome import Finding
 from glupy.testing.fuzz.steps import FLAGS, Step
 
 _SCRIPT = '''\

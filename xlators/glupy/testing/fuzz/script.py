@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 
 import volfiles
 from glupy.testing.fuzz.model import Promises
-from glupy.testing.fuzz.runner import Mismatch, Runner
+from glupy.testing.fuzz.outcome import Mismatch
+from glupy.testing.fuzz.runner import Runner
 from glupy.testing.fuzz.steps import ImpossibleError, Step
 from glupy.testing.fuzz.targets import TargetError, open_targets
 

@@ -14,9 +14,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.fault_rules import FAULT_RULES
+from glupy.testing.fuzz.ground import Ground
 from glupy.testing.fuzz.machine import SequenceMachine, SpoiledError
+from glupy.testing.fuzz.outcome import Finding, Mismatch
 from glupy.testing.fuzz.rules import RULES
-from glupy.testing.fuzz.runner import Finding, Ground, Mismatch, Runner
+from glupy.testing.fuzz.runner import Runner
 
 EXAMPLE_STEPS = 50
 SHORTENING = 300.0

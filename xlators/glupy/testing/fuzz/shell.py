@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import volfiles
 from glupy.testing.fuzz import steps
+from glupy.testing.fuzz.ground import Ground
 from glupy.testing.fuzz.model import Promises, VolumeModel
-from glupy.testing.fuzz.runner import Ground
 from glupy.testing.fuzz.steps import Step
 from glupy.testing.fuzz.targets import Recipe
 

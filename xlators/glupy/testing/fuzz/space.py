@@ -7,7 +7,7 @@ from collections.abc import Callable
 from glupy.testing.fuzz import steps
 from glupy.testing.fuzz.machine import SequenceMachine
 from glupy.testing.fuzz.model import FileModel
-from glupy.testing.fuzz.runner import Mismatch
+from glupy.testing.fuzz.outcome import Mismatch
 
 _PATIENCE = 5.0
 """Seconds that a file's space may take to come back: its device is removed after the reply."""

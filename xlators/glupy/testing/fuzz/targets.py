@@ -39,8 +39,9 @@ from glupy.testing.fuzz.faults import (
     wait_until_full,
 )
 from glupy.testing.fuzz.folder import Folder
+from glupy.testing.fuzz.ground import Ground, names_of
 from glupy.testing.fuzz.model import Promises
-from glupy.testing.fuzz.runner import Ground, Mismatch, names_of
+from glupy.testing.fuzz.outcome import Mismatch
 from glupy.testing.fuzz.trouble import Ballast, Trouble
 from glupy.testing.gfapi import Client
 from glupy.testing.processes import Brick, ProcessError
