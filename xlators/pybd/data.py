@@ -206,7 +206,7 @@ class Data(Sizes):
                 raise failed(errno.EFBIG)
             self.check_room(device, offset, length)
             old, blocks = file.size, self.blocks(file)
-            end = offset + length
+            end = offset + length if length else old
             if end > old:
                 self.make_room(file, device, offset, end)
             before = self.shown(file)
@@ -225,8 +225,10 @@ class Data(Sizes):
                         device.sync()
                     self.touch(frame, file)
                     after = self.shown(file)
-                if (flags | fd.flags) & SYNC:
-                    await self.sync_size(file, fd)
+            if done < length:
+                after = self.shown(file)  # its stub was cut
+            if (flags | fd.flags) & SYNC:
+                await self.sync_size(file, fd)
         return fops.Writev(before, after, counts(xdata, fd.inode, at_end), done)
 
     async def _check_protection(self, file: File, fd: Fd, xdata: Dict) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -145,6 +147,16 @@ class File:
     def end(self) -> int:
         """Where what there is of it on the device ends."""
         return max(self.reach, self.size)  # in this order: first the size grows, then nothing does
+
+    @contextlib.contextmanager
+    def reaching(self, end: int) -> Iterator[None]:
+        """Inside, no discard takes along what is put behind the file's end, up to this one."""
+        with self.gate.alone():  # up to the old end one takes what is behind that, too
+            self.reach = end
+        try:
+            yield
+        finally:
+            self.reach = 0
 
     # ---- the stub's attributes ----
 

@@ -217,14 +217,15 @@ class Names(Moving, Orphans):
         grows = end > file.size
         if grows:
             self.make_room(file, device, offset, end)
-        if linux.pwritev(device.number, vector, offset) < vector.nbytes:
-            raise failed(errno.EIO)
-        if grows:
-            file.unsaved = True
-            with self.changes(file) as change:
-                change(await stub.truncate(end))
-            with file.gate.alone():
-                file.size = end
+        with file.reaching(end):
+            if linux.pwritev(device.number, vector, offset) < vector.nbytes:
+                raise failed(errno.EIO)
+            if grows:
+                file.unsaved = True
+                with self.changes(file) as change:
+                    change(await stub.truncate(end))
+                with file.gate.alone():
+                    file.size = end
         if flags & SYNC:
             device.sync()
             if device.failure is not known:  # somebody else was told of it

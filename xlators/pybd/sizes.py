@@ -140,9 +140,7 @@ class Sizes(Base):
         if end <= old:
             yield grown
             return
-        with file.gate.alone():  # a discard up to the end takes what is behind that, too
-            file.reach = end
-        try:
+        with file.reaching(end):
             await self._resize_stub(file, fd, end)
             try:
                 yield grown
@@ -151,9 +149,8 @@ class Sizes(Base):
                     try:
                         await self._resize_stub(file, fd, file.size)
                     except OSError:
-                        file.size = end  # as the stub says
-        finally:
-            file.reach = 0
+                        with file.gate.alone():
+                            file.size = end  # as the stub says
 
     @contextlib.asynccontextmanager
     async def cutting(self, inode: Inode, file: File) -> AsyncIterator[None]:

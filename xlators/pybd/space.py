@@ -66,7 +66,7 @@ class Space(Data, Base):
             before = self.shown(file)
             if file.written is not None:
                 file.written.append((offset, offset + length))
-            device.discard(offset, length, file.end)
+            device.discard(offset, min(length, file.size - offset), file.end)
             if fd.flags & SYNC:
                 self.sync(file, device, fd)
             if not device.frees:
@@ -146,12 +146,13 @@ class Space(Data, Base):
                         grown(end)
                         self.touch(frame, file)
                         after = self.shown(file)
-                    if fd.flags & SYNC:
-                        await self.sync_size(file, fd)
+                if fd.flags & SYNC:
+                    await self.sync_size(file, fd)
                 return fops.Zerofill(before, after)
-            self._allocate(file, device, offset, length, grows=grows)
-            if grows:
-                await self.set_size(file, fd, end)
+            with file.reaching(end if grows else old):
+                self._allocate(file, device, offset, length, grows=grows)
+                if grows:
+                    await self.set_size(file, fd, end)
             if fd.flags & SYNC:
                 self.sync(file, device, fd)
                 await self.sync_size(file, fd)
