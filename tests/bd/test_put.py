@@ -3,7 +3,9 @@ are, whatever that is."""
 
 import errno
 import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from glupy.testing.pytest_plugin import Connect
 from glupy.testing.waiting import wait_until
 
 from .conftest import KEY, MIB
-from .mapped import LEAVES, devices, inserted, read, refuses, write
+from .mapped import LEAVES, SLOW, devices, inserted, read, refuses, write
 
 PUT = inserted("put:Put")
 
@@ -66,6 +68,23 @@ def test_over_a_mapped_file(client: Client, pool: Path, stub: Path) -> None:
     assert not any(stub.read_bytes())
     client.unlink("/f")
     wait_until(lambda: devices(pool) == [])
+
+
+def test_a_discard_up_to_the_end_beside_it(
+    make_brick: Callable[..., Brick], pool: Path, connect: Connect
+) -> None:
+    """It takes the whole of the last block, but not what is put behind it."""
+    slow = "features/glupy", {"module": SLOW, "fops": "truncate", "milliseconds": "1000"}
+    client = connect(make_brick(inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"}), PUT]))
+    write(client, "/f", b"x" * 100)
+    client.setxattr("/f", KEY, b"thin")
+    with client.open("/f") as file, ThreadPoolExecutor() as threads:
+        putting = threads.submit(put, client, "f", b"behind" * 1000, 0, os.O_APPEND)
+        time.sleep(0.5)
+        file.discard(0, 100)
+        assert not putting.done()
+        putting.result()
+        assert file.pread(MIB, 0).value == bytes(100) + b"behind" * 1000
 
 
 @pytest.mark.parametrize("bd_options", [{"map": "*=thin"}])
