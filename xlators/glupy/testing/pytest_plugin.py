@@ -173,6 +173,8 @@ def fuzz(tmp_path: Path, logs: LogChecker) -> Fuzz:
         chosen = random.randrange(1 << 32) if seed is None else seed
         if "kill" in faults:
             logs.allow(r"saved_frames_unwind\] ")  # what a client has sent to a brick that ends
+        if "io" in faults:
+            logs.allow(r"-pybd: \S+ is not mapped: Input/output error")  # by its name
         with open_target(target, inserts=inserts, faults=faults, parent=tmp_path) as ground:
             finding = Search(ground).run(examples=examples, seed=chosen)
             logged = logs_below(tmp_path).values()

@@ -54,6 +54,7 @@ seeds = st.integers(0, 250)
 later = st.booleans()
 clients = st.integers(0, 1)
 keys = st.sampled_from(KEYS)
+xattr_calls = st.tuples(st.sampled_from(["set", "set", "get", "remove"]), strategies.xattr_flags)
 parts = st.builds(Part, st.sampled_from(["write", "write", "read", "discard", "zerofill"]), lengths)
 modes = st.sampled_from([0o600, 0o644, 0o755, 0o4711, 0o6770, 0])
 owners = st.sampled_from([0, 0, 1000])
@@ -90,7 +91,7 @@ class NameRules(SequenceMachine):
     def open(self, handle: int, name: str, flags: int) -> None:
         self._free(handle)
         flags &= self._flags()
-        self._do(steps.Open(handle, name, flags))
+        self._do(steps.Open(handle, self._name(name), flags))
 
     def _flags(self) -> int:
         """Those that a target knows."""
@@ -104,24 +105,25 @@ class NameRules(SequenceMachine):
 
     @rule(client=clients, old=names, new=names)
     def link(self, client: int, old: str, new: str) -> None:
+        old = self._name(old)
         file = self.runner.volume.names.get(old)
         if file is not None and new in file.taken and not self.runner.promises.links_again:
             return
-        self._do(steps.Link(client, old, new))
+        self._mark(steps.Link(client, old, new))
 
     @rule(client=clients, old=names, new=names)
     def rename(self, client: int, old: str, new: str) -> None:
-        names = self.runner.volume.names
+        old, names = self._name(old), self.runner.volume.names
         if names.get(old) is names.get(new) and not self.runner.promises.same_names:
             return
         if old in names and names[old] is not names.get(new):
             self._let_go(new, usable=self.runner.promises.replaced)
-        self._do(steps.Rename(client, old, new))
+        self._mark(steps.Rename(client, old, new))
 
     @rule(client=clients, name=names)
     def unlink(self, client: int, name: str) -> None:
         self._let_go(name, usable=self.runner.promises.unlinked)
-        self._do(steps.Unlink(client, name))
+        self._mark(steps.Unlink(client, name))
 
     def _let_go(self, name: str, *, usable: bool) -> None:
         """Close a file that loses its last name, unless it is usable without.
@@ -141,15 +143,29 @@ class NameRules(SequenceMachine):
 
     @rule(client=clients, name=names)
     def stat(self, client: int, name: str) -> None:
-        self._do(steps.Stat(client, name))
+        self._do(steps.Stat(client, self._name(name)))
 
-    @rule(client=clients, name=names, mode=modes | st.none(), uid=owners, gid=owners)
-    def rights(self, client: int, name: str, mode: int | None, uid: int, gid: int) -> None:
+    @rule(
+        client=clients,
+        name=names,
+        mode=modes | st.none(),
+        uid=owners,
+        gid=owners,
+        aged=st.booleans(),
+    )
+    def rights(
+        self, client: int, name: str, mode: int | None, uid: int, gid: int, aged: bool
+    ) -> None:
+        """Sometimes its times are set then, by who has it open."""
         name = self._name(name)
         if mode is None:
-            self._do(steps.Chown(client, name, uid, gid))
+            self._mark(steps.Chown(client, name, uid, gid))
         else:
-            self._do(steps.Chmod(client, name, mode))
+            self._mark(steps.Chmod(client, name, mode))
+        for handle, opened in self.runner.volume.handles.items() if aged else ():
+            if opened.file is self.runner.volume.names.get(name):
+                self._age(handle)
+                break
 
     @rule(client=clients, name=names, place=places)
     def truncate_path(self, client: int, name: str, place: Place) -> None:
@@ -235,7 +251,7 @@ class DataRules(SequenceMachine):
     def fallocate(self, handle: int, place: Place, length: int, keep_size: bool) -> None:
         offset, length = self._offset(handle, place), self._length(length)
         if self.runner.promises.far_fallocates or offset <= self._file(handle).size:
-            self._do(steps.Fallocate(handle, offset, length, keep_size))
+            self._mark(steps.Fallocate(handle, offset, length, keep_size))
 
     @on_handle(place=places, how=st.sampled_from(["discard", "later", "zerofill", "fallocate"]))
     def nothing(self, handle: int, place: Place, how: str) -> None:
@@ -317,20 +333,23 @@ class XattrRules(SequenceMachine):
     @rule(
         client=clients,
         name=names,
-        what=st.sampled_from(["set", "get", "remove"]),
         key=keys,
         value=strategies.xattr_values,
-        flags=strategies.xattr_flags,
+        calls=st.lists(xattr_calls, min_size=1, max_size=3),
     )
-    def xattr(self, client: int, name: str, what: str, key: str, value: bytes, flags: int) -> None:
-        name = self._name(name)
-        file = self.runner.volume.names.get(name)
-        if file is not None and (what != "set" or flags):
-            key = self._key(file, key)
-        if what == "set":
-            self._do(steps.Setxattr(client, name, key, value, flags))
-            return
-        self._do((steps.Getxattr if what == "get" else steps.Removexattr)(client, name, key))
+    def xattr(
+        self, client: int, name: str, key: str, value: bytes, calls: list[tuple[str, int]]
+    ) -> None:
+        """Several calls on one of a file's: what it does depends on whether it is there."""
+        name, names = self._name(name), self.runner.volume.names
+        for what, flags in calls:
+            if name in names and (what != "set" or flags):
+                key = self._key(names[name], key)
+            if what == "set":
+                self._mark(steps.Setxattr(client, name, key, value, flags))
+            else:
+                kind = steps.Getxattr if what == "get" else steps.Removexattr
+                self._do(kind(client, name, key))
 
     @on_handle(
         what=st.sampled_from(["set", "get", "list", "remove"]),
@@ -342,7 +361,7 @@ class XattrRules(SequenceMachine):
         if not self.runner.promises.nameless and not self._file(handle).links:
             return
         if what == "set":
-            self._do(steps.Fsetxattr(handle, key, value, flags))
+            self._mark(steps.Fsetxattr(handle, key, value, flags))
         elif what == "list":
             self._do(steps.Flistxattr(handle))
         else:
