@@ -5,6 +5,7 @@ mapped files and no others, once the next brick has looked through it.
 """
 
 import contextlib
+import errno
 import os
 import random
 import threading
@@ -56,14 +57,17 @@ class Machine:
         def operate() -> None:
             try:
                 operation(self.client)
-            except OSError:
-                self.interrupted += 1
+            except OSError as error:
+                failures.append(error.errno)
 
+        failures: list[int | None] = []
         thread = threading.Thread(target=operate)
         thread.start()
         time.sleep(after)
         self.brick.kill()
         thread.join()
+        assert failures in ([], [errno.ENOTCONN])
+        self.interrupted += len(failures)
         with contextlib.suppress(OSError):
             self.client.close()
         self.start()

@@ -74,13 +74,13 @@ def test_a_discard_up_to_the_end_beside_it(
     make_brick: Callable[..., Brick], pool: Path, connect: Connect
 ) -> None:
     """It takes the whole of the last block, but not what is put behind it."""
-    slow = "features/glupy", {"module": SLOW, "fops": "truncate", "milliseconds": "1000"}
+    slow = "features/glupy", {"module": SLOW, "fops": "truncate", "milliseconds": "3000"}
     client = connect(make_brick(inserts=[slow, ("user/pybd", {"pool": f"loop:{pool}"}), PUT]))
     write(client, "/f", b"x" * 100)
     client.setxattr("/f", KEY, b"thin")
     with client.open("/f") as file, ThreadPoolExecutor() as threads:
         putting = threads.submit(put, client, "f", b"behind" * 1000, 0, os.O_APPEND)
-        time.sleep(0.5)
+        time.sleep(1)
         file.discard(0, 100)
         assert not putting.done()
         putting.result()

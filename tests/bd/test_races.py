@@ -183,11 +183,13 @@ def test_a_write_behind_the_end_that_fails_takes_nothing_along(
     write(client, "/f", b"")
     client.setxattr("/f", KEY, b"thin")
     hold.touch()
+    hold.with_suffix(".come").touch()
     with client.open("/f", os.O_RDWR) as failing, other.open("/f", os.O_RDWR) as file:
         fails = failing.pwrite_async(b"this is lost" + bytes(MIB), 0)
         wait_until(hold.with_suffix(".met").exists)
         writes = [file.pwrite_async(b"kept", at) for at in range(4096, 9 * 4096, 4096)]
-        time.sleep(1)
+        wait_until(lambda: hold.with_suffix(".come").stat().st_size == len(writes))
+        time.sleep(0.5)
         hold.unlink()
         for each in writes:
             assert each.result(PATIENCE).value == 4

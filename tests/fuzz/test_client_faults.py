@@ -33,6 +33,10 @@ def _other(answer: "Future[Reply[Any]]", **fields: Any) -> "Future[Reply[Any]]":
 FAULTS: dict[str, Callable[[Call], Call]] = {
     "pwritev": lambda call: lambda file, pieces, offset: call(file, pieces[::-1], offset),
     "preadv": lambda call: lambda file, lengths, offset: call(file, lengths, offset)[::-1],
+    "preadv_async": lambda call: (
+        lambda file, lengths, offset: _other(call(file, lengths, offset), post=None)
+    ),
+    "pwritev_async": lambda call: lambda file, pieces, offset: call(file, pieces[::-1], offset),
     "pwrite_async": lambda call: lambda file, data, offset: call(file, data[:-1] + b"\0", offset),
     "pread_async": lambda call: lambda file, length, offset: call(file, length, offset + 1),
     "discard_async": lambda call: lambda file, offset, length: call(file, offset, length + 1),
@@ -45,6 +49,8 @@ BYTES = rf"{CUT}|{KEPT}|byte \d+ is 0x\w\w, not 0x"
 SHOWS = {
     "pwritev": BYTES,
     "preadv": BYTES,
+    "preadv_async": "the reply has no attributes of after",
+    "pwritev_async": BYTES,
     "pwrite_async": CUT,
     "pread_async": rf"{BYTES}|bytes from \d+ on, not \d+",
     "discard_async": rf"{CUT}|it succeeded, where EINVAL is right",
@@ -63,10 +69,10 @@ CHOSEN = random.sample(list(FAULTS), 2)
 def test_a_fault_of_a_call_is_found(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    began = time.monotonic()
     monkeypatch.setattr(File, name, FAULTS[name](getattr(File, name)))
     with open_target("pyposix") as ground:
         search = Search(ground)
+        began = time.monotonic()
         finding = search.run(examples=EXAMPLES, seed=1, shrink=False)
     assert finding is not None
     assert search.calls_to_find <= MOST_CALLS

@@ -225,7 +225,7 @@ class Data(Sizes):
                         device.sync()
                     self.touch(frame, file)
                     after = self.shown(file)
-            if done < length:
+            if done < length and end > old:
                 after = self.shown(file)  # its stub was cut
             if (flags | fd.flags) & SYNC:
                 await self.sync_size(file, fd)
@@ -343,12 +343,6 @@ class Data(Sizes):
         await self.store_times(
             file, lambda iatt, valid: self.child.fsetattr(fd, iatt, valid), frame
         )
-
-    async def sync_size(self, file: File, fd: Fd) -> None:
-        """Have a file's size on the disk, as O_SYNC and O_DSYNC ask: ``resizing`` is held."""
-        if file.unsaved:
-            await self.child.fsync(fd, 1)
-            file.unsaved = False
 
     async def with_size(self, file: File, fd: Fd, reply: Any) -> Any:
         """Return a reply once the file's size is on the disk, too."""

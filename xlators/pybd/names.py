@@ -204,7 +204,7 @@ class Names(Moving, Orphans):
         known = device.failure
         if flags & os.O_APPEND:
             offset = 0 if flags & os.O_TRUNC else file.size
-        end = offset + vector.nbytes
+        end = offset + vector.nbytes if vector.nbytes else 0
         self.check_room(device, offset, vector.nbytes)
         stub = Stub(self.child, Loc(inode=loc.inode, gfid=file.gfid))
         assert loc.inode is not None
@@ -230,6 +230,7 @@ class Names(Moving, Orphans):
             device.sync()
             if device.failure is not known:  # somebody else was told of it
                 raise failed(device.failure.errno)
+            await self.sync_size(file, loc.inode.anonymous_fd())
         self.touch(frame, file)
         return reply._replace(buf=self.shown(file))
 

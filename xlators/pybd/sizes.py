@@ -152,6 +152,12 @@ class Sizes(Base):
                         with file.gate.alone():
                             file.size = end  # as the stub says
 
+    async def sync_size(self, file: File, fd: Fd) -> None:
+        """Have a file's size on the disk, as O_SYNC and O_DSYNC ask: ``resizing`` is held."""
+        if file.unsaved:
+            await self.child.fsync(fd, 1)
+            file.unsaved = False
+
     @contextlib.asynccontextmanager
     async def cutting(self, inode: Inode, file: File) -> AsyncIterator[None]:
         """What is wound inside may cut the stub, and fail all the same: then the file is cut, too.

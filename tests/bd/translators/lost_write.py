@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from glupy import Option, Translator, linux
+from glupy import PASS, Fd, Frame, Option, Pass, Translator, Vector, linux
 
 MARK = b"this is lost"
 
 
 class LostWrite(Translator):
     """What begins with `MARK` comes to no device: EIO, once the file ``hold`` is gone. ``hold.met``
-    says that such a write waits."""
+    says that such a write waits; for each other one ``hold.come`` has a byte."""
 
     options = (Option("hold"),)
 
@@ -28,4 +28,11 @@ class LostWrite(Translator):
                 time.sleep(0.01)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+        self.come = hold.with_suffix(".come")
         vars(linux)["pwritev"] = pwritev
+
+    def writev(self, frame: Frame, fd: Fd, vector: Vector, *_: Any) -> Pass:
+        if self.come.exists() and bytes(vector)[: len(MARK)] != MARK:
+            with self.come.open("ab") as file:
+                file.write(b".")
+        return PASS

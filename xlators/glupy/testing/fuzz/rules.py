@@ -54,7 +54,11 @@ seeds = st.integers(0, 250)
 later = st.booleans()
 clients = st.integers(0, 1)
 keys = st.sampled_from(KEYS)
-xattr_calls = st.tuples(st.sampled_from(["set", "set", "get", "remove"]), strategies.xattr_flags)
+xattr_calls = st.tuples(
+    st.sampled_from(["set", "set", "get", "remove"]),
+    strategies.xattr_flags,
+    strategies.xattr_values,
+)
 parts = st.builds(Part, st.sampled_from(["write", "write", "read", "discard", "zerofill"]), lengths)
 modes = st.sampled_from([0o600, 0o644, 0o755, 0o4711, 0o6770, 0])
 owners = st.sampled_from([0, 0, 1000])
@@ -106,16 +110,21 @@ class NameRules(SequenceMachine):
     @rule(client=clients, old=names, new=names)
     def link(self, client: int, old: str, new: str) -> None:
         old = self._name(old)
+        if self._may_take(old, new):
+            self._mark(steps.Link(client, old, new))
+
+    def _may_take(self, old: str, new: str) -> bool:
+        """Whether a file can have a name more that is free."""
         file = self.runner.volume.names.get(old)
-        if file is not None and new in file.taken and not self.runner.promises.links_again:
-            return
-        self._mark(steps.Link(client, old, new))
+        return self.runner.promises.links_again or file is None or new not in file.taken
 
     @rule(client=clients, old=names, new=names)
     def rename(self, client: int, old: str, new: str) -> None:
         old, names = self._name(old), self.runner.volume.names
         if names.get(old) is names.get(new) and not self.runner.promises.same_names:
             return
+        if new not in names and not self._may_take(old, new):
+            return  # to cluster/distribute it may be a link
         if old in names and names[old] is not names.get(new):
             self._let_go(new, usable=self.runner.promises.replaced)
         self._mark(steps.Rename(client, old, new))
@@ -334,15 +343,12 @@ class XattrRules(SequenceMachine):
         client=clients,
         name=names,
         key=keys,
-        value=strategies.xattr_values,
         calls=st.lists(xattr_calls, min_size=1, max_size=3),
     )
-    def xattr(
-        self, client: int, name: str, key: str, value: bytes, calls: list[tuple[str, int]]
-    ) -> None:
+    def xattr(self, client: int, name: str, key: str, calls: list[tuple[str, int, bytes]]) -> None:
         """Several calls on one of a file's: what it does depends on whether it is there."""
         name, names = self._name(name), self.runner.volume.names
-        for what, flags in calls:
+        for what, flags, value in calls:
             if name in names and (what != "set" or flags):
                 key = self._key(names[name], key)
             if what == "set":

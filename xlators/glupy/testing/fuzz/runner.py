@@ -235,9 +235,9 @@ class Runner(Ending):
         for when, our, their in ("before", ours.pre, theirs.pre), ("after", ours.post, theirs.post):
             if our is None or their is None:
                 continue
-            names = dict.fromkeys(("st_mode", "st_uid", "st_gid"), 0)  # and by how much they differ
+            names: dict[str, int] = {}  # and by how much they may differ
             if step.fop not in self.promises.old_sizes:
-                names["st_size"] = 0
+                names |= dict.fromkeys(("st_mode", "st_uid", "st_gid", "st_size"), 0)
             if self.promises.links:
                 names["st_nlink"] = 0
             if self.promises.blocks and not self.promises.delayed:

@@ -3,7 +3,6 @@
 import errno
 import os
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from glupy.testing.fuzz.model import Handle, VolumeModel
@@ -144,7 +143,12 @@ class Unlink(Step):
         file = volume.names.get(self.name)
         if file is None:
             return Plan(errno.ENOENT)
-        return Plan(change=partial(volume.remove, self.name), marks=(file,))
+
+        def change() -> None:
+            volume.remove(self.name)
+            file.taken.discard(self.name)
+
+        return Plan(change=change, marks=(file,))
 
     def call(self, side: Side) -> None:
         side.client(self.client).unlink("/" + self.name)
