@@ -384,6 +384,7 @@ def test_an_interrupt_when_something_was_found(tmp_path: Path, place: Path) -> N
 # ---- what crashes, and what does not work ----
 
 
+@pytest.mark.allow_log(*REFUSALS)
 def test_a_client_that_crashes_is_found(brick: Brick, tmp_path: Path, place: Path) -> None:
     """Its calls are told by the process that has outlived it."""
     volfile, out = tmp_path / "client.vol", tmp_path / "out"

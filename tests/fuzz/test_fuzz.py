@@ -110,7 +110,7 @@ def test_a_sequence_is_left_with_what_it_needs() -> None:
         ("posix", [], 30),
         ("pybd:loop", [], 15),
         ("pybd:loop", ["io"], 15),
-        pytest.param("replicate:3:pyposix", ["io"], 4, marks=REOPENED),
+        pytest.param("replicate:3:pyposix", ["io"], 10, marks=REOPENED),
         ("disperse:2+1:pyposix", [], 5),
         ("distribute:2:pyposix", [], 5),
         pytest.param("shard:pyposix", [], 5, marks=ASSERTION),

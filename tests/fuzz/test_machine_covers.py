@@ -92,7 +92,7 @@ def test_all_calls_are_met() -> None:
 
 
 def test_two_clients_call_at_once() -> None:
-    assert missed("pyposix", OVER_RPC, over_rpc=True, examples=10) == set()
+    assert missed("pyposix", OVER_RPC, over_rpc=True, examples=30) == set()
 
 
 @pytest.mark.parametrize("target", ["shard:pyposix", "disperse:2+1:pyposix"])

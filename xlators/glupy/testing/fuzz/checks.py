@@ -142,7 +142,10 @@ class Checks:
             raise Mismatch(f"{when}: size {stat.st_size}, not {file.size}")
         if self.promises.links and file.links and stat.st_nlink != file.links:
             raise Mismatch(f"{when}: {stat.st_nlink} links, not {file.links}")
-        if wrong := file.check_inode(stat, when) or (sized and file.check_rights(stat, when)):
+        if wrong := file.check_inode(stat, when):
+            raise Mismatch(wrong)
+        owned = sized or self.promises.new_rights
+        if owned and (wrong := file.check_rights(stat, when)):
             raise Mismatch(wrong)
         if self.promises.blocks and (wrong := file.check(stat, when, synced=synced)):
             raise Mismatch(wrong)

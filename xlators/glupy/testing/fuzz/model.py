@@ -49,8 +49,8 @@ class Promises:
     used at all, ``replaced``: so can one whose name another has taken; ``failed_setattrs``: an
     attempt may fail without harm. ``links``: st_nlink is the number of a file's names.
     ``new_rights``: a new file has the mode that is asked for, and its maker's owner and group.
-    ``old_sizes``: fops whose replies may have a size, a mode and an owner from before the last
-    write, chmod or chown, ``old_times``:
+    ``old_sizes``: fops whose replies may have a size from before the last write (and where there
+    are no ``new_rights``, a mode and an owner from before they changed), ``old_times``:
     times from before themselves. ``copies``: copy_file_range works, ``source_offsets``: from an
     offset, too, not from a file's beginning only; and ``copy_errnos``: says why it does not.
     ``wrong_sizes``: a truncate that shortens a file to one of those cuts off too much, or leaves

@@ -236,8 +236,11 @@ class Runner(Ending):
             if our is None or their is None:
                 continue
             names: dict[str, int] = {}  # and by how much they may differ
-            if step.fop not in self.promises.old_sizes:
-                names |= dict.fromkeys(("st_mode", "st_uid", "st_gid", "st_size"), 0)
+            sized = step.fop not in self.promises.old_sizes
+            if sized or self.promises.new_rights:
+                names |= dict.fromkeys(("st_mode", "st_uid", "st_gid"), 0)
+            if sized:
+                names["st_size"] = 0
             if self.promises.links:
                 names["st_nlink"] = 0
             if self.promises.blocks and not self.promises.delayed:
