@@ -107,11 +107,6 @@ class Sizes(Base):
             # The file is right without it.
             self.log.warning("%s: space is not given back: %s", Gfid(file.gfid), error)
 
-    async def set_size(self, file: File, fd: Fd, size: int) -> None:
-        """Have the stub be as long as a file that has grown: ``resizing`` is held."""
-        if size > file.size:
-            await self.resize(file, fd, size)
-
     async def resize(self, file: File, fd: Fd, size: int) -> None:
         """Have the stub be so long, whatever it was: ``resizing`` is held."""
         await self._resize_stub(file, fd, size)

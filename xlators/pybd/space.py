@@ -152,7 +152,7 @@ class Space(Data, Base):
             with file.reaching(end if grows else old):
                 self._allocate(file, device, offset, length, grows=grows)
                 if grows:
-                    await self.set_size(file, fd, end)
+                    await self.resize(file, fd, end)
             if fd.flags & SYNC:
                 self.sync(file, device, fd)
                 await self.sync_size(file, fd)

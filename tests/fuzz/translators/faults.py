@@ -511,18 +511,21 @@ for _fop in fops.TABLE.values():
         setattr(_TimeIsNotSet, _fop.name, _with_old_times(_fop.name))
 
 
+def _unseen(fop: str) -> Any:
+    async def handle(self: _TimeIsNotSet, frame: Frame, about: Any, *rest: Any) -> Any:
+        stat = self.child.fstat if isinstance(about, Fd) else self.child.stat
+        call = getattr(self.child, fop)
+        return await self.unseen(lambda: stat(about), lambda: call(about, *rest))
+
+    return handle
+
+
 class FallocateSetsNoCtime(_TimeIsNotSet):
-    async def fallocate(self, frame: Frame, fd: Fd, *rest: Any) -> Any:
-        return await self.unseen(
-            lambda: self.child.fstat(fd), lambda: self.child.fallocate(fd, *rest)
-        )
+    fallocate = _unseen("fallocate")
 
 
 class LinkSetsNoCtime(_TimeIsNotSet):
-    async def link(self, frame: Frame, oldloc: Loc, *rest: Any) -> Any:
-        return await self.unseen(
-            lambda: self.child.stat(oldloc), lambda: self.child.link(oldloc, *rest)
-        )
+    link = _unseen("link")
 
 
 class RenameSetsNoCtime(_TimeIsNotSet):
@@ -534,30 +537,18 @@ class RenameSetsNoCtime(_TimeIsNotSet):
 
 
 class ChmodSetsNoCtime(_TimeIsNotSet):
-    async def setattr(self, frame: Frame, loc: Loc, *rest: Any) -> Any:
-        return await self.unseen(
-            lambda: self.child.stat(loc), lambda: self.child.setattr(loc, *rest)
-        )
+    setattr = _unseen("setattr")
 
 
 class SetxattrSetsNoCtime(_TimeIsNotSet):
-    async def setxattr(self, frame: Frame, loc: Loc, *rest: Any) -> Any:
-        return await self.unseen(
-            lambda: self.child.stat(loc), lambda: self.child.setxattr(loc, *rest)
-        )
+    setxattr = _unseen("setxattr")
 
 
 class WritesSetNoMtime(_TimeIsNotSet):
     time = "ia_mtime"
-
-    async def writev(self, frame: Frame, fd: Fd, *rest: Any) -> Any:
-        return await self.unseen(lambda: self.child.fstat(fd), lambda: self.child.writev(fd, *rest))
+    writev = _unseen("writev")
 
 
 class DiscardSetsNoMtime(_TimeIsNotSet):
     time = "ia_mtime"
-
-    async def discard(self, frame: Frame, fd: Fd, *rest: Any) -> Any:
-        return await self.unseen(
-            lambda: self.child.fstat(fd), lambda: self.child.discard(fd, *rest)
-        )
+    discard = _unseen("discard")
