@@ -321,7 +321,12 @@ class DataRules(SequenceMachine):
         """Two calls on a file, by two clients if they have it: where one ends the other begins."""
         if not self.runner.promises.together or self.runner.may_fail:
             return  # and which of them did?
-        file, opened, same = self._file(handle), self.runner.volume.handles, self._open_as(handle)
+        file, opened = self._file(handle), self.runner.volume.handles
+        name = next((n for n, f in self.runner.volume.names.items() if f is file), None)
+        free = next((n for n in range(HANDLES) if n not in opened and (n ^ handle) % 2), None)
+        if name is not None and free is not None and len(self._open_as(handle)) == 1:
+            self._do(steps.Open(free, name, os.O_RDWR))
+        same = self._open_as(handle)
         offset = self._offset(handle, place)
         calls: list[steps.OnRange] = []
         for number, part in (handle, first), (same[other % len(same)], second):
